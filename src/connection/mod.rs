@@ -1,0 +1,1 @@
+//! Transport connections: DNS, TCP, TLS and trust.

@@ -1,0 +1,1 @@
+//! What outlives a connection: one trait, one atomic batch.

@@ -1,0 +1,1 @@
+//! The protocol core: one XMPP stream without sockets, clocks or tasks.

@@ -1,0 +1,1 @@
+//! An in-process XMPP server for tests, with faults and dialects on demand.

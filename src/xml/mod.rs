@@ -1,0 +1,1 @@
+//! Bytes to stanza frames and back.
