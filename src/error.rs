@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 mod display;
@@ -16,6 +17,7 @@ mod display;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Source = Box<dyn StdError + Send + Sync>;
+type SharedSource = Arc<dyn StdError + Send + Sync>;
 
 /// Why something failed: a [kind](ErrorKind), an optional sentence of context, and the error beneath.
 ///
@@ -24,21 +26,25 @@ type Source = Box<dyn StdError + Send + Sync>;
 /// let error = Error::from(ErrorKind::Timeout(Phase::Features));
 /// assert!(error.is_timeout() && error.is_retryable());
 /// ```
+///
+/// Cloning is cheap: a connection state and the call that waited for it hold the same error.
+#[derive(Clone)]
 pub struct Error {
-    inner: Box<Inner>,
+    inner: Arc<Inner>,
 }
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     context: Option<Cow<'static, str>>,
-    source: Option<Source>,
+    source: Option<SharedSource>,
 }
 
 impl Error {
     /// An error of this kind.
     #[must_use]
     pub fn new(kind: ErrorKind) -> Self {
-        Self { inner: Box::new(Inner { kind, context: None, source: None }) }
+        Self { inner: Arc::new(Inner { kind, context: None, source: None }) }
     }
 
     /// An application's own error, so that handlers can use `?` on anything.
@@ -49,14 +55,14 @@ impl Error {
     /// Adds the error beneath, for [`source`](StdError::source).
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.inner.source = Some(source.into());
+        Arc::make_mut(&mut self.inner).source = Some(Arc::from(source.into()));
         self
     }
 
     /// Adds a sentence that says more about the cause; it follows the kind's own text after a colon.
     #[must_use]
     pub fn with_context(mut self, context: impl Into<Cow<'static, str>>) -> Self {
-        self.inner.context = Some(context.into());
+        Arc::make_mut(&mut self.inner).context = Some(context.into());
         self
     }
 
@@ -293,8 +299,6 @@ pub enum BuildError {
     },
     /// The same extension type was added twice.
     DuplicateExtension(&'static str),
-    /// One extension value was given to two clients.
-    ExtensionShared(&'static str),
     /// No password and no mechanism was given.
     NoCredentials,
     /// A value was given that cannot be used; the text names the builder method and the reason.

@@ -84,7 +84,6 @@ impl fmt::Display for BuildError {
                 write!(f, "{extension} claims {payload}, which matches any element and cannot be routed")
             }
             Self::DuplicateExtension(name) => write!(f, "the extension {name} was added twice"),
-            Self::ExtensionShared(name) => write!(f, "one value of the extension {name} was given to two clients"),
             Self::NoCredentials => f.write_str("no credentials: call password() or mechanism()"),
             Self::InvalidOption(text) => f.write_str(text),
         }
