@@ -1,0 +1,128 @@
+//! Which certificates are accepted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::error::{Error, ErrorKind, Result, TlsError};
+
+/// Which certificates are accepted: the system's certificate authorities, one's own, or pinned certificates (R44).
+///
+/// Authorities vouch for a *name*: the certificate must be for the domain of the JID, must be valid today and must be
+/// signed by one of them. A pin stands for *one certificate* and needs none of that: it is accepted because somebody
+/// said so, whatever its name, its signer or its dates, and nothing else is. That is how to talk to a server with a
+/// self-signed certificate safely: let the first connection fail, show the user what the error carries, and pin it.
+///
+/// ```
+/// use xmppkit::connection::{ConnectOptions, Trust, connect};
+/// use xmppkit::ErrorKind;
+///
+/// async fn connect_asking_the_user(
+///     ask: impl Fn(&[String], &str) -> bool,
+/// ) -> xmppkit::Result<xmppkit::connection::Connection> {
+///     let options = ConnectOptions::new("chat.example.org");
+///     let error = match connect(&options).await {
+///         Ok(connection) => return Ok(connection),
+///         Err(error) => error,
+///     };
+///     if let ErrorKind::Certificate(refused) = error.kind() {
+///         if let Some(fingerprint) = refused.fingerprint {
+///             let hex: String = fingerprint.iter().map(|b| format!("{b:02x}")).collect();
+///             if ask(&refused.names, &hex) {
+///                 // Keep the fingerprint, and give it to every later connection as well.
+///                 return connect(&options.trust(Trust::pin(fingerprint))).await;
+///             }
+///         }
+///     }
+///     Err(error)
+/// }
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Trust(Arc<Inner>);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Inner {
+    Authorities { system: bool, own: Vec<Vec<u8>> },
+    Pins(Vec<[u8; 32]>),
+}
+
+impl Trust {
+    /// The certificate authorities of the operating system: the default.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(Inner::Authorities { system: true, own: Vec::new() }))
+    }
+
+    /// Only this authority, or these: PEM with one certificate or more, or one in DER.
+    ///
+    /// # Errors
+    /// [`TlsError::InvalidMaterial`] if it is neither.
+    pub fn only_ca(certificates: impl AsRef<[u8]>) -> Result<Self> {
+        Ok(Self(Arc::new(Inner::Authorities { system: false, own: read_certificates(certificates.as_ref())? })))
+    }
+
+    /// This authority, or these, as well: PEM with one certificate or more, or one in DER. On a trust of pins, the pins
+    /// are replaced.
+    ///
+    /// # Errors
+    /// [`TlsError::InvalidMaterial`] if it is neither.
+    pub fn also_ca(self, certificates: impl AsRef<[u8]>) -> Result<Self> {
+        let mut more = read_certificates(certificates.as_ref())?;
+        let (system, mut all) = match &*self.0 {
+            Inner::Authorities { system, own } => (*system, own.clone()),
+            Inner::Pins(_) => (false, Vec::new()),
+        };
+        all.append(&mut more);
+        Ok(Self(Arc::new(Inner::Authorities { system, own: all })))
+    }
+
+    /// Exactly the certificate whose DER has this SHA-256, whatever its name, signer or dates, and no other. The
+    /// comparison happens after the handshake, before a byte is sent.
+    #[must_use]
+    pub fn pin(fingerprint: [u8; 32]) -> Self {
+        Self::pins([fingerprint])
+    }
+
+    /// Exactly the certificates with these fingerprints, for instance the present one and the next.
+    #[must_use]
+    pub fn pins(fingerprints: impl IntoIterator<Item = [u8; 32]>) -> Self {
+        Self(Arc::new(Inner::Pins(fingerprints.into_iter().collect())))
+    }
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Inner::Authorities { system, own } => {
+                f.debug_struct("Trust").field("system", system).field("own_authorities", &own.len()).finish()
+            }
+            Inner::Pins(pins) => f.debug_struct("Trust").field("pins", &pins.len()).finish(),
+        }
+    }
+}
+
+/// PEM or DER to a list of DER.
+fn read_certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let invalid = |why: &'static str| Error::new(ErrorKind::Tls(TlsError::InvalidMaterial)).with_context(why);
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.contains(BEGIN)) else {
+        return Ok(vec![bytes.to_vec()]);
+    };
+    text.split(BEGIN)
+        .skip(1)
+        .map(|block| {
+            let (body, _) = block.split_once(END).ok_or_else(|| invalid("a PEM certificate does not end"))?;
+            let body: String = body.split_whitespace().collect();
+            STANDARD.decode(body).map_err(|e| invalid("a PEM certificate is no base64").with_source(e))
+        })
+        .collect()
+}
