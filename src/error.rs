@@ -453,9 +453,10 @@ pub enum AuthError {
         /// What the server offers.
         offered: Vec<String>,
     },
-    /// The server offers only mechanisms weaker than one this account used before.
+    /// The server offers only mechanisms weaker than one this account used before, or its offer was tampered with on the
+    /// way (XEP-0474).
     Downgrade,
-    /// The server's channel binding does not fit the connection.
+    /// The server's channel binding does not fit the connection, or its offer of it contradicts itself.
     ChannelBindingMismatch,
     /// The server claimed success before it proved that it knows the password.
     SuccessBeforeProof,

@@ -179,7 +179,9 @@ impl fmt::Display for AuthError {
             Self::Refused(condition) => write!(f, "refused with {condition}"),
             Self::NoMechanism { offered } if offered.is_empty() => f.write_str("the server offers no mechanism"),
             Self::NoMechanism { offered } => write!(f, "no mechanism in common; the server offers {}", offered.join(", ")),
-            Self::Downgrade => f.write_str("the server offers only weaker mechanisms than before"),
+            Self::Downgrade => {
+                f.write_str("the server offers only weaker mechanisms than before, or its offer was changed on the way")
+            }
             Self::ChannelBindingMismatch => f.write_str("the channel binding does not fit this connection"),
             Self::SuccessBeforeProof => f.write_str("the server claimed success without proving that it knows the password"),
             Self::WrongServerSignature => f.write_str("the server's proof is wrong: it does not know the password"),
