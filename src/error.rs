@@ -215,6 +215,10 @@ pub enum ErrorKind {
     StoreInUse,
     /// The store does not know a change it was asked to make; nothing was written.
     StoreTooOld,
+    /// What is kept was written by a newer release, or by a newer version of an extension, and cannot be read safely.
+    StoreTooNew,
+    /// A message was sent under this id before; ids are used once.
+    DuplicateId(String),
     /// The store failed.
     Store,
     /// A durable subscription of this name is open already.

@@ -43,6 +43,8 @@ impl fmt::Display for ErrorKind {
             Self::OutboxFull => f.write_str("the outbox is full"),
             Self::StoreInUse => f.write_str("another client has this account's store open"),
             Self::StoreTooOld => f.write_str("the store does not know this kind of change; nothing was written"),
+            Self::StoreTooNew => f.write_str("what the store keeps was written by a newer release; nothing was touched"),
+            Self::DuplicateId(id) => write!(f, "a message was sent under the id {id:?} before"),
             Self::Store => f.write_str("the store failed"),
             Self::SubscriptionInUse(name) => write!(f, "the durable subscription {name:?} is open already"),
             Self::ExtensionMissing(name) => write!(f, "this client is built without the extension {name}"),

@@ -1,0 +1,121 @@
+//! What makes two stanzas the same message (R17).
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use jid::{BareJid, Jid};
+use sha2::{Digest, Sha256};
+
+use super::log::{Copies, Origin};
+
+/// One proof that a stanza is a copy of a message, as R17 lists them.
+///
+/// [`NewMessage`](super::NewMessage) carries those that apply, the strongest first. A store compares keys as bytes and
+/// never looks inside.
+///
+/// ```
+/// use xmppkit::store::IdentityKey;
+/// let me: xmppkit::jid::BareJid = "juliet@capulet.example".parse()?;
+/// assert_eq!(IdentityKey::archive(&me, "28482-98726"), IdentityKey::archive(&me, "28482-98726"));
+/// // One origin-id with two contents is two messages.
+/// let romeo = "romeo@montague.example".parse()?;
+/// assert_ne!(IdentityKey::origin(&romeo, "o1", "art thou"), IdentityKey::origin(&romeo, "o1", "banished"));
+/// # Ok::<(), xmppkit::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdentityKey {
+    digest: [u8; 16],
+    exact: bool,
+}
+
+impl IdentityKey {
+    /// The largest difference of two stamps of which a [similar](Self::similar) key still speaks.
+    pub const SIMILAR_WITHIN: Duration = Duration::from_secs(120);
+
+    /// R17 (1): the id an archive gave the message (XEP-0313, XEP-0359). `by` is the own account or a room; the caller
+    /// has checked that it announces archive ids.
+    #[must_use]
+    pub fn archive(by: &BareJid, id: &str) -> Self {
+        Self::of(true, &["archive", by.as_str(), id])
+    }
+
+    /// R17 (2): the origin-id its sender gave it (XEP-0359). `sender` is the bare JID; in rooms the occupant-id, else
+    /// the occupant JID. `content` is what makes two messages under one origin-id different (body, subject, payload
+    /// text), without what relays add: two contents are two messages.
+    #[must_use]
+    pub fn origin(sender: &Jid, origin_id: &str, content: &str) -> Self {
+        Self::of(true, &["origin", sender.as_str(), origin_id, content])
+    }
+
+    /// R17 (2) where a room gives occupants an id (XEP-0421).
+    #[must_use]
+    pub fn occupant_origin(room: &BareJid, occupant_id: &str, origin_id: &str, content: &str) -> Self {
+        Self::of(true, &["occupant", room.as_str(), occupant_id, origin_id, content])
+    }
+
+    /// R17 (3): our own message, by the `id` we gave it.
+    #[must_use]
+    pub fn own(id: &str) -> Self {
+        Self::of(true, &["own", id])
+    }
+
+    /// R17 (4): same full `from` and `to`, type, `id` and body. It holds only between a live copy and an archive or
+    /// offline copy, with stamps within [`SIMILAR_WITHIN`](Self::SIMILAR_WITHIN); see [`similar_match`](Self::similar_match).
+    #[must_use]
+    pub fn similar(from: Option<&Jid>, to: Option<&Jid>, message_type: &str, id: Option<&str>, body: &str) -> Self {
+        let text = |jid: Option<&Jid>| jid.map_or(String::new(), |j| j.as_str().to_owned());
+        let given = if id.is_some() { "id" } else { "none" };
+        Self::of(false, &["similar", &text(from), &text(to), message_type, given, id.unwrap_or(""), body])
+    }
+
+    /// The key from the bytes of [`as_bytes`](Self::as_bytes) and the answer of [`is_exact`](Self::is_exact), for
+    /// stores.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16], exact: bool) -> Self {
+        Self { digest: bytes, exact }
+    }
+
+    /// What a store keeps and compares.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.digest
+    }
+
+    /// Whether an equal key alone proves the same message (R17 1 to 3). Otherwise
+    /// [`similar_match`](Self::similar_match) must hold as well.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.exact
+    }
+
+    /// Whether two stanzas with equal similar keys are copies of one message (R17 4): their stamps are close, one came
+    /// live and the other from an archive or offline storage, and the message was not already seen from there (a second
+    /// copy of that kind is a second message).
+    #[must_use]
+    pub fn similar_match(known: Copies, known_stamp: SystemTime, origin: Origin, stamp: SystemTime) -> bool {
+        let apart = stamp.duration_since(known_stamp).unwrap_or_else(|e| e.duration());
+        let live = Copies::of(Origin::Live).with(Origin::Carbon);
+        let kept = Copies::of(Origin::Archive).with(Origin::Offline);
+        let other_side = if live.contains(origin) { kept } else { live };
+        apart <= Self::SIMILAR_WITHIN && known.intersects(other_side) && !known.contains(origin)
+    }
+
+    /// The digest of length-prefixed parts: no two lists of parts are the same bytes.
+    fn of(exact: bool, parts: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hash.finalize()[..16]);
+        Self { digest, exact }
+    }
+}
+
+impl fmt::Debug for IdentityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.exact { "exact:" } else { "similar:" })?;
+        self.digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
