@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use self::parse::{ServerFinal, ServerFirst};
 use super::prep::prepare;
@@ -162,7 +163,7 @@ impl Scram {
         let without_proof = format!("c={},r={nonce}", BASE64.encode(binding_input));
         let auth_message = format!("{first_bare},{server_first},{without_proof}");
 
-        let stored_key = self.hash.digest(keys.client_key());
+        let stored_key = Zeroizing::new(self.hash.digest(keys.client_key()));
         let mut proof = self.hash.hmac(&stored_key, auth_message.as_bytes());
         for (byte, key) in proof.iter_mut().zip(keys.client_key()) {
             *byte ^= key;

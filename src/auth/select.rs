@@ -1,5 +1,8 @@
 //! The choice of a mechanism: strongest first, channel binding by the table of R36, nothing weaker than before (R37).
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use sasl::client::mechanisms::Anonymous;
