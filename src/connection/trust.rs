@@ -92,6 +92,30 @@ impl Trust {
     }
 }
 
+#[cfg(feature = "native-tls")]
+impl Trust {
+    /// Whether the system's authorities are among the trusted.
+    pub(super) fn has_system(&self) -> bool {
+        matches!(&*self.0, Inner::Authorities { system: true, .. })
+    }
+
+    /// The application's own authorities (DER).
+    pub(super) fn own_authorities(&self) -> &[Vec<u8>] {
+        match &*self.0 {
+            Inner::Authorities { own, .. } => own,
+            Inner::Pins(_) => &[],
+        }
+    }
+
+    /// The pins, if it stands on pins.
+    pub(super) fn pinned(&self) -> Option<&[[u8; 32]]> {
+        match &*self.0 {
+            Inner::Authorities { .. } => None,
+            Inner::Pins(pins) => Some(pins),
+        }
+    }
+}
+
 impl Default for Trust {
     fn default() -> Self {
         Self::system()
@@ -114,15 +138,21 @@ fn read_certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     const END: &str = "-----END CERTIFICATE-----";
     let invalid = |why: &'static str| Error::new(ErrorKind::Tls(TlsError::InvalidMaterial)).with_context(why);
-    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.contains(BEGIN)) else {
-        return Ok(vec![bytes.to_vec()]);
+    let certificates = match std::str::from_utf8(bytes).ok().filter(|text| text.contains(BEGIN)) {
+        None => vec![bytes.to_vec()],
+        Some(text) => text
+            .split(BEGIN)
+            .skip(1)
+            .map(|block| {
+                let (body, _) = block.split_once(END).ok_or_else(|| invalid("a PEM certificate does not end"))?;
+                let body: String = body.split_whitespace().collect();
+                STANDARD.decode(body).map_err(|e| invalid("a PEM certificate is no base64").with_source(e))
+            })
+            .collect::<Result<_>>()?,
     };
-    text.split(BEGIN)
-        .skip(1)
-        .map(|block| {
-            let (body, _) = block.split_once(END).ok_or_else(|| invalid("a PEM certificate does not end"))?;
-            let body: String = body.split_whitespace().collect();
-            STANDARD.decode(body).map_err(|e| invalid("a PEM certificate is no base64").with_source(e))
-        })
-        .collect()
+    #[cfg(feature = "native-tls")]
+    if !certificates.iter().all(|der| super::certificate::is_readable(der)) {
+        return Err(invalid("it is no certificate"));
+    }
+    Ok(certificates)
 }

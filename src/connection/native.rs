@@ -1,0 +1,239 @@
+//! TLS by the operating system's library.
+//!
+//! native-tls gives no TLS version, no `tls-exporter`, no session resumption, and of a refused certificate only a text (D22, D27).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use native_tls::{Certificate, Protocol, TlsConnector};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::certificate::{self, Contents};
+use super::host::Host;
+use super::{ConnectOptions, TlsBackend, TlsBinding, TlsBindingKind, TlsInfo, TlsMode, Transport, Trust};
+use crate::error::{CertificateErrorKind, Error, ErrorKind, Phase, Result, TlsError};
+
+pub(super) use tokio_native_tls::TlsConnector as Connector;
+
+/// The protocol's name in ALPN (XEP-0368 §"IANA Considerations").
+const ALPN: &str = "xmpp-client";
+
+/// Which configuration: one connector is made for each.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// What the library verifies against; `None` for nothing: pins are compared here, and a probe only looks.
+    verify: Option<Trust>,
+    /// Only on direct TLS (R45).
+    alpn: bool,
+    /// Not for IP literals (R43).
+    sni: bool,
+}
+
+impl Key {
+    /// Reads the system's certificates, so not for an async worker.
+    pub(super) fn build(&self) -> Result<Connector> {
+        let invalid = |error: native_tls::Error| Error::new(ErrorKind::Tls(TlsError::InvalidMaterial)).with_source(error);
+        let mut builder = TlsConnector::builder();
+        builder.min_protocol_version(Some(Protocol::Tlsv12)).use_sni(self.sni);
+        if self.alpn {
+            builder.request_alpns(&[ALPN]);
+        }
+        match &self.verify {
+            Some(trust) => {
+                builder.disable_built_in_roots(!trust.has_system());
+                for der in trust.own_authorities() {
+                    builder.add_root_certificate(Certificate::from_der(der).map_err(invalid)?);
+                }
+            }
+            None => {
+                builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
+            }
+        }
+        builder.build().map(Connector::from).map_err(invalid)
+    }
+}
+
+/// Why a handshake gave no connection.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The certificate, with its DER where that could be had.
+    Certificate { kind: CertificateErrorKind, der: Option<Vec<u8>>, text: String },
+    /// On platforms that do not tell: the certificate or something else.
+    Unclear(Error),
+    /// Something else.
+    Other(Error),
+}
+
+/// A handshake that ends with a certificate verified against `host`, or pinned; nothing was sent to the server before that.
+pub(super) async fn handshake(
+    stream: Box<dyn Transport>,
+    host: &Host,
+    mode: TlsMode,
+    options: &ConnectOptions,
+) -> Result<(Box<dyn Transport>, TlsInfo), Refused> {
+    let pins = options.trust.pinned();
+    let verify = pins.is_none().then(|| options.trust.clone());
+    let (stream, info) = run(stream, host, mode, verify, options).await?;
+    let Some(info) = info else {
+        return Err(Refused::Other(failed("the server showed no certificate")));
+    };
+    match pins {
+        Some(pins) if pins.contains(&info.fingerprint) => return Ok((stream, TlsInfo { pinned: true, ..info })),
+        Some(_) => {
+            return Err(Refused::Certificate {
+                kind: CertificateErrorKind::NotPinned,
+                der: Some(info.peer_der),
+                text: String::new(),
+            });
+        }
+        None => {}
+    }
+    // OpenSSL takes the subject's common name where there is no DNS name; R43 does not.
+    match Contents::read(&info.peer_der) {
+        Some(contents) if contents.is_for(host) => Ok((stream, info)),
+        Some(_) => Err(Refused::Certificate {
+            kind: CertificateErrorKind::WrongName { wanted: host.to_string() },
+            der: Some(info.peer_der),
+            text: "the domain is not among its subject alternative names".to_owned(),
+        }),
+        None => Err(Refused::Certificate {
+            kind: CertificateErrorKind::Other,
+            der: Some(info.peer_der),
+            text: "it cannot be read".to_owned(),
+        }),
+    }
+}
+
+/// The certificate a server shows, whatever it is. Nothing is sent inside TLS, and the connection is dropped.
+pub(super) async fn look(stream: Box<dyn Transport>, host: &Host, mode: TlsMode, options: &ConnectOptions) -> Option<Vec<u8>> {
+    let (_, info) = run(stream, host, mode, None, options).await.ok()?;
+    info.map(|info| info.peer_der)
+}
+
+async fn run(
+    stream: Box<dyn Transport>,
+    host: &Host,
+    mode: TlsMode,
+    verify: Option<Trust>,
+    options: &ConnectOptions,
+) -> Result<(Box<dyn Transport>, Option<TlsInfo>), Refused> {
+    let key = Key { verify, alpn: mode == TlsMode::Direct, sni: matches!(host, Host::Name(_)) };
+    let connector = options.shared.tls(key).await.map_err(Refused::Other)?;
+    let ended = Arc::new(AtomicBool::new(false));
+    let watched = Watched { inner: stream, ended: ended.clone() };
+    let name = host.to_string();
+    let stream = match tokio::time::timeout(options.timeouts.tls_handshake, connector.connect(&name, watched)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(explain(error, host, ended.load(Ordering::Relaxed))),
+        Err(_) => return Err(Refused::Other(ErrorKind::Timeout(Phase::TlsHandshake).into())),
+    };
+    let info = describe(stream.get_ref()).map_err(|error| Refused::Other(failed(error)))?;
+    Ok((Box::new(stream), info))
+}
+
+fn describe<S: io::Read + io::Write>(stream: &native_tls::TlsStream<S>) -> Result<Option<TlsInfo>, native_tls::Error> {
+    let Some(certificate) = stream.peer_certificate()? else { return Ok(None) };
+    let peer_der = certificate.to_der()?;
+    // No binding is no reason to fail: a certificate signed by Ed25519 has none (R35).
+    let end_point = stream.tls_server_end_point().ok().flatten();
+    Ok(Some(TlsInfo {
+        backend: TlsBackend::NativeTls,
+        version: None,
+        alpn: stream.negotiated_alpn().ok().flatten(),
+        bindings: end_point.map(|data| TlsBinding { kind: TlsBindingKind::ServerEndPoint, data }).into_iter().collect(),
+        fingerprint: certificate::fingerprint(&peer_der),
+        peer_der,
+        pinned: false,
+    }))
+}
+
+/// Whether the library's texts are those of the table in [`certificate_kind`].
+const TEXTS_ARE_KNOWN: bool = cfg!(not(any(target_os = "windows", target_vendor = "apple")));
+
+fn explain(error: native_tls::Error, host: &Host, ended: bool) -> Refused {
+    let text = error.to_string();
+    if TEXTS_ARE_KNOWN && let Some(kind) = certificate_kind(&text, host) {
+        return Refused::Certificate { kind, der: None, text };
+    }
+    if ended {
+        Refused::Other(Error::new(ErrorKind::Closed(Phase::TlsHandshake)).with_source(error))
+    } else if TEXTS_ARE_KNOWN {
+        Refused::Other(failed(error))
+    } else {
+        Refused::Unclear(failed(error))
+    }
+}
+
+fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    let source = source.into();
+    Error::new(ErrorKind::Tls(TlsError::HandshakeFailed)).with_context(source.to_string()).with_source(source)
+}
+
+/// What OpenSSL says of a certificate it refuses: `…certificate verify failed… (self-signed certificate)`. The texts in
+/// brackets are `X509_verify_cert_error_string`'s; those of OpenSSL 1.1, 3 and LibreSSL differ by hyphens and capitals (D22).
+fn certificate_kind(text: &str, host: &Host) -> Option<CertificateErrorKind> {
+    let text = text.to_ascii_lowercase().replace('-', " ");
+    let says = |part: &&str| text.contains(*part);
+    if !text.contains("certificate verify failed") {
+        return None;
+    }
+    const NAME: &[&str] = &["hostname mismatch", "ip address mismatch"];
+    const DATE: &[&str] = &["certificate has expired", "certificate is not yet valid"];
+    const ISSUER: &[&str] = &[
+        "self signed certificate",
+        "unable to get issuer certificate",
+        "unable to get local issuer certificate",
+        "unable to verify the first certificate",
+        "certificate not trusted",
+        "invalid ca certificate",
+    ];
+    Some(if NAME.iter().any(says) {
+        CertificateErrorKind::WrongName { wanted: host.to_string() }
+    } else if DATE.iter().any(says) {
+        CertificateErrorKind::Expired
+    } else if ISSUER.iter().any(says) {
+        CertificateErrorKind::UnknownIssuer
+    } else {
+        CertificateErrorKind::Other
+    })
+}
+
+/// A stream that remembers whether the other side ended it: from the library's error alone that cannot be told.
+struct Watched {
+    inner: Box<dyn Transport>,
+    ended: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let (before, room) = (buf.filled().len(), buf.remaining() > 0);
+        let result = Pin::new(&mut self.inner).poll_read(cx, buf);
+        match &result {
+            Poll::Ready(Ok(())) if !room || buf.filled().len() > before => {}
+            Poll::Ready(_) => self.ended.store(true, Ordering::Relaxed),
+            Poll::Pending => {}
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, buf);
+        if matches!(result, Poll::Ready(Err(_))) {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
