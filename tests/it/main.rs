@@ -1,1 +1,5 @@
 //! Integration tests: one binary.
+
+mod real_servers;
+mod suite;
+mod support;

@@ -1,0 +1,100 @@
+//! The suite on real servers, one test per server, and the certificates they serve.
+
+use crate::suite;
+use crate::support::{Cert, Kind, RawStream, Server, ServerUnderTest, StartError, Trust, report, servers_required};
+
+/// Starts the server; none, with a word about it, if it is missing and may be.
+async fn start(kind: Kind) -> Option<Server> {
+    match Server::start(kind).await {
+        Ok(server) => Some(server),
+        Err(StartError::Missing(why)) if servers_required() => panic!("{why}, and XMPPKIT_REQUIRE_SERVERS is set"),
+        Err(StartError::Missing(why)) => {
+            report(&format!("SKIPPED: {why}"));
+            None
+        }
+        Err(StartError::Failed(error)) => panic!("{error}"),
+    }
+}
+
+async fn run_suite(server: &ServerUnderTest) {
+    let result = suite::run(server).await;
+    report(&result.text());
+    if let Some(failures) = result.failures() {
+        panic!("{}:\n{failures}", server.name);
+    }
+}
+
+/// Everything on one server: starting takes longer than most of what is tried.
+async fn everything_on(kind: Kind) {
+    let Some(mut server) = start(kind).await else { return };
+    run_suite(&server.under_test()).await;
+    accounts_survive_a_restart(&mut server).await;
+    bad_certificates_are_served_and_refused(&mut server).await;
+}
+
+async fn accounts_survive_a_restart(server: &mut Server) {
+    let ports = (server.c2s_port, server.direct_tls_port);
+    server.register_account("stays", "secret").await.unwrap();
+    server.stop().await;
+    assert!(RawStream::connect(server.host, server.c2s_port, server.domain).await.is_err(), "it was stopped");
+    server.start_again(Cert::Valid).await.unwrap();
+    assert_eq!(ports, (server.c2s_port, server.direct_tls_port));
+    let error = server.register_account("stays", "secret").await.unwrap_err().to_string();
+    assert!(error.contains("conflict"), "{error}");
+}
+
+async fn bad_certificates_are_served_and_refused(server: &mut Server) {
+    for (cert, words) in [
+        (Cert::SelfSigned, &["self-signed", "self signed"][..]),
+        (Cert::WrongName, &["ostname mismatch"]),
+        (Cert::Expired, &["expired"]),
+        (Cert::Valid, &[]),
+    ] {
+        server.start_again(cert).await.unwrap();
+        let (host, domain) = (server.host, server.domain);
+        let stream = RawStream::starttls(host, server.c2s_port, domain, &Trust::Unverified).await.unwrap();
+        assert_eq!(stream.certificate(), Some(server.certificate()));
+        let verified = Trust::Ca(server.ca_pem.clone());
+        for result in [
+            RawStream::starttls(host, server.c2s_port, domain, &verified).await,
+            RawStream::direct_tls(host, server.direct_tls_port, domain, &verified).await,
+        ] {
+            match result {
+                Ok(_) => assert_eq!(cert, Cert::Valid),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(words.iter().any(|w| error.contains(w)), "{cert:?}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn prosody_0_12() {
+    everything_on(Kind::Prosody012).await;
+}
+
+#[tokio::test]
+async fn ejabberd_23() {
+    everything_on(Kind::Ejabberd23).await;
+}
+
+#[tokio::test]
+async fn prosody_13() {
+    everything_on(Kind::Prosody13).await;
+}
+
+#[tokio::test]
+async fn ejabberd_24() {
+    everything_on(Kind::Ejabberd24).await;
+}
+
+#[tokio::test]
+async fn the_server_named_by_the_environment() {
+    match ServerUnderTest::from_env() {
+        Ok(Some(server)) => run_suite(&server).await,
+        Ok(None) => report("no other server is named by XMPPKIT_SERVER_DOMAIN"),
+        Err(error) => panic!("{error}"),
+    }
+}
