@@ -219,3 +219,35 @@ pub fn refusal(condition: &str) -> AuthError {
         other => AuthError::Refused(other.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_survive_and_what_is_not_base64_is_refused() {
+        for data in [&b""[..], b"a", b"ab", b"abc", b"\0\xff"] {
+            assert_eq!(decode(&encode(data)).as_deref(), Ok(data));
+        }
+        assert_eq!(decode("").as_deref(), Ok(&b""[..]));
+        for bad in ["YQ", "YQ=", "YR==", "Y Q==", "YQ==\n", "YQ==YQ==", "==", "\u{e9}"] {
+            assert_eq!(decode(bad), Err(AuthError::Malformed), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn each_failure_condition_has_its_error() {
+        for (condition, error) in [
+            ("not-authorized", AuthError::NotAuthorized),
+            ("account-disabled", AuthError::AccountDisabled),
+            ("credentials-expired", AuthError::CredentialsExpired),
+            ("encryption-required", AuthError::EncryptionRequired),
+            ("invalid-authzid", AuthError::InvalidAuthzid),
+            ("temporary-auth-failure", AuthError::TemporaryFailure),
+            ("malformed-request", AuthError::Refused("malformed-request".to_owned())),
+            ("something-new", AuthError::Refused("something-new".to_owned())),
+        ] {
+            assert_eq!(refusal(condition), error);
+        }
+    }
+}
