@@ -310,6 +310,12 @@ impl MessageRecord {
             flags: MessageFlags::NONE,
         }
     }
+
+    /// Whether there is something to read in it: it has text and is no bounce. Lists of conversations count these.
+    #[must_use]
+    pub fn is_readable(&self) -> bool {
+        self.text.is_some() && self.kind != MessageKind::Error
+    }
 }
 
 /// Whether durable subscriptions get a message. A later variant is more than an earlier one, and a message's only rises.

@@ -20,6 +20,37 @@
 //! | entity capabilities | [`caps`](AccountStore::caps) | [`Batch::put_caps`] |
 //! | credentials | [`credential`](AccountStore::credential), [`credentials`](AccountStore::credentials) | [`Batch::put_credential`], [`Batch::delete_credential`] |
 //! | rows of an extension | [`extension_row`](AccountStore::extension_row), [`extension_rows`](AccountStore::extension_rows), [`extension_schema`](AccountStore::extension_schema) | [`Batch::put`], [`Batch::delete`], [`Batch::delete_all`], [`Batch::schema`] |
+//!
+//! # An extension of your own
+//!
+//! Any extension, a foreign one too, has keyed rows under a namespace of its own, with a schema version of its own, in the
+//! same atomic batches as everything else:
+//!
+//! ```
+//! use xmppkit::store::{AccountStore, Batch, ExtensionRows, MemoryStore, Store};
+//! # futures::executor::block_on(async {
+//! let store = MemoryStore::new();
+//! let account = store.open_account(&"juliet@capulet.example".parse()?).await?;
+//!
+//! const NOTES: &str = "urn:example:notes";
+//! let notes = ExtensionRows::new(account.clone(), NOTES);
+//! // Before use: bring what an earlier version of the extension left to the form of this one.
+//! notes.migrate(2, |from, rows| {
+//!     assert!(from < 2);
+//!     Ok(rows.into_iter().map(|(key, value)| (format!("contact/{key}"), value)).collect())
+//! }).await?;
+//!
+//! notes.put("contact/romeo@montague.example", "met at the ball").await?;
+//! assert_eq!(notes.rows("contact/").await?.len(), 1);
+//!
+//! // Together or not at all: two rows, one here and one in a second namespace.
+//! let batch = Batch::new()
+//!     .delete(NOTES, "contact/romeo@montague.example")
+//!     .put("urn:example:trash", "romeo@montague.example", "met at the ball");
+//! account.apply(batch).await?;
+//! assert_eq!(notes.get("contact/romeo@montague.example").await?, None);
+//! # Ok::<(), xmppkit::Error>(()) }).unwrap();
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,8 +63,10 @@ use crate::error::Result;
 
 mod batch;
 pub mod credential;
+mod extension;
 mod identity;
 mod log;
+mod memory;
 mod outbox;
 mod query;
 mod session;
@@ -41,11 +74,13 @@ mod text;
 
 pub use self::batch::{Appended, Applied, Batch, Change, RowChange};
 pub use self::credential::Secret;
+pub use self::extension::ExtensionRows;
 pub use self::identity::IdentityKey;
 pub use self::log::{
     ArchiveCursor, ArchiveId, Copies, Cursor, Direction, Feed, FeedItem, GapKind, GapRecord, LogId, LoggedMessage, MessageFlags,
     MessageKind, MessageRecord, NewMessage, Origin, Place, Position,
 };
+pub use self::memory::MemoryStore;
 pub use self::outbox::{OutboxEntry, Receipt, SendFailure, SendStatus, SentUpdate};
 pub use self::query::{Conversation, MessagePage, MessageQuery, PageFrom};
 pub use self::session::{Roster, SessionRecord, StoredSession};
@@ -154,8 +189,8 @@ pub trait AccountStore: Send + Sync + fmt::Debug {
     /// One page of messages in timeline order; see [`MessageQuery`].
     fn messages<'a>(&'a self, query: &'a MessageQuery) -> BoxFuture<'a, Result<MessagePage>>;
 
-    /// The conversations that have messages in the log, the one with the newest message (by [`Place`]) first, at most
-    /// `limit`; then those after `after`, the place of the last one's newest message.
+    /// The conversations that have something to read ([`MessageRecord::is_readable`]) in the log, the one with the newest
+    /// such message (by [`Place`]) first: at most `limit`, of those whose newest stands before `after`.
     fn conversations(&self, after: Option<Place>, limit: usize) -> BoxFuture<'_, Result<Vec<Conversation>>>;
 
     /// The cursor of a durable subscription, or `None` where the name is new.
@@ -176,7 +211,7 @@ pub trait AccountStore: Send + Sync + fmt::Debug {
 
     /// The record of a message that was sent, or is to be sent, under this `id`.
     ///
-    /// A store may forget settled ones, oldest first, once their message has left the log.
+    /// A store that is not persistent may forget settled ones, the oldest first.
     fn sent<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<OutboxEntry>>>;
 
     /// The session that may be resumed, if one is kept.

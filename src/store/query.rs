@@ -219,15 +219,15 @@ impl MessagePage {
     }
 }
 
-/// A conversation that has messages in the log.
+/// A conversation that has [readable](super::MessageRecord::is_readable) messages in the log.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Conversation {
     /// The other side, the room, or the occupant.
     pub jid: Jid,
-    /// Its newest message.
+    /// Its newest readable message.
     pub newest: LoggedMessage,
-    /// How many incoming messages in it are not [read](MessageFlags::READ).
+    /// How many readable incoming messages in it are not [read](MessageFlags::READ).
     pub unread: u64,
 }
 

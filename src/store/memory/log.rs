@@ -1,0 +1,471 @@
+//! The message log and its feed, bounded.
+//!
+//! Log ids and positions come from one counter, so a message that is delivered at once has equal ones, and the age of
+//! what is kept is one order: what stands in the feed by its position, what does not by its log id.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use jid::Jid;
+use smallvec::SmallVec;
+
+use super::outbox::Outbox;
+use crate::store::{
+    Appended, Conversation, Copies, Direction, Feed, FeedItem, GapRecord, IdentityKey, LogId, LoggedMessage, MessageFlags,
+    MessagePage, MessageQuery, MessageRecord, NewMessage, Origin, PageFrom, Place, Position, RowChange,
+};
+
+/// What a message costs beside its texts.
+const OVERHEAD: usize = 512;
+/// The keys of how many times as many messages stay known as the log may hold.
+const REMEMBERED: usize = 4;
+
+#[derive(Debug)]
+pub(super) struct Log {
+    counter: u64,
+    head: Position,
+    messages: BTreeMap<LogId, Entry>,
+    /// Messages that have no position, held and history.
+    unfed: BTreeSet<LogId>,
+    feed: BTreeMap<Position, Fed>,
+    /// Ranges of positions that left by retention, first to last; their last is always one that did.
+    lost: BTreeMap<Position, Position>,
+    conversations: HashMap<Jid, Timeline>,
+    known: Known,
+    bytes: usize,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    order: i64,
+    feed: Feed,
+    position: Option<Position>,
+    record: Arc<MessageRecord>,
+}
+
+#[derive(Debug)]
+enum Fed {
+    Message(LogId),
+    Gap(GapRecord),
+}
+
+#[derive(Debug, Default)]
+struct Timeline {
+    places: BTreeSet<Place>,
+    unread: u64,
+}
+
+/// Why a message leaves the log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// Its user wants it gone.
+    Removed,
+    /// There is no room for it, or it is too old: durable subscriptions must learn of it.
+    Lost,
+}
+
+impl Log {
+    pub(super) fn new(max_messages: usize, max_bytes: usize) -> Self {
+        Self {
+            counter: 0,
+            head: Position::START,
+            messages: BTreeMap::new(),
+            unfed: BTreeSet::new(),
+            feed: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            conversations: HashMap::new(),
+            known: Known { max_gone: max_messages.saturating_mul(REMEMBERED), ..Known::default() },
+            bytes: 0,
+            max_messages,
+            max_bytes,
+        }
+    }
+
+    pub(super) fn head(&self) -> Position {
+        self.head
+    }
+
+    pub(super) fn append(&mut self, message: NewMessage) -> (Appended, Vec<RowChange>) {
+        if let Some(id) = self.known.matching(&message) {
+            return (self.merge(id, message), Vec::new());
+        }
+        let NewMessage { record, origin, keys, feed, order, when_new } = message;
+        let id = LogId::new(self.count());
+        self.known.add(id, keys, Copies::of(origin), record.stamp);
+        // An entry() would need a copy of the JID for each message.
+        let timeline = match self.conversations.get_mut(&record.conversation) {
+            Some(timeline) => timeline,
+            None => self.conversations.entry(record.conversation.clone()).or_default(),
+        };
+        let end = timeline.places.last().map_or(i64::MIN, |place| place.order.saturating_add(1));
+        let order = order.unwrap_or_else(|| Place::order_of(record.stamp).max(end));
+        timeline.places.insert(Place::new(order, id));
+        timeline.unread += u64::from(is_unread(&record));
+        self.bytes += cost(&record);
+        self.messages.insert(id, Entry { order, feed, position: None, record: Arc::new(record) });
+        self.unfed.insert(id);
+        if feed == Feed::Deliver {
+            self.deliver(id, Position::new(id.get()));
+        }
+        (Appended::new(id, self.messages.get(&id).and_then(|entry| entry.position), false), when_new)
+    }
+
+    /// A copy of a message that is known: takes from it what the message lacks.
+    fn merge(&mut self, id: LogId, copy: NewMessage) -> Appended {
+        let NewMessage { record, origin, keys, feed, .. } = copy;
+        self.known.merge(id, keys, origin);
+        self.modify(id, |known| {
+            for archive_id in record.archive_ids {
+                if !known.archive_ids.contains(&archive_id) {
+                    known.archive_ids.push(archive_id);
+                }
+            }
+            known.flags = known.flags.union(record.flags);
+            known.origin_id = known.origin_id.take().or(record.origin_id);
+        });
+        let rises = self.messages.get_mut(&id).is_some_and(|entry| {
+            let rises = feed > entry.feed;
+            entry.feed = entry.feed.max(feed);
+            rises && feed == Feed::Deliver
+        });
+        if rises {
+            let position = Position::new(self.count());
+            self.deliver(id, position);
+        }
+        Appended::new(id, self.messages.get(&id).and_then(|entry| entry.position), true)
+    }
+
+    /// Changes what is kept of a message, if it is there.
+    pub(super) fn modify(&mut self, id: LogId, change: impl FnOnce(&mut MessageRecord)) {
+        let Some(entry) = self.messages.get_mut(&id) else { return };
+        let (bytes, unread) = (cost(&entry.record), is_unread(&entry.record));
+        change(Arc::make_mut(&mut entry.record));
+        self.bytes = self.bytes - bytes + cost(&entry.record);
+        if let Some(timeline) = self.conversations.get_mut(&entry.record.conversation) {
+            timeline.unread = timeline.unread - u64::from(unread) + u64::from(is_unread(&entry.record));
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: LogId) {
+        self.leave(id, Leaving::Removed);
+    }
+
+    pub(super) fn prune(&mut self, before: SystemTime) {
+        let old = self.messages.iter().filter(|(_, entry)| entry.feed != Feed::Hold && entry.record.received < before);
+        let mut old: Vec<_> = old.map(|(id, entry)| (entry.position, *id)).collect();
+        // In the order of positions, so that what is lost joins into few ranges.
+        old.sort_unstable();
+        for (_, id) in old {
+            self.leave(id, Leaving::Lost);
+        }
+    }
+
+    pub(super) fn release(&mut self, conversation: Option<&Jid>) {
+        let held = self.unfed.iter().filter(|id| {
+            self.messages.get(id).is_some_and(|entry| {
+                entry.feed == Feed::Hold && conversation.is_none_or(|wanted| *wanted == entry.record.conversation)
+            })
+        });
+        for id in held.copied().collect::<Vec<_>>() {
+            let position = Position::new(self.count());
+            self.deliver(id, position);
+        }
+    }
+
+    pub(super) fn gap(&mut self, gap: GapRecord) -> Position {
+        let position = Position::new(self.count());
+        self.feed.insert(position, Fed::Gap(gap));
+        self.bytes += OVERHEAD;
+        self.head = position;
+        position
+    }
+
+    pub(super) fn fill_gap(&mut self, position: Position) {
+        if matches!(self.feed.get(&position), Some(Fed::Gap(_))) {
+            self.feed.remove(&position);
+            self.bytes -= OVERHEAD;
+        }
+    }
+
+    /// Lets the oldest go until what is left is within bounds.
+    pub(super) fn retain_within_bounds(&mut self) {
+        while self.feed.len() + self.unfed.len() > self.max_messages || self.bytes > self.max_bytes {
+            let fed = self.feed.first_key_value();
+            let unfed = self.unfed.first().copied();
+            match (fed, unfed) {
+                (Some((position, _)), Some(id)) if id.get() < position.get() => self.leave(id, Leaving::Lost),
+                (Some((_, Fed::Message(id))), _) => self.leave(*id, Leaving::Lost),
+                (Some((position, Fed::Gap(_))), _) => {
+                    let position = *position;
+                    self.fill_gap(position);
+                    self.mark_lost(position);
+                }
+                (None, Some(id)) => self.leave(id, Leaving::Lost),
+                (None, None) => break,
+            }
+        }
+    }
+
+    fn count(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    fn deliver(&mut self, id: LogId, position: Position) {
+        if let Some(entry) = self.messages.get_mut(&id) {
+            (entry.feed, entry.position) = (Feed::Deliver, Some(position));
+            self.unfed.remove(&id);
+            self.feed.insert(position, Fed::Message(id));
+            self.head = position;
+        }
+    }
+
+    fn leave(&mut self, id: LogId, leaving: Leaving) {
+        if leaving == Leaving::Lost && self.messages.get(&id).is_some_and(|entry| entry.feed == Feed::Hold) {
+            // It was to be delivered; its place in the feed is where durable subscriptions learn that it is lost.
+            let position = Position::new(self.count());
+            self.deliver(id, position);
+        }
+        let Some(entry) = self.messages.remove(&id) else { return };
+        self.unfed.remove(&id);
+        self.bytes -= cost(&entry.record);
+        if let Some(position) = entry.position {
+            self.feed.remove(&position);
+            if leaving == Leaving::Lost {
+                self.mark_lost(position);
+            }
+        }
+        if let Some(timeline) = self.conversations.get_mut(&entry.record.conversation) {
+            timeline.places.remove(&Place::new(entry.order, id));
+            timeline.unread -= u64::from(is_unread(&entry.record));
+            if timeline.places.is_empty() {
+                self.conversations.remove(&entry.record.conversation);
+            }
+        }
+        self.known.leave(id);
+    }
+
+    /// Notes that a position is lost, joined with its neighbours where nothing is left between them.
+    fn mark_lost(&mut self, position: Position) {
+        let (mut first, mut last) = (position, position);
+        if let Some((&before_first, &before_last)) = self.lost.range(..position).next_back()
+            && self.feed.range(before_last..position).next().is_none()
+        {
+            first = before_first;
+        }
+        if let Some((&behind_first, &behind_last)) = self.lost.range(position..).next()
+            && self.feed.range(position..behind_first).next().is_none()
+        {
+            self.lost.remove(&behind_first);
+            last = behind_last;
+        }
+        self.lost.insert(first, last);
+    }
+
+    pub(super) fn feed(&self, after: Position, limit: usize, outbox: &Outbox) -> Vec<FeedItem> {
+        let next = Position::new(after.get().saturating_add(1));
+        // A range may have begun before `after` and end behind it.
+        let begun = self.lost.range(..next).next_back().filter(|(_, last)| **last >= next).map(|(_, last)| (next, *last));
+        let mut lost = begun.into_iter().chain(self.lost.range(next..).map(|(first, last)| (*first, *last))).peekable();
+        let mut fed = self.feed.range(next..).peekable();
+        let mut items = Vec::new();
+        while items.len() < limit {
+            let lost_first = lost.peek().map(|(first, _)| *first);
+            let fed_first = fed.peek().map(|(position, _)| **position);
+            let lost_is_next = lost_first.is_some_and(|first| fed_first.is_none_or(|position| first < position));
+            if lost_is_next {
+                items.extend(lost.next().map(|(first, last)| FeedItem::lost(first, last)));
+                continue;
+            }
+            match fed.next() {
+                Some((_, Fed::Message(id))) => items.extend(self.get(*id, outbox).map(FeedItem::Message)),
+                Some((position, Fed::Gap(gap))) => items.push(FeedItem::Gap { position: *position, gap: gap.clone() }),
+                None => break,
+            }
+        }
+        items
+    }
+
+    pub(super) fn gaps(&self) -> Vec<(Position, GapRecord)> {
+        let gaps = self.feed.iter().filter_map(|(position, fed)| match fed {
+            Fed::Gap(gap) => Some((*position, gap.clone())),
+            Fed::Message(_) => None,
+        });
+        gaps.collect()
+    }
+
+    pub(super) fn get(&self, id: LogId, outbox: &Outbox) -> Option<LoggedMessage> {
+        let entry = self.messages.get(&id)?;
+        let status = match (entry.record.direction, &entry.record.id) {
+            (Direction::Outgoing, Some(id)) => outbox.status(id),
+            _ => None,
+        };
+        let copies = self.known.identity.get(&id).map_or(Copies::default(), |identity| identity.copies);
+        Some(LoggedMessage {
+            id,
+            order: entry.order,
+            feed: entry.feed,
+            position: entry.position,
+            copies,
+            record: entry.record.clone(),
+            status,
+        })
+    }
+
+    pub(super) fn find(&self, key: &IdentityKey) -> Option<LogId> {
+        self.known.exact.get(key).copied()
+    }
+
+    pub(super) fn with_id(&self, conversation: &Jid, id: &str, outbox: &Outbox) -> Vec<LoggedMessage> {
+        let Some(timeline) = self.conversations.get(conversation) else { return Vec::new() };
+        let meant = timeline.places.iter().filter(|place| {
+            self.messages.get(&place.id).is_some_and(|Entry { record, .. }| {
+                record.id.as_deref() == Some(id)
+                    || record.origin_id.as_deref() == Some(id)
+                    || record.archive_ids.iter().any(|archive_id| archive_id.id == id)
+            })
+        });
+        meant.filter_map(|place| self.get(place.id, outbox)).collect()
+    }
+
+    pub(super) fn page(&self, query: &MessageQuery, outbox: &Outbox) -> MessagePage {
+        let every;
+        let empty = BTreeSet::new();
+        let places = match &query.conversation {
+            Some(conversation) => self.conversations.get(conversation).map_or(&empty, |timeline| &timeline.places),
+            None => {
+                every = self.messages.iter().map(|(id, entry)| Place::new(entry.order, *id)).collect();
+                &every
+            }
+        };
+        let read = |place: &Place| self.get(place.id, outbox).filter(|message| query.matches(message));
+        let wanted = query.limit.saturating_add(1);
+        let (mut messages, backwards): (Vec<_>, bool) = match query.page {
+            PageFrom::Newest => (places.iter().rev().filter_map(read).take(wanted).collect(), true),
+            PageFrom::Before(place) => (places.range(..place).rev().filter_map(read).take(wanted).collect(), true),
+            PageFrom::Oldest => (places.iter().filter_map(read).take(wanted).collect(), false),
+            PageFrom::After(place) => {
+                let behind = places.range((Bound::Excluded(place), Bound::Unbounded));
+                (behind.filter_map(read).take(wanted).collect(), false)
+            }
+        };
+        let more = messages.len() > query.limit;
+        messages.truncate(query.limit);
+        if backwards {
+            messages.reverse();
+        }
+        MessagePage::new(messages, more)
+    }
+
+    pub(super) fn conversations(&self, after: Option<Place>, limit: usize, outbox: &Outbox) -> Vec<Conversation> {
+        let newest = |timeline: &Timeline| {
+            let readable = |place: &&Place| self.messages.get(&place.id).is_some_and(|e| e.record.is_readable());
+            timeline.places.iter().rev().find(readable).copied()
+        };
+        let mut found: Vec<_> = self.conversations.iter().filter_map(|(jid, t)| Some((newest(t)?, jid, t.unread))).collect();
+        found.retain(|(place, ..)| after.is_none_or(|after| *place < after));
+        found.sort_unstable_by_key(|(place, ..)| std::cmp::Reverse(*place));
+        let page = found.into_iter().take(limit);
+        page.filter_map(|(place, jid, unread)| Some(Conversation::new(jid.clone(), self.get(place.id, outbox)?, unread)))
+            .collect()
+    }
+}
+
+/// What is known of messages' identities, for some time also of those that left the log.
+#[derive(Debug, Default)]
+struct Known {
+    exact: HashMap<IdentityKey, LogId>,
+    similar: HashMap<IdentityKey, SmallVec<[LogId; 2]>>,
+    identity: HashMap<LogId, Identity>,
+    gone: VecDeque<LogId>,
+    max_gone: usize,
+}
+
+#[derive(Debug)]
+struct Identity {
+    keys: SmallVec<[IdentityKey; 3]>,
+    copies: Copies,
+    stamp: SystemTime,
+}
+
+impl Known {
+    fn matching(&self, message: &NewMessage) -> Option<LogId> {
+        message.keys.iter().find_map(|key| {
+            if key.is_exact() {
+                return self.exact.get(key).copied();
+            }
+            self.similar.get(key)?.iter().copied().find(|id| {
+                self.identity.get(id).is_some_and(|known| {
+                    IdentityKey::similar_match(known.copies, known.stamp, message.origin, message.record.stamp)
+                })
+            })
+        })
+    }
+
+    fn add(&mut self, id: LogId, keys: Vec<IdentityKey>, copies: Copies, stamp: SystemTime) {
+        self.identity.insert(id, Identity { keys: SmallVec::new(), copies, stamp });
+        self.learn(id, keys);
+    }
+
+    fn merge(&mut self, id: LogId, keys: Vec<IdentityKey>, origin: Origin) {
+        if let Some(identity) = self.identity.get_mut(&id) {
+            identity.copies = identity.copies.with(origin);
+        }
+        self.learn(id, keys);
+    }
+
+    /// Notes keys that are not known yet.
+    fn learn(&mut self, id: LogId, keys: Vec<IdentityKey>) {
+        let Some(identity) = self.identity.get_mut(&id) else { return };
+        for key in keys {
+            let is_new = if key.is_exact() {
+                let owner = *self.exact.entry(key).or_insert(id);
+                owner == id && !identity.keys.contains(&key)
+            } else {
+                let owners = self.similar.entry(key).or_default();
+                let is_new = !owners.contains(&id);
+                if is_new {
+                    owners.push(id);
+                }
+                is_new
+            };
+            if is_new {
+                identity.keys.push(key);
+            }
+        }
+    }
+
+    /// The message left the log; its keys are remembered until enough others have followed it.
+    fn leave(&mut self, id: LogId) {
+        self.gone.push_back(id);
+        if self.gone.len() <= self.max_gone {
+            return;
+        }
+        let Some(identity) = self.gone.pop_front().and_then(|oldest| Some((oldest, self.identity.remove(&oldest)?))) else {
+            return;
+        };
+        let (oldest, Identity { keys, .. }) = identity;
+        for key in keys {
+            if key.is_exact() {
+                self.exact.remove(&key);
+            } else if let Some(owners) = self.similar.get_mut(&key) {
+                owners.retain(|owner| *owner != oldest);
+                if owners.is_empty() {
+                    self.similar.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+fn is_unread(record: &MessageRecord) -> bool {
+    record.direction == Direction::Incoming && record.is_readable() && !record.flags.contains(MessageFlags::READ)
+}
+
+fn cost(record: &MessageRecord) -> usize {
+    OVERHEAD + record.xml.byte_len() + record.text.as_ref().map_or(0, String::len)
+}
