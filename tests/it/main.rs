@@ -3,3 +3,4 @@
 mod real_servers;
 mod suite;
 mod support;
+mod connection;

@@ -1,0 +1,10 @@
+//! From a domain to a byte stream, against real DNS and TLS servers on loopback.
+
+mod dns;
+mod dns_server;
+mod dnsmasq;
+mod nets;
+#[cfg(feature = "native-tls")]
+mod tls;
+#[cfg(feature = "native-tls")]
+mod tls_server;
