@@ -8,10 +8,10 @@ impl fmt::Display for Error {
         if let Some(context) = &self.inner.context {
             write!(f, ": {context}")?;
         }
-        if matches!(self.inner.kind, ErrorKind::Other | ErrorKind::Io | ErrorKind::Store | ErrorKind::InvalidJid) {
-            if let Some(source) = &self.inner.source {
-                write!(f, ": {source}")?;
-            }
+        if matches!(self.inner.kind, ErrorKind::Other | ErrorKind::Io | ErrorKind::Store | ErrorKind::InvalidJid)
+            && let Some(source) = &self.inner.source
+        {
+            write!(f, ": {source}")?;
         }
         Ok(())
     }

@@ -1,1 +1,64 @@
 //! Bytes to stanza frames and back.
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`Framer`] | bytes of a stream in, checked top-level elements out |
+//! | [`Frame`] | one top-level element that owns its bytes |
+//! | [`Stanza`] | a message, presence or IQ: a frame, or an element inside one |
+//! | [`Node`] | the cursor that reads a frame's elements |
+//! | [`OutStanza`] | a stanza on its way out, serialised once |
+//!
+//! Nothing is decoded before it is asked for. A payload becomes a typed value by [`Node::payload`], [`Stanza::payload`] or
+//! [`Frame::payload`], of any type that implements [`xso::FromXml`]: those of xmpp-parsers, or one's own.
+//!
+//! ```
+//! use xmppkit::xml::Frame;
+//! use xmppkit::xso::{AsXml, FromXml};
+//!
+//! /// A payload of one's own.
+//! #[derive(FromXml, AsXml, Debug, PartialEq)]
+//! #[xml(namespace = "urn:example:tea", name = "order")]
+//! struct Order {
+//!     #[xml(attribute)]
+//!     cups: u8,
+//!     #[xml(text)]
+//!     kind: String,
+//! }
+//!
+//! let frame = Frame::parse(
+//!     "<message xmlns='jabber:client'><order xmlns='urn:example:tea' cups='2'>Earl Grey</order></message>",
+//! )?;
+//! let stanza = frame.stanza().expect("a stanza");
+//! assert_eq!(stanza.payload::<Order>()?, Some(Order { cups: 2, kind: "Earl Grey".into() }));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The layer is pure: it knows no sockets, no clock and no tasks.
+
+mod chars;
+mod decode;
+mod error;
+mod frame;
+mod framer;
+mod limits;
+mod node;
+pub mod ns;
+mod out;
+mod payload;
+mod scan;
+mod scope;
+mod standalone;
+mod stanza;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use error::{PayloadError, XmlError, XmlErrorKind};
+pub use frame::Frame;
+pub use framer::{Framer, StreamHeader, StreamItem};
+pub use limits::Limits;
+pub use node::{Attr, Attrs, Children, Node};
+pub use out::OutStanza;
+pub use payload::PayloadName;
+pub use stanza::{Stanza, StanzaKind};
+pub use write::{escape_attr, escape_text, write_element};

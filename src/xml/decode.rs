@@ -1,0 +1,102 @@
+//! From what stands in the bytes to what it means, and back: references, CDATA, line ends, whitespace.
+
+use std::borrow::Cow;
+
+use super::chars;
+
+/// What a reference without its `&` and `;` stands for; `None` if it is none of the predefined entities and no character
+/// reference to a character that XML allows.
+pub(super) fn reference(name: &[u8]) -> Option<char> {
+    match name {
+        b"amp" => Some('&'),
+        b"lt" => Some('<'),
+        b"gt" => Some('>'),
+        b"quot" => Some('"'),
+        b"apos" => Some('\''),
+        [b'#', b'x', digits @ ..] => number(digits, 16),
+        [b'#', digits @ ..] => number(digits, 10),
+        _ => None,
+    }
+}
+
+fn number(digits: &[u8], radix: u32) -> Option<char> {
+    if digits.is_empty() {
+        return None;
+    }
+    let mut value = 0u32;
+    for &d in digits {
+        value = value.checked_mul(radix)?.checked_add((d as char).to_digit(radix)?)?;
+    }
+    char::from_u32(value).filter(|&c| chars::is_char(c))
+}
+
+/// The value of an attribute (XML 1.0 §3.3.3): references decoded, each literal tab or line end one space.
+pub(super) fn attribute(raw: &str) -> Cow<'_, str> {
+    if raw.bytes().all(|b| b >= 0x20 && b != b'&') {
+        return Cow::Borrowed(raw);
+    }
+    let mut out = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(i) = rest.bytes().position(|b| b < 0x20 || b == b'&') {
+        out.push_str(&rest[..i]);
+        if rest.as_bytes()[i] == b'&' {
+            rest = push_reference(&mut out, &rest[i..]);
+        } else {
+            out.push(' ');
+            rest = &rest[i + line_end_len(&rest.as_bytes()[i..])..];
+        }
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Appends a run of text that holds no markup, references decoded and line ends normalised (XML 1.0 §2.11).
+pub(super) fn push_text(out: &mut String, raw: &str) {
+    let mut rest = raw;
+    while let Some(i) = memchr::memchr2(b'&', b'\r', rest.as_bytes()) {
+        out.push_str(&rest[..i]);
+        if rest.as_bytes()[i] == b'&' {
+            rest = push_reference(out, &rest[i..]);
+        } else {
+            out.push('\n');
+            rest = &rest[i + line_end_len(&rest.as_bytes()[i..])..];
+        }
+    }
+    out.push_str(rest);
+}
+
+/// Appends the inside of a CDATA section.
+pub(super) fn push_cdata(out: &mut String, raw: &str) {
+    let mut rest = raw;
+    while let Some(i) = memchr::memchr(b'\r', rest.as_bytes()) {
+        out.push_str(&rest[..i]);
+        out.push('\n');
+        rest = &rest[i + line_end_len(&rest.as_bytes()[i..])..];
+    }
+    out.push_str(rest);
+}
+
+/// A run of text that holds no markup.
+pub(super) fn text(raw: &str) -> Cow<'_, str> {
+    if memchr::memchr2(b'&', b'\r', raw.as_bytes()).is_none() {
+        return Cow::Borrowed(raw);
+    }
+    let mut out = String::with_capacity(raw.len());
+    push_text(&mut out, raw);
+    Cow::Owned(out)
+}
+
+/// Appends what the reference at the start of `raw` stands for, and gives back what follows it. The framer has checked it.
+fn push_reference<'a>(out: &mut String, raw: &'a str) -> &'a str {
+    match raw.split_once(';') {
+        Some((name, rest)) => {
+            out.extend(reference(&name.as_bytes()[1..]));
+            rest
+        }
+        None => "",
+    }
+}
+
+fn line_end_len(bytes: &[u8]) -> usize {
+    if bytes.starts_with(b"\r\n") { 2 } else { 1 }
+}

@@ -1,0 +1,278 @@
+//! [`Frame`]: one top-level element that owns its bytes.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use xso::FromXml;
+
+use super::error::{PayloadError, XmlError, XmlErrorKind};
+use super::limits::Limits;
+use super::node::{Children, Node};
+use super::scan::Scanner;
+use super::scope::{NsPlace, NsRef, Span, StreamScope};
+use super::stanza::{Stanza, StanzaKind};
+use super::{chars, decode, ns, standalone};
+
+/// A top-level element of a stream: a stanza, or what the stream itself is negotiated with.
+///
+/// A frame has been checked: it is well-formed, within limits, and holds nothing that RFC 6120 §11 forbids. It owns its
+/// bytes, knows what the stream's header put into scope (namespaces, language), and means the same wherever it is taken.
+/// Cloning counts a reference.
+///
+/// ```
+/// use xmppkit::xml::{Frame, ns};
+///
+/// let frame = Frame::parse(
+///     "<message xmlns='jabber:client' from='romeo@montague.example/orchard' type='chat'>\
+///        <body>call me but love &amp; I&apos;ll be new baptized</body>\
+///        <request xmlns='urn:xmpp:receipts'/>\
+///      </message>",
+/// )?;
+/// assert_eq!(frame.attr("type").as_deref(), Some("chat"));
+/// let body = frame.child(ns::CLIENT, "body").expect("a body");
+/// assert_eq!(body.text(), "call me but love & I'll be new baptized");
+/// assert!(frame.child("urn:xmpp:receipts", "request").is_some());
+/// # Ok::<(), xmppkit::xml::XmlError>(())
+/// ```
+#[derive(Clone)]
+pub struct Frame(Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) text: Box<str>,
+    pub(super) scope: Arc<StreamScope>,
+    root: NodeData,
+    header: Header,
+    kind: Option<StanzaKind>,
+    children: SmallVec<[NodeData; 8]>,
+    pub(super) prefixes: SmallVec<[Prefix; 1]>,
+}
+
+/// The attributes every stanza is routed by (RFC 6120 §8.1), where they stand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    pub(super) from: Span,
+    pub(super) to: Span,
+    pub(super) id: Span,
+    pub(super) kind: Span,
+}
+
+impl Header {
+    pub(super) const EMPTY: Self = Self { from: Span::NONE, to: Span::NONE, id: Span::NONE, kind: Span::NONE };
+}
+
+/// A prefix that an element inside the frame declares, and over which bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prefix {
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) name: Span,
+    pub(super) ns: NsRef,
+}
+
+/// An element inside a frame: where it stands, and what is in scope there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NodeData {
+    /// Its `<`.
+    pub(super) start: u32,
+    /// Its local name.
+    pub(super) name: Span,
+    /// Behind its start tag.
+    pub(super) content: u32,
+    /// Behind its end tag; 0 where that was not looked for. An element without content ends at `content`.
+    pub(super) end: u32,
+    pub(super) ns: NsRef,
+    /// The default namespace inside.
+    pub(super) default: NsRef,
+    /// The `xml:lang` value in force inside; none: the stream's.
+    pub(super) lang: Span,
+}
+
+impl NodeData {
+    pub(super) const EMPTY: Self = Self {
+        start: 0,
+        name: Span { start: 0, end: 0 },
+        content: 0,
+        end: 0,
+        ns: NsRef::NONE,
+        default: NsRef::NONE,
+        lang: Span::NONE,
+    };
+}
+
+impl Frame {
+    /// Reads one element from text that stands alone, such as a store holds: within default [`Limits`].
+    ///
+    /// # Errors
+    ///
+    /// [`XmlError`] if the text is not exactly one acceptable element (an XML declaration may precede it, whitespace may
+    /// surround it).
+    pub fn parse(xml: &str) -> Result<Self, XmlError> {
+        Self::parse_with(xml, &Limits::default())
+    }
+
+    /// [`parse`](Self::parse) within other limits. This is also how messages of transports are read that carry one
+    /// element each (RFC 7395 §3.3).
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn parse_with(xml: &str, limits: &Limits) -> Result<Self, XmlError> {
+        standalone::parse(xml, limits)
+    }
+
+    /// Takes over what the scanner found in the element that is `text`.
+    pub(super) fn new(text: &str, scanner: &Scanner, scope: &Arc<StreamScope>) -> Self {
+        let root = scanner.root;
+        let kind = if root.ns.is_content() { StanzaKind::of_name(root.name.of(text)) } else { None };
+        Self(Arc::new(Inner {
+            text: text.into(),
+            scope: scope.clone(),
+            root,
+            header: scanner.header,
+            kind,
+            children: SmallVec::from_slice(&scanner.children),
+            prefixes: SmallVec::from_slice(&scanner.prefixes),
+        }))
+    }
+
+    pub(super) fn inner_ref(&self) -> &Inner {
+        &self.0
+    }
+
+    pub(super) fn root_data(&self) -> NodeData {
+        self.0.root
+    }
+
+    pub(super) fn header(&self) -> Header {
+        self.0.header
+    }
+
+    /// The element itself.
+    #[must_use]
+    pub fn root(&self) -> Node<'_> {
+        Node::new(self, self.0.root)
+    }
+
+    /// The element's local name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.root.name.of(&self.0.text)
+    }
+
+    /// The element's namespace; empty if it is in none. See [`Node::ns`].
+    #[must_use]
+    pub fn ns(&self) -> Cow<'_, str> {
+        self.root().ns()
+    }
+
+    /// Whether the element has this namespace and local name.
+    #[must_use]
+    pub fn is(&self, ns: &str, name: &str) -> bool {
+        self.root().is(ns, name)
+    }
+
+    /// The value of the element's attribute of this name that is in no namespace, decoded.
+    #[must_use]
+    pub fn attr(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.root().attr(name)
+    }
+
+    /// The element's children, without text.
+    #[must_use]
+    pub fn children(&self) -> Children<'_> {
+        Children::indexed(self, &self.0.children)
+    }
+
+    /// The first child with this namespace and local name.
+    #[must_use]
+    pub fn child(&self, ns: &str, name: &str) -> Option<Node<'_>> {
+        self.children().find(|child| child.is(ns, name))
+    }
+
+    /// The size of the element in bytes, as it came.
+    #[must_use]
+    pub fn byte_len(&self) -> usize {
+        self.0.text.len()
+    }
+
+    /// The frame as a stanza, if it is one: `message`, `presence` or `iq` in the stream's content namespace.
+    #[must_use]
+    pub fn stanza(&self) -> Option<Stanza> {
+        self.stanza_kind().map(|kind| Stanza::whole(self.clone(), kind))
+    }
+
+    /// Which stanza this frame is, if it is one.
+    #[must_use]
+    pub fn stanza_kind(&self) -> Option<StanzaKind> {
+        self.0.kind
+    }
+
+    /// The stanza that `node` is, if it is one: a forwarded message, for example. It shares this frame's bytes.
+    #[must_use]
+    pub fn inner(&self, node: Node<'_>) -> Option<Stanza> {
+        node.stanza()
+    }
+
+    /// The element as text that means the same on its own: what the stream's header put into scope is written out.
+    #[must_use]
+    pub fn to_standalone_xml(&self) -> String {
+        self.root().to_standalone_xml()
+    }
+
+    /// The whole element as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// [`PayloadError`] if the element is no `T`.
+    pub fn payload<T: FromXml>(&self) -> Result<T, PayloadError> {
+        self.root().payload()
+    }
+}
+
+impl fmt::Debug for Frame {
+    /// Names the element and its size; what it says is kept out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame(<{} xmlns='{}'>, {} bytes)", self.name(), self.ns(), self.byte_len())
+    }
+}
+
+impl Inner {
+    pub(super) fn ns_str(&self, ns: NsRef) -> Cow<'_, str> {
+        ns_str(&self.text, &self.scope, ns)
+    }
+
+    /// What a prefix means in the element that starts at `at`. The framer has checked that it is declared.
+    pub(super) fn resolve_prefix(&self, at: u32, prefix: &str) -> NsRef {
+        if prefix == "xml" {
+            return NsRef::XML;
+        }
+        let declared = self.prefixes.iter().rev().find(|p| p.start <= at && at < p.end && p.name.of(&self.text) == prefix);
+        match declared {
+            Some(p) => p.ns,
+            None => self.scope.resolve(prefix).unwrap_or(NsRef::NONE),
+        }
+    }
+}
+
+/// The namespace name as it is written, decoded. For what others see, the content namespace has one name on all streams.
+pub(super) fn ns_str<'t>(text: &'t str, scope: &'t StreamScope, ns: NsRef) -> Cow<'t, str> {
+    match ns.place() {
+        NsPlace::None => Cow::Borrowed(""),
+        NsPlace::Xml => Cow::Borrowed(ns::XML),
+        NsPlace::Scope(index) => Cow::Borrowed(scope.uri(index)),
+        NsPlace::Text { span, escaped: false } => Cow::Borrowed(span.of(text)),
+        NsPlace::Text { span, escaped: true } => decode::attribute(span.of(text)),
+    }
+}
+
+/// The error of a text that should be one element.
+pub(super) fn parse_error(kind: XmlErrorKind, at: usize) -> XmlError {
+    XmlError::new(kind, at as u64)
+}
+
+/// Text given as `str` is UTF-8 already; what is left to check is that XML allows its characters.
+pub(super) fn clean(xml: &str) -> &str {
+    &xml[..chars::clean_len(xml)]
+}

@@ -1,0 +1,470 @@
+//! [`Framer`]: bytes of one XML stream in, its top-level elements out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::chars;
+use super::decode;
+use super::error::{XmlError, XmlErrorKind as Kind};
+use super::frame::{Frame, ns_str};
+use super::limits::Limits;
+use super::ns;
+use super::scan::{self, Fail, Prolog, Scanner, Tag};
+use super::scope::StreamScope;
+
+/// Splits the bytes of one XML stream (RFC 6120 §4) into its header, its top-level elements and its end, and checks them:
+/// well-formedness (XML 1.0, Namespaces in XML 1.0), what RFC 6120 §11 forbids, and [`Limits`].
+///
+/// It is fed with [`push`](Self::push), in pieces of any size, and asked with [`next_item`](Self::next_item). What it
+/// answers does not depend on how the bytes were cut into pieces.
+///
+/// ```
+/// use xmppkit::xml::{Framer, Limits, StreamItem};
+///
+/// let mut framer = Framer::new(Limits::default());
+/// framer.push(b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' ");
+/// assert!(framer.next_item()?.is_none());
+/// framer.push(b"from='example.org' version='1.0'><message><body>Hi</body></message>");
+/// let Some(StreamItem::Open(header)) = framer.next_item()? else { panic!("no header") };
+/// assert_eq!(header.from(), Some("example.org"));
+/// let Some(StreamItem::Element(frame)) = framer.next_item()? else { panic!("no element") };
+/// assert!(frame.stanza().is_some());
+/// assert!(framer.next_item()?.is_none());
+/// # Ok::<(), xmppkit::xml::XmlError>(())
+/// ```
+pub struct Framer {
+    limits: Limits,
+    /// What was pushed and not yet taken out, from `start` on: UTF-8 whose characters XML allows.
+    buf: String,
+    start: usize,
+    /// The offset of `buf` in the stream.
+    base: u64,
+    /// The start of a character whose other bytes have not come.
+    partial: Partial,
+    /// What is wrong with the bytes behind `buf`; they were not kept.
+    poison: Option<Kind>,
+    failed: Option<XmlError>,
+    state: State,
+    scanner: Scanner,
+    scope: Arc<StreamScope>,
+    root_name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing was read: an XML declaration may come.
+    Start,
+    /// The header is to come.
+    Prolog,
+    /// Between top-level elements.
+    Open,
+    /// In a top-level element.
+    Element,
+    /// The header was an empty element.
+    Closing,
+    Closed,
+}
+
+/// What a stream consists of.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StreamItem {
+    /// The stream header: the root element's start tag.
+    Open(StreamHeader),
+    /// A top-level element.
+    Element(Frame),
+    /// The root element's end tag.
+    Close,
+}
+
+impl Framer {
+    /// A framer at the start of a stream.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        let limits = limits.clamped();
+        Self {
+            limits,
+            buf: String::new(),
+            start: 0,
+            base: 0,
+            partial: Partial::default(),
+            poison: None,
+            failed: None,
+            state: State::Start,
+            scanner: Scanner::new(limits),
+            scope: StreamScope::standalone(ns::CLIENT),
+            root_name: String::new(),
+        }
+    }
+
+    /// Adds bytes as they were read. What is wrong with them is said by [`next_item`](Self::next_item), after everything
+    /// that came before.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.poison.is_some() || self.failed.is_some() {
+            return;
+        }
+        self.compact();
+        if self.buf.len() - self.start + bytes.len() > self.limits.max_buffered_bytes {
+            self.poison = Some(Kind::BufferFull);
+            return;
+        }
+        let rest = match self.partial.complete(bytes) {
+            Ok((character, rest)) => {
+                if let Some(character) = character {
+                    self.append(character.encode_utf8(&mut [0; 4]));
+                }
+                rest
+            }
+            Err(InvalidUtf8) => {
+                self.poison = Some(Kind::Utf8);
+                return;
+            }
+        };
+        let whole = self.partial.cut(rest);
+        match simdutf8::basic::from_utf8(whole) {
+            Ok(text) => self.append(text),
+            Err(_) => {
+                if let Some(valid) = whole.utf8_chunks().next() {
+                    self.append(valid.valid());
+                }
+                self.poison = self.poison.or(Some(Kind::Utf8));
+            }
+        }
+    }
+
+    fn append(&mut self, text: &str) {
+        if self.poison.is_some() {
+            return;
+        }
+        let clean = chars::clean_len(text);
+        self.buf.push_str(&text[..clean]);
+        if clean < text.len() {
+            self.poison = Some(Kind::Character);
+        }
+    }
+
+    /// Drops what was taken out, at a cost that the bytes dropped have paid for.
+    fn compact(&mut self) {
+        let kept = self.buf.len() - self.start;
+        if self.start == 0 || kept > self.start.max(4096) {
+            return;
+        }
+        self.buf.drain(..self.start);
+        self.base += self.start as u64;
+        self.start = 0;
+        // An idle connection gives back what a large stanza took.
+        if kept == 0 && self.buf.capacity() > 64 * 1024 {
+            self.buf = String::new();
+        }
+    }
+
+    /// The next part of the stream, or `None` if it is not complete yet.
+    ///
+    /// # Errors
+    ///
+    /// [`XmlError`] if the input is not acceptable: the stream is over then, and every further call says the same.
+    pub fn next_item(&mut self) -> Result<Option<StreamItem>, XmlError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let result = match self.advance() {
+            Ok(Some(item)) => return Ok(Some(item)),
+            Ok(None) => match self.poison {
+                None => return Ok(None),
+                Some(kind) => XmlError::new(kind, self.base + self.buf.len() as u64),
+            },
+            Err(fail) => XmlError::new(fail.kind, self.base + (self.start + fail.at) as u64),
+        };
+        self.failed = Some(result);
+        self.buf = String::new();
+        self.start = 0;
+        Err(result)
+    }
+
+    /// Starts over for a new stream on the same connection (RFC 6120 §4.3.3), and drops what was pushed and not yet taken
+    /// out: nothing that came before TLS was negotiated counts after it.
+    pub fn restart(&mut self) {
+        *self = Self::new(self.limits);
+    }
+
+    /// Whether bytes were pushed that no item has used up.
+    #[must_use]
+    pub fn has_buffered(&self) -> bool {
+        self.start < self.buf.len() || !self.partial.is_empty() || self.poison.is_some()
+    }
+
+    fn advance(&mut self) -> Result<Option<StreamItem>, Fail> {
+        loop {
+            match self.state {
+                State::Start => {
+                    if !self.xml_declaration()? {
+                        return Ok(None);
+                    }
+                }
+                State::Prolog => {
+                    if !self.at_markup()? {
+                        return Ok(None);
+                    }
+                    return self.header();
+                }
+                State::Open => {
+                    if !self.at_markup()? {
+                        return Ok(None);
+                    }
+                    let text = &self.buf[self.start..];
+                    match text.as_bytes().get(1) {
+                        None => return Ok(None),
+                        Some(b'/') => return self.end_of_stream(),
+                        Some(b'!' | b'?') => return self.forbidden(),
+                        Some(_) => self.state = State::Element,
+                    }
+                }
+                State::Element => {
+                    let text = &self.buf[self.start..];
+                    let Some(len) = self.scanner.element(text, &self.scope)? else { return Ok(None) };
+                    let frame = Frame::new(&text[..len], &self.scanner, &self.scope);
+                    self.scanner.reset();
+                    self.start += len;
+                    self.state = State::Open;
+                    return Ok(Some(StreamItem::Element(frame)));
+                }
+                State::Closing => {
+                    self.state = State::Closed;
+                    return Ok(Some(StreamItem::Close));
+                }
+                State::Closed => {
+                    self.skip_space();
+                    return if self.start < self.buf.len() { Err(Fail { kind: Kind::AfterEnd, at: 0 }) } else { Ok(None) };
+                }
+            }
+        }
+    }
+
+    fn skip_space(&mut self) {
+        let bytes = &self.buf.as_bytes()[self.start..];
+        self.start += bytes.iter().take_while(|&&b| chars::is_space(b)).count();
+    }
+
+    /// Skips whitespace; whether a `<` stands behind it. Nothing else may.
+    fn at_markup(&mut self) -> Result<bool, Fail> {
+        self.skip_space();
+        match self.buf.as_bytes().get(self.start) {
+            None => Ok(false),
+            Some(b'<') => Ok(true),
+            Some(_) => Err(Fail { kind: Kind::TextOutsideElement, at: 0 }),
+        }
+    }
+
+    /// Reads the XML declaration, if one stands at the very start; whether that is decided.
+    fn xml_declaration(&mut self) -> Result<bool, Fail> {
+        let text = &self.buf[self.start..];
+        match text.as_bytes() {
+            [] | [b'<'] => return Ok(false),
+            [b'<', b'?', ..] => match scan::xml_declaration(text)? {
+                Prolog::More => return Ok(false),
+                Prolog::Declaration(len) => self.start += len,
+            },
+            _ => {}
+        }
+        self.state = State::Prolog;
+        Ok(true)
+    }
+
+    /// What stands between top-level elements and may not: never an item.
+    fn forbidden(&mut self) -> Result<Option<StreamItem>, Fail> {
+        match scan::forbidden(&self.buf[self.start..]) {
+            Some(kind) => Err(Fail { kind, at: 0 }),
+            None => Ok(None),
+        }
+    }
+
+    fn header(&mut self) -> Result<Option<StreamItem>, Fail> {
+        let text = &self.buf[self.start..];
+        match text.as_bytes().get(1) {
+            None => return Ok(None),
+            Some(b'/') => return Err(Fail { kind: Kind::Syntax, at: 0 }),
+            Some(b'!' | b'?') => return self.forbidden(),
+            Some(_) => {}
+        }
+        let Some(tag) = self.scanner.header_tag(text)? else { return Ok(None) };
+        let scope = Arc::new(self.scanner.header_scope(text, tag)?);
+        let header = StreamHeader::new(text, &self.scanner, scope.clone());
+        self.root_name = tag.name(text).to_owned();
+        self.scope = scope;
+        self.finish_tag(tag);
+        Ok(Some(StreamItem::Open(header)))
+    }
+
+    fn finish_tag(&mut self, tag: Tag) {
+        self.scanner.reset();
+        self.start += tag.end;
+        self.state = if tag.empty { State::Closing } else { State::Open };
+    }
+
+    fn end_of_stream(&mut self) -> Result<Option<StreamItem>, Fail> {
+        let Some(len) = self.scanner.end_tag(&self.buf[self.start..], &self.root_name)? else { return Ok(None) };
+        self.scanner.reset();
+        self.start += len;
+        self.state = State::Closed;
+        Ok(Some(StreamItem::Close))
+    }
+}
+
+impl fmt::Debug for Framer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Framer")
+            .field("state", &self.state)
+            .field("buffered", &(self.buf.len() - self.start))
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The first bytes of a character that a read has cut.
+#[derive(Debug, Default)]
+struct Partial {
+    bytes: [u8; 4],
+    len: usize,
+}
+
+/// Bytes that are no UTF-8.
+struct InvalidUtf8;
+
+impl Partial {
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Completes the character with the first of `bytes`; gives it, and what is left of them.
+    fn complete<'b>(&mut self, bytes: &'b [u8]) -> Result<(Option<char>, &'b [u8]), InvalidUtf8> {
+        let mut rest = bytes;
+        while self.len > 0 {
+            let Some((&b, after)) = rest.split_first() else { break };
+            rest = after;
+            self.bytes[self.len] = b;
+            self.len += 1;
+            match std::str::from_utf8(&self.bytes[..self.len]) {
+                Ok(text) => {
+                    self.len = 0;
+                    return Ok((text.chars().next(), rest));
+                }
+                Err(e) if e.error_len().is_some() => return Err(InvalidUtf8),
+                Err(_) => {}
+            }
+        }
+        Ok((None, rest))
+    }
+
+    /// Cuts off the start of a character at the end of `bytes` and keeps it.
+    fn cut<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        for back in 1..=bytes.len().min(3) {
+            let at = bytes.len() - back;
+            let wanted = match bytes[at] {
+                0xC0..=0xDF => 2,
+                0xE0..=0xEF => 3,
+                0xF0..=0xFF => 4,
+                0x80..=0xBF => continue,
+                _ => break,
+            };
+            if wanted > back && matches!(std::str::from_utf8(&bytes[at..]), Err(e) if e.error_len().is_none()) {
+                self.bytes[..back].copy_from_slice(&bytes[at..]);
+                self.len = back;
+                return &bytes[..at];
+            }
+            break;
+        }
+        bytes
+    }
+}
+
+/// A stream header: the root element's start tag (RFC 6120 §4.7).
+#[derive(Clone)]
+pub struct StreamHeader {
+    name: String,
+    ns: String,
+    from: Option<String>,
+    to: Option<String>,
+    id: Option<String>,
+    version: Option<String>,
+    scope: Arc<StreamScope>,
+}
+
+impl StreamHeader {
+    fn new(text: &str, scanner: &Scanner, scope: Arc<StreamScope>) -> Self {
+        let attr = |name: &str| {
+            scanner.attrs.iter().find(|a| a.name(text) == name).map(|a| decode::attribute(a.value(text)).into_owned())
+        };
+        Self {
+            name: scanner.root.name.of(text).to_owned(),
+            ns: ns_str(text, &scope, scanner.root.ns).into_owned(),
+            from: attr("from"),
+            to: attr("to"),
+            id: attr("id"),
+            version: attr("version"),
+            scope,
+        }
+    }
+
+    /// The local name; `stream` if the peer speaks XMPP.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The namespace; [`ns::STREAM`] if the peer speaks XMPP.
+    #[must_use]
+    pub fn ns(&self) -> &str {
+        &self.ns
+    }
+
+    /// The content namespace: what the header declares as default (RFC 6120 §4.8.3). Empty if it declares none.
+    #[must_use]
+    pub fn content_ns(&self) -> &str {
+        self.scope.content_ns()
+    }
+
+    /// The attribute `from`.
+    #[must_use]
+    pub fn from(&self) -> Option<&str> {
+        self.from.as_deref()
+    }
+
+    /// The attribute `to`.
+    #[must_use]
+    pub fn to(&self) -> Option<&str> {
+        self.to.as_deref()
+    }
+
+    /// The attribute `id`.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The attribute `version`, as it was written.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
+    }
+
+    /// The attribute `xml:lang`: the language of everything in the stream that names no other.
+    #[must_use]
+    pub fn lang(&self) -> Option<&str> {
+        self.scope.lang()
+    }
+}
+
+impl fmt::Debug for StreamHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamHeader")
+            .field("name", &self.name)
+            .field("ns", &self.ns)
+            .field("content_ns", &self.content_ns())
+            .field("from", &self.from)
+            .field("to", &self.to)
+            .field("id", &self.id)
+            .field("version", &self.version)
+            .field("lang", &self.lang())
+            .finish()
+    }
+}

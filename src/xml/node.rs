@@ -1,0 +1,628 @@
+//! [`Node`]: the cursor over a frame's elements.
+//!
+//! Everything here reads text that the framer has checked; that is what the slicing and the unchecked structure rely on.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use xso::FromXml;
+
+use super::error::PayloadError;
+use super::frame::{Frame, Header, NodeData};
+use super::scope::{NsRef, Span};
+use super::stanza::{Stanza, StanzaKind};
+use super::{chars, decode, ns, payload, standalone};
+
+/// An element inside a [`Frame`]: a cursor that is cheap to copy and decodes when asked.
+///
+/// ```
+/// use xmppkit::xml::{Frame, ns};
+///
+/// let frame = Frame::parse(
+///     "<message xmlns='jabber:client' xml:lang='en'>\
+///        <event xmlns='http://jabber.org/protocol/pubsub#event'><items node='urn:example:mood'><item id='1'/></items></event>\
+///      </message>",
+/// )?;
+/// let event = frame.child(ns::PUBSUB_EVENT, "event").expect("an event");
+/// let items = event.child(ns::PUBSUB_EVENT, "items").expect("items");
+/// assert_eq!(items.attr("node").as_deref(), Some("urn:example:mood"));
+/// assert_eq!(items.children().count(), 1);
+/// assert_eq!(items.lang().as_deref(), Some("en"));
+/// # Ok::<(), xmppkit::xml::XmlError>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct Node<'a> {
+    frame: &'a Frame,
+    data: NodeData,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn new(frame: &'a Frame, data: NodeData) -> Self {
+        Self { frame, data }
+    }
+
+    pub(super) fn frame(self) -> &'a Frame {
+        self.frame
+    }
+
+    pub(super) fn data(self) -> NodeData {
+        self.data
+    }
+
+    fn text_of_frame(self) -> &'a str {
+        &self.frame.inner_ref().text
+    }
+
+    /// The local name.
+    #[must_use]
+    pub fn name(self) -> &'a str {
+        self.data.name.of(self.text_of_frame())
+    }
+
+    /// The name as it is written, with its prefix.
+    pub(super) fn qname(self) -> &'a str {
+        &self.text_of_frame()[self.data.start as usize + 1..self.data.name.end as usize]
+    }
+
+    /// The namespace; empty if the element is in none.
+    ///
+    /// What is in the stream's content namespace is in `jabber:client` here, on whichever stream it came, so that the same
+    /// code reads client and component streams.
+    #[must_use]
+    pub fn ns(self) -> Cow<'a, str> {
+        if self.data.ns.is_content() { Cow::Borrowed(ns::CLIENT) } else { self.written_ns() }
+    }
+
+    /// The namespace as it is declared.
+    pub(super) fn written_ns(self) -> Cow<'a, str> {
+        self.frame.inner_ref().ns_str(self.data.ns)
+    }
+
+    /// Whether the element is in the stream's content namespace.
+    pub(super) fn is_content(self) -> bool {
+        self.data.ns.is_content()
+    }
+
+    /// Whether the element has this namespace and local name.
+    #[must_use]
+    pub fn is(self, ns: &str, name: &str) -> bool {
+        self.name() == name && self.has_ns(ns)
+    }
+
+    /// Whether the element is in this namespace.
+    #[must_use]
+    pub fn has_ns(self, ns: &str) -> bool {
+        if self.data.ns.is_content() {
+            ns == ns::CLIENT || ns == self.frame.inner_ref().scope.content_ns()
+        } else {
+            self.written_ns() == ns
+        }
+    }
+
+    /// The value of the attribute of this name that is in no namespace, decoded.
+    #[must_use]
+    pub fn attr(self, name: &str) -> Option<Cow<'a, str>> {
+        self.raw_attrs().find(|(n, _)| *n == name && !n.contains(':')).map(|(_, raw)| decode::attribute(raw))
+    }
+
+    /// The value of the attribute with this namespace and local name, decoded.
+    #[must_use]
+    pub fn attr_ns(self, ns: &str, name: &str) -> Option<Cow<'a, str>> {
+        self.attrs().find(|attr| attr.name() == name && attr.ns() == ns).map(|attr| attr.value())
+    }
+
+    /// The attributes, in the order they are written; namespace declarations are none.
+    #[must_use]
+    pub fn attrs(self) -> Attrs<'a> {
+        Attrs { node: self, raw: self.raw_attrs() }
+    }
+
+    pub(super) fn raw_attrs(self) -> RawAttrs<'a> {
+        RawAttrs { text: self.text_of_frame(), pos: self.data.name.end as usize }
+    }
+
+    /// The text directly inside, decoded: the text of child elements is not part of it.
+    #[must_use]
+    pub fn text(self) -> Cow<'a, str> {
+        if self.is_empty_tag() {
+            return Cow::Borrowed("");
+        }
+        let text = self.text_of_frame();
+        let start = self.data.content as usize;
+        let end = next_markup(text.as_bytes(), start);
+        if text.as_bytes()[end + 1] == b'/' {
+            return decode::text(&text[start..end]);
+        }
+        let mut out = String::new();
+        let mut pos = start;
+        loop {
+            match next_content(text, pos) {
+                Content::Text(run) => {
+                    decode::push_text(&mut out, run.of(text));
+                    pos = run.end as usize;
+                }
+                Content::Cdata { inner, end } => {
+                    decode::push_cdata(&mut out, inner.of(text));
+                    pos = end;
+                }
+                Content::Start => pos = skip_element(text.as_bytes(), pos),
+                Content::End => return Cow::Owned(out),
+            }
+        }
+    }
+
+    /// The child elements.
+    #[must_use]
+    pub fn children(self) -> Children<'a> {
+        if self.data.start == self.frame.root_data().start {
+            return self.frame.children();
+        }
+        let pos = if self.is_empty_tag() { None } else { Some(self.data.content as usize) };
+        Children(Inner::Scan { parent: self, pos, last: None })
+    }
+
+    /// The first child with this namespace and local name.
+    #[must_use]
+    pub fn child(self, ns: &str, name: &str) -> Option<Self> {
+        self.children().find(|child| child.is(ns, name))
+    }
+
+    /// The language in force (`xml:lang`, inherited from ancestors and the stream's header); none if undefined.
+    #[must_use]
+    pub fn lang(self) -> Option<Cow<'a, str>> {
+        lang_str(self.frame, self.data.lang)
+    }
+
+    /// The stanza that this element is, if it is one: a forwarded message, for example. It shares the frame's bytes.
+    #[must_use]
+    pub fn stanza(self) -> Option<Stanza> {
+        if !self.data.ns.is_content() {
+            return None;
+        }
+        let kind = StanzaKind::of_name(self.name())?;
+        Some(Stanza::inside(self.frame.clone(), self.data, self.header(), kind))
+    }
+
+    fn header(self) -> Header {
+        if self.data.start == self.frame.root_data().start {
+            return self.frame.header();
+        }
+        let text = self.text_of_frame();
+        let base = text.as_ptr() as usize;
+        let mut header = Header::EMPTY;
+        for (name, raw) in self.raw_attrs() {
+            let start = raw.as_ptr() as usize - base;
+            let span = Span::new(start, start + raw.len());
+            match name {
+                "from" => header.from = span,
+                "to" => header.to = span,
+                "id" => header.id = span,
+                "type" => header.kind = span,
+                _ => {}
+            }
+        }
+        header
+    }
+
+    /// The element as text that means the same on its own: what it takes from its ancestors and the stream's header
+    /// (namespaces, prefixes, language) is written out.
+    #[must_use]
+    pub fn to_standalone_xml(self) -> String {
+        standalone::write(self)
+    }
+
+    /// The element as a `T` of xmpp-parsers, or of an own type that derives [`xso::FromXml`].
+    ///
+    /// # Errors
+    ///
+    /// [`PayloadError`] if the element is no `T`.
+    pub fn payload<T: FromXml>(self) -> Result<T, PayloadError> {
+        payload::whole(self)
+    }
+
+    /// The element as a tree, for types that have no other way in.
+    #[must_use]
+    pub fn to_element(self) -> minidom::Element {
+        payload::element(self)
+    }
+
+    /// Where the element stands in its frame's text.
+    pub(super) fn range(self) -> (usize, usize) {
+        let end = if self.data.end != 0 {
+            self.data.end as usize
+        } else {
+            skip_content(self.text_of_frame().as_bytes(), self.data.content as usize)
+        };
+        (self.data.start as usize, end)
+    }
+
+    fn is_empty_tag(self) -> bool {
+        self.data.end == self.data.content
+    }
+
+    pub(super) fn walk(self) -> Walk<'a> {
+        Walk {
+            frame: self.frame,
+            root: Some(self),
+            pos: self.data.content as usize,
+            stack: Vec::new(),
+            empty: false,
+            lang: self.data.lang,
+        }
+    }
+}
+
+impl fmt::Debug for Node<'_> {
+    /// Names the element; what it says is kept out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node(<{} xmlns='{}'>)", self.name(), self.ns())
+    }
+}
+
+pub(super) fn lang_str(frame: &Frame, lang: Span) -> Option<Cow<'_, str>> {
+    let inner = frame.inner_ref();
+    let value = if lang.is_none() { Cow::Borrowed(inner.scope.lang()?) } else { decode::attribute(lang.of(&inner.text)) };
+    // An empty value says that the language is undefined (XML 1.0 §2.12).
+    Some(value).filter(|v| !v.is_empty())
+}
+
+/// An attribute of a [`Node`].
+#[derive(Clone, Copy)]
+pub struct Attr<'a> {
+    node: Node<'a>,
+    qname: &'a str,
+    raw: &'a str,
+}
+
+impl<'a> Attr<'a> {
+    /// The local name.
+    #[must_use]
+    pub fn name(self) -> &'a str {
+        self.qname.split_once(':').map_or(self.qname, |(_, local)| local)
+    }
+
+    /// The namespace; empty for an attribute without prefix, which is in none.
+    #[must_use]
+    pub fn ns(self) -> Cow<'a, str> {
+        match self.qname.split_once(':') {
+            None => Cow::Borrowed(""),
+            Some((prefix, _)) => {
+                let inner = self.node.frame.inner_ref();
+                inner.ns_str(inner.resolve_prefix(self.node.data.start, prefix))
+            }
+        }
+    }
+
+    /// The value, decoded.
+    #[must_use]
+    pub fn value(self) -> Cow<'a, str> {
+        decode::attribute(self.raw)
+    }
+}
+
+impl fmt::Debug for Attr<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attr({})", self.qname)
+    }
+}
+
+/// Iterator over a node's attributes, from [`Node::attrs`].
+#[derive(Clone)]
+pub struct Attrs<'a> {
+    node: Node<'a>,
+    raw: RawAttrs<'a>,
+}
+
+impl<'a> Iterator for Attrs<'a> {
+    type Item = Attr<'a>;
+
+    fn next(&mut self) -> Option<Attr<'a>> {
+        let (qname, raw) = self.raw.by_ref().find(|(name, _)| *name != "xmlns" && !name.starts_with("xmlns:"))?;
+        Some(Attr { node: self.node, qname, raw })
+    }
+}
+
+impl fmt::Debug for Attrs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
+    }
+}
+
+/// The attributes of a start tag as written, declarations included.
+#[derive(Clone)]
+pub(super) struct RawAttrs<'a> {
+    text: &'a str,
+    /// Behind the name, or behind an attribute; at the end of the tag once there are none left.
+    pos: usize,
+}
+
+impl<'a> Iterator for RawAttrs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<(&'a str, &'a str)> {
+        let bytes = self.text.as_bytes();
+        let start = skip_space(bytes, self.pos);
+        self.pos = start;
+        if matches!(bytes[start], b'>' | b'/') {
+            return None;
+        }
+        let mut end = start;
+        while bytes[end] != b'=' && !chars::is_space(bytes[end]) {
+            end += 1;
+        }
+        let equals = skip_space(bytes, end);
+        let quote = skip_space(bytes, equals + 1);
+        let from = quote + 1;
+        let to = from + memchr::memchr(bytes[quote], &bytes[from..]).unwrap_or(0);
+        self.pos = to + 1;
+        Some((&self.text[start..end], &self.text[from..to]))
+    }
+}
+
+/// Iterator over child elements, from [`Node::children`].
+#[derive(Clone)]
+pub struct Children<'a>(Inner<'a>);
+
+#[derive(Clone)]
+enum Inner<'a> {
+    Indexed { frame: &'a Frame, rest: std::slice::Iter<'a, NodeData> },
+    Scan { parent: Node<'a>, pos: Option<usize>, last: Option<NodeData> },
+}
+
+impl<'a> Children<'a> {
+    pub(super) fn indexed(frame: &'a Frame, children: &'a [NodeData]) -> Self {
+        Self(Inner::Indexed { frame, rest: children.iter() })
+    }
+}
+
+impl<'a> Iterator for Children<'a> {
+    type Item = Node<'a>;
+
+    fn next(&mut self) -> Option<Node<'a>> {
+        match &mut self.0 {
+            Inner::Indexed { frame, rest } => Some(Node::new(frame, *rest.next()?)),
+            Inner::Scan { parent, pos, last } => {
+                let text = parent.text_of_frame();
+                let mut at = (*pos)?;
+                if let Some(last) = last.take() {
+                    at = Node::new(parent.frame, last).range().1;
+                }
+                loop {
+                    match next_content(text, at) {
+                        Content::Text(run) => at = run.end as usize,
+                        Content::Cdata { end, .. } => at = end,
+                        Content::End => {
+                            *pos = None;
+                            return None;
+                        }
+                        Content::Start => {
+                            let data = start_tag(parent.frame, at, parent.data.default, parent.data.lang);
+                            *pos = Some(at);
+                            *last = Some(data);
+                            return Some(Node::new(parent.frame, data));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Children<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
+    }
+}
+
+/// A piece of an element, in document order.
+pub(super) enum WalkItem<'a> {
+    Start(Node<'a>),
+    Text(Cow<'a, str>),
+    End,
+}
+
+/// Everything inside an element, the element's own start and end included.
+pub(super) struct Walk<'a> {
+    frame: &'a Frame,
+    root: Option<Node<'a>>,
+    pos: usize,
+    /// The default namespace and language of the elements that are open.
+    stack: Vec<(NsRef, Span)>,
+    /// Whether the element that was started last has no content.
+    empty: bool,
+    lang: Span,
+}
+
+impl<'a> Walk<'a> {
+    /// The language in force behind the item that came last.
+    pub(super) fn lang(&self) -> Option<Cow<'a, str>> {
+        lang_str(self.frame, self.lang)
+    }
+
+    fn start(&mut self, node: Node<'a>) -> WalkItem<'a> {
+        self.stack.push((node.data.default, node.data.lang));
+        self.lang = node.data.lang;
+        self.empty = node.is_empty_tag();
+        self.pos = node.data.content as usize;
+        WalkItem::Start(node)
+    }
+
+    fn end(&mut self) -> WalkItem<'a> {
+        self.stack.pop();
+        if let Some((_, lang)) = self.stack.last() {
+            self.lang = *lang;
+        }
+        WalkItem::End
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = WalkItem<'a>;
+
+    fn next(&mut self) -> Option<WalkItem<'a>> {
+        if let Some(root) = self.root.take() {
+            return Some(self.start(root));
+        }
+        let (default, lang) = *self.stack.last()?;
+        if std::mem::take(&mut self.empty) {
+            return Some(self.end());
+        }
+        let text: &'a str = &self.frame.inner_ref().text;
+        Some(match next_content(text, self.pos) {
+            Content::Text(run) => {
+                self.pos = run.end as usize;
+                WalkItem::Text(decode::text(run.of(text)))
+            }
+            Content::Cdata { inner, end } => {
+                self.pos = end;
+                let mut out = String::new();
+                decode::push_cdata(&mut out, inner.of(text));
+                WalkItem::Text(Cow::Owned(out))
+            }
+            Content::Start => {
+                let data = start_tag(self.frame, self.pos, default, lang);
+                self.start(Node::new(self.frame, data))
+            }
+            Content::End => {
+                self.pos = end_of_end_tag(text.as_bytes(), self.pos);
+                self.end()
+            }
+        })
+    }
+}
+
+/// What stands at an offset inside an element.
+enum Content {
+    Text(Span),
+    Cdata { inner: Span, end: usize },
+    Start,
+    End,
+}
+
+fn next_content(text: &str, pos: usize) -> Content {
+    let bytes = text.as_bytes();
+    let at = next_markup(bytes, pos);
+    if at > pos {
+        return Content::Text(Span::new(pos, at));
+    }
+    match bytes[at + 1] {
+        b'/' => Content::End,
+        b'!' => {
+            let start = at + b"<![CDATA[".len();
+            let end = end_of_cdata(bytes, start);
+            Content::Cdata { inner: Span::new(start, end - 3), end }
+        }
+        _ => Content::Start,
+    }
+}
+
+/// Reads the start tag at `start`, in an element with this default namespace and language.
+fn start_tag(frame: &Frame, start: usize, default: NsRef, lang: Span) -> NodeData {
+    let inner = frame.inner_ref();
+    let text: &str = &inner.text;
+    let bytes = text.as_bytes();
+    let (mut default, mut lang) = (default, lang);
+    let mut end = start + 1;
+    let mut colon = 0;
+    while !matches!(bytes[end], b'>' | b'/') && !chars::is_space(bytes[end]) {
+        if bytes[end] == b':' {
+            colon = end;
+        }
+        end += 1;
+    }
+    let base = text.as_ptr() as usize;
+    let mut attrs = RawAttrs { text, pos: end };
+    for (name, raw) in attrs.by_ref() {
+        let at = raw.as_ptr() as usize - base;
+        let value = Span::new(at, at + raw.len());
+        if name == "xmlns" {
+            let uri = decode::attribute(raw);
+            default = if uri.is_empty() {
+                NsRef::NONE
+            } else {
+                NsRef::text(value, matches!(uri, Cow::Owned(_)), inner.scope.is_content(&uri))
+            };
+        } else if name == "xml:lang" {
+            lang = value;
+        }
+    }
+    let empty = bytes[attrs.pos] == b'/';
+    let content = attrs.pos + if empty { 2 } else { 1 };
+    let (name, ns) = if colon == 0 {
+        (Span::new(start + 1, end), default)
+    } else {
+        (Span::new(colon + 1, end), inner.resolve_prefix(start as u32, &text[start + 1..colon]))
+    };
+    NodeData {
+        start: start as u32,
+        name,
+        content: content as u32,
+        end: if empty { content as u32 } else { 0 },
+        ns,
+        default,
+        lang,
+    }
+}
+
+fn skip_space(bytes: &[u8], mut i: usize) -> usize {
+    while chars::is_space(bytes[i]) {
+        i += 1;
+    }
+    i
+}
+
+/// The next `<` at or behind `pos`. In an element there always is one.
+fn next_markup(bytes: &[u8], pos: usize) -> usize {
+    pos + memchr::memchr(b'<', &bytes[pos..]).unwrap_or(0)
+}
+
+fn end_of_cdata(bytes: &[u8], start: usize) -> usize {
+    start + memchr::memmem::find(&bytes[start..], b"]]>").unwrap_or(0) + 3
+}
+
+fn end_of_end_tag(bytes: &[u8], at: usize) -> usize {
+    at + memchr::memchr(b'>', &bytes[at..]).unwrap_or(0) + 1
+}
+
+/// Behind the start tag at `at`, and whether it has no content. `>` may stand in attribute values.
+fn end_of_start_tag(bytes: &[u8], at: usize) -> (usize, bool) {
+    let mut i = at + 1;
+    while let Some(next) = memchr::memchr3(b'>', b'"', b'\'', &bytes[i..]) {
+        let found = i + next;
+        if bytes[found] == b'>' {
+            return (found + 1, bytes[found - 1] == b'/');
+        }
+        i = found + 1;
+        i += memchr::memchr(bytes[found], &bytes[i..]).unwrap_or(0) + 1;
+    }
+    (bytes.len(), true)
+}
+
+/// Behind the element whose `<` is at `at`.
+fn skip_element(bytes: &[u8], at: usize) -> usize {
+    let (content, empty) = end_of_start_tag(bytes, at);
+    if empty { content } else { skip_content(bytes, content) }
+}
+
+/// Behind the end tag of the element whose content starts at `pos`.
+fn skip_content(bytes: &[u8], mut pos: usize) -> usize {
+    let mut depth = 1usize;
+    loop {
+        let at = next_markup(bytes, pos);
+        match bytes[at + 1] {
+            b'/' => {
+                pos = end_of_end_tag(bytes, at);
+                depth -= 1;
+                if depth == 0 {
+                    return pos;
+                }
+            }
+            b'!' => pos = end_of_cdata(bytes, at + b"<![CDATA[".len()),
+            _ => {
+                let (end, empty) = end_of_start_tag(bytes, at);
+                pos = end;
+                depth += usize::from(!empty);
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Ranges and names inside a frame's text, and what a stream's header puts into scope.
+
+use std::sync::{Arc, LazyLock};
+
+use super::ns;
+
+/// A range of bytes in a frame's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+impl Span {
+    /// No range: an attribute that is not there.
+    pub(super) const NONE: Self = Self { start: u32::MAX, end: u32::MAX };
+
+    /// Offsets are below `Limits`' hard maximum, so that they fit.
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    pub(super) fn is_none(self) -> bool {
+        self.start == u32::MAX
+    }
+
+    pub(super) fn of(self, text: &str) -> &str {
+        &text[self.start as usize..self.end as usize]
+    }
+
+    pub(super) fn of_bytes(self, text: &[u8]) -> &[u8] {
+        &text[self.start as usize..self.end as usize]
+    }
+}
+
+/// Where a namespace name stands: nowhere, in the frame's text, or among the bindings of the stream header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NsRef {
+    at: u32,
+    len: u32,
+}
+
+const ESCAPED: u32 = 1 << 31;
+const CONTENT: u32 = 1 << 30;
+const SCOPE: u32 = 1 << 29;
+const LEN: u32 = SCOPE - 1;
+
+/// Where an [`NsRef`] points.
+pub(super) enum NsPlace {
+    /// In no namespace.
+    None,
+    /// The namespace of the prefix `xml`.
+    Xml,
+    /// A binding of the stream header.
+    Scope(usize),
+    /// An attribute value in the frame's text; `escaped` if it must be decoded.
+    Text { span: Span, escaped: bool },
+}
+
+impl NsRef {
+    pub(super) const NONE: Self = Self { at: u32::MAX, len: 0 };
+    pub(super) const XML: Self = Self { at: u32::MAX, len: 1 };
+
+    pub(super) fn text(value: Span, escaped: bool, content: bool) -> Self {
+        let flags = if escaped { ESCAPED } else { 0 } | if content { CONTENT } else { 0 };
+        Self { at: value.start, len: (value.end - value.start) | flags }
+    }
+
+    pub(super) fn scope(index: usize, content: bool) -> Self {
+        Self { at: index as u32, len: SCOPE | if content { CONTENT } else { 0 } }
+    }
+
+    /// Whether this is the stream's content namespace.
+    pub(super) fn is_content(self) -> bool {
+        self.len & CONTENT != 0
+    }
+
+    pub(super) fn is_none(self) -> bool {
+        self == Self::NONE
+    }
+
+    pub(super) fn place(self) -> NsPlace {
+        match self {
+            Self::NONE => NsPlace::None,
+            Self::XML => NsPlace::Xml,
+            Self { at, len } if len & SCOPE != 0 => NsPlace::Scope(at as usize),
+            Self { at, len } => NsPlace::Text { span: Span { start: at, end: at + (len & LEN) }, escaped: len & ESCAPED != 0 },
+        }
+    }
+}
+
+/// What the stream header puts into scope for every element of the stream.
+#[derive(Debug)]
+pub(super) struct StreamScope {
+    content_ns: Box<str>,
+    /// Prefix (empty for the default namespace) and namespace name, decoded.
+    bindings: Vec<(Box<str>, Box<str>)>,
+    lang: Option<Box<str>>,
+}
+
+impl StreamScope {
+    /// `bindings` as declared by the header, the default namespace under the empty prefix.
+    pub(super) fn new(bindings: Vec<(Box<str>, Box<str>)>, lang: Option<Box<str>>) -> Self {
+        let default = bindings.iter().find(|(prefix, _)| prefix.is_empty()).map_or("", |(_, uri)| uri);
+        // RFC 6120 §4.8.3: the content namespace may be bound to a prefix, with the stream namespace as default.
+        let content_ns = if default == ns::STREAM { ns::CLIENT } else { default };
+        Self { content_ns: content_ns.into(), bindings, lang }
+    }
+
+    /// For text that stands alone: nothing is in scope, and this is the content namespace.
+    pub(super) fn standalone(content_ns: &str) -> Arc<Self> {
+        static CLIENT: LazyLock<Arc<StreamScope>> = LazyLock::new(|| StreamScope::bare(ns::CLIENT));
+        if content_ns == ns::CLIENT { CLIENT.clone() } else { Self::bare(content_ns) }
+    }
+
+    fn bare(content_ns: &str) -> Arc<Self> {
+        Arc::new(Self { content_ns: content_ns.into(), bindings: Vec::new(), lang: None })
+    }
+
+    pub(super) fn content_ns(&self) -> &str {
+        &self.content_ns
+    }
+
+    pub(super) fn lang(&self) -> Option<&str> {
+        self.lang.as_deref()
+    }
+
+    /// Client stanzas are content on every stream: forwarded ones stand in `jabber:client` on component streams too.
+    pub(super) fn is_content(&self, uri: &str) -> bool {
+        uri == ns::CLIENT || (!uri.is_empty() && uri == &*self.content_ns)
+    }
+
+    /// What this prefix (empty: no prefix) means where no element declares it.
+    pub(super) fn resolve(&self, prefix: &str) -> Option<NsRef> {
+        match self.bindings.iter().position(|(p, _)| &**p == prefix) {
+            Some(i) if self.bindings[i].1.is_empty() => Some(NsRef::NONE),
+            Some(i) => Some(NsRef::scope(i, self.is_content(&self.bindings[i].1))),
+            None if prefix.is_empty() => Some(NsRef::NONE),
+            None => None,
+        }
+    }
+
+    pub(super) fn uri(&self, index: usize) -> &str {
+        self.bindings.get(index).map_or("", |(_, uri)| uri)
+    }
+}

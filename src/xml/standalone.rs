@@ -1,0 +1,122 @@
+//! Elements outside a stream: read from text of their own, and written so that they can be.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use super::error::{XmlError, XmlErrorKind as Kind};
+use super::frame::{Frame, clean, parse_error};
+use super::limits::Limits;
+use super::node::{Node, WalkItem};
+use super::scan::{self, Prolog, Scanner};
+use super::scope::StreamScope;
+use super::write::escape_attr;
+use super::{chars, ns};
+
+pub(super) fn parse(xml: &str, limits: &Limits) -> Result<Frame, XmlError> {
+    let text = clean(xml);
+    // Where the text stops being clean, that is what is wrong, unless something before it is.
+    let ended = |at: usize, otherwise: Kind| {
+        let kind = if text.len() < xml.len() { Kind::Character } else { otherwise };
+        parse_error(kind, if text.len() < xml.len() { text.len() } else { at })
+    };
+    let mut start = 0;
+    if text.starts_with("<?") {
+        match scan::xml_declaration(text).map_err(|fail| parse_error(fail.kind, fail.at))? {
+            Prolog::Declaration(len) => start = len,
+            Prolog::More => return Err(ended(text.len(), Kind::Incomplete)),
+        }
+    }
+    start += text[start..].bytes().take_while(|&b| chars::is_space(b)).count();
+    let rest = &text[start..];
+    match rest.as_bytes().first() {
+        None => return Err(ended(start, Kind::Incomplete)),
+        Some(b'<') if rest.starts_with("<?xml") => return Err(parse_error(Kind::XmlDeclaration, start)),
+        Some(b'<') => {}
+        Some(_) => return Err(parse_error(Kind::TextOutsideElement, start)),
+    }
+
+    let mut scope = StreamScope::standalone(ns::CLIENT);
+    let mut scanner = Scanner::new(limits.clamped());
+    let scan = |scanner: &mut Scanner, scope: &StreamScope| {
+        let len = scanner.element(rest, scope).map_err(|fail| parse_error(fail.kind, start + fail.at))?;
+        len.ok_or_else(|| ended(text.len(), Kind::Incomplete))
+    };
+    let mut len = scan(&mut scanner, &scope)?;
+    let root_ns = super::frame::ns_str(rest, &scope, scanner.root.ns);
+    if root_ns == ns::COMPONENT_ACCEPT || root_ns == ns::SERVER {
+        // A stanza of another kind of stream: that stream's content namespace is the content here.
+        scope = StreamScope::standalone(&root_ns);
+        scanner.reset();
+        len = scan(&mut scanner, &scope)?;
+    }
+    if let Some(i) = rest[len..].bytes().position(|b| !chars::is_space(b)) {
+        return Err(parse_error(Kind::AfterEnd, start + len + i));
+    }
+    if text.len() < xml.len() {
+        return Err(parse_error(Kind::Character, text.len()));
+    }
+    Ok(Frame::new(&rest[..len], &scanner, &scope))
+}
+
+/// The element with everything written out that it takes from outside: default namespace, prefixes, language.
+pub(super) fn write(node: Node<'_>) -> String {
+    let inner = node.frame().inner_ref();
+    let data = node.data();
+    let (start, end) = node.range();
+    let raw = &inner.text[start..end];
+
+    let mut declarations = String::new();
+    // Writing into a string cannot fail.
+    let own = |name: &str| node.raw_attrs().any(|(n, _)| n == name);
+    if !own("xmlns") && !data.default.is_none() {
+        let _ = write!(declarations, " xmlns='{}'", escape_attr(&inner.ns_str(data.default)));
+    }
+    for (prefix, uri) in foreign_prefixes(node) {
+        let _ = write!(declarations, " xmlns:{prefix}='{}'", escape_attr(&uri));
+    }
+    if !own("xml:lang")
+        && let Some(lang) = node.lang()
+    {
+        let _ = write!(declarations, " xml:lang='{}'", escape_attr(&lang));
+    }
+    // Behind the qualified name, which ends where the local name does.
+    let at = data.name.end as usize - start;
+    let mut out = String::with_capacity(raw.len() + declarations.len());
+    out.push_str(&raw[..at]);
+    out.push_str(&declarations);
+    out.push_str(&raw[at..]);
+    out
+}
+
+/// The prefixes used inside the element and declared outside of it, with what they mean.
+fn foreign_prefixes<'a>(node: Node<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
+    let inner = node.frame().inner_ref();
+    let (start, end) = node.range();
+    let mut found: Vec<(&'a str, Cow<'a, str>)> = Vec::new();
+    let raw = &inner.text[start..end];
+    if !raw.contains(':') {
+        return found;
+    }
+    let mut look = |at: u32, qname: &'a str| {
+        let Some((prefix, _)) = qname.split_once(':') else { return };
+        if prefix == "xml" || prefix == "xmlns" || found.iter().any(|(p, _)| *p == prefix) {
+            return;
+        }
+        let declared_inside = inner
+            .prefixes
+            .iter()
+            .any(|p| p.start as usize >= start && p.start <= at && at < p.end && p.name.of(&inner.text) == prefix);
+        if !declared_inside {
+            found.push((prefix, inner.ns_str(inner.resolve_prefix(start as u32, prefix))));
+        }
+    };
+    for item in node.walk() {
+        if let WalkItem::Start(element) = item {
+            look(element.data().start, element.qname());
+            for (name, _) in element.raw_attrs() {
+                look(element.data().start, name);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,303 @@
+//! From typed values to bytes: escaping, and elements with as few declarations as they need.
+
+use std::borrow::Cow;
+
+use rxml::Namespace;
+use xmpp_parsers::ns::DEFAULT_NS;
+use xso::{AsXml, Item};
+
+use super::error::{PayloadError, XmlErrorKind};
+use super::node::{Node, WalkItem};
+use super::{chars, ns};
+use crate::error::Error;
+
+/// Text as it may stand between tags: `&`, `<`, `>` and carriage returns escaped.
+///
+/// Characters that XML does not allow are left as they are; [`write_element`] refuses them.
+///
+/// ```
+/// assert_eq!(xmppkit::xml::escape_text("a < b & c"), "a &lt; b &amp; c");
+/// ```
+#[must_use]
+pub fn escape_text(text: &str) -> Cow<'_, str> {
+    escape(text, |b| match b {
+        b'&' => Some("&amp;"),
+        b'<' => Some("&lt;"),
+        b'>' => Some("&gt;"),
+        b'\r' => Some("&#13;"),
+        _ => None,
+    })
+}
+
+/// A value as it may stand in an attribute, in either quotation mark: the five predefined entities, tabs and line ends
+/// escaped.
+///
+/// Characters that XML does not allow are left as they are; [`write_element`] refuses them.
+///
+/// ```
+/// assert_eq!(xmppkit::xml::escape_attr("Mr. O'Neil"), "Mr. O&apos;Neil");
+/// ```
+#[must_use]
+pub fn escape_attr(value: &str) -> Cow<'_, str> {
+    escape(value, |b| match b {
+        b'&' => Some("&amp;"),
+        b'<' => Some("&lt;"),
+        b'>' => Some("&gt;"),
+        b'\'' => Some("&apos;"),
+        b'"' => Some("&quot;"),
+        b'\t' => Some("&#9;"),
+        b'\n' => Some("&#10;"),
+        b'\r' => Some("&#13;"),
+        _ => None,
+    })
+}
+
+fn escape(text: &str, with: impl Fn(u8) -> Option<&'static str>) -> Cow<'_, str> {
+    let Some(first) = text.bytes().position(|b| with(b).is_some()) else { return Cow::Borrowed(text) };
+    let mut out = String::with_capacity(text.len() + 16);
+    let mut done = 0;
+    for (i, b) in text.bytes().enumerate().skip(first) {
+        if let Some(escaped) = with(b) {
+            out.push_str(&text[done..i]);
+            out.push_str(escaped);
+            done = i + 1;
+        }
+    }
+    out.push_str(&text[done..]);
+    Cow::Owned(out)
+}
+
+/// Appends a typed value as one element, for a place where `content_ns` is the default namespace (`jabber:client` on a
+/// client's stream; empty where nothing is in scope).
+///
+/// What xmpp-parsers calls the content namespace becomes `content_ns`, whichever kind of stream that crate was built for.
+/// Elements in it that stand directly in the stream or in a stanza carry no declaration.
+///
+/// ```
+/// use xmppkit::xml::{ns, write_element};
+/// use xmppkit::xmpp_parsers::message::Message;
+///
+/// let mut out = Vec::new();
+/// write_element(&mut out, &Message::chat(None).with_body("".into(), "1 < 2".into()), ns::CLIENT)?;
+/// assert_eq!(out, b"<message type='chat'><body>1 &lt; 2</body></message>");
+/// # Ok::<(), xmppkit::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`ErrorKind::Payload`](crate::ErrorKind::Payload) if the value cannot be serialised, or holds a character that XML cannot
+/// carry; `out` is then as it was.
+pub fn write_element<T: AsXml>(out: &mut Vec<u8>, value: &T, content_ns: &str) -> Result<(), Error> {
+    let before = out.len();
+    let mut writer = Writer::new(out, content_ns);
+    let result = write_items(&mut writer, value);
+    let name = writer.root_name();
+    result.map_err(|source| {
+        let name = name.unwrap_or_default();
+        out.truncate(before);
+        PayloadError::new("", name, source).into()
+    })
+}
+
+fn write_items<T: AsXml>(writer: &mut Writer<'_, '_>, value: &T) -> Result<(), xso::error::Error> {
+    for item in value.as_xml_iter()? {
+        match item? {
+            Item::XmlDeclaration(_) => {}
+            Item::ElementHeadStart(ns, name) => writer.start(&Ns::bridged(&ns), name.as_str())?,
+            Item::Attribute(ns, name, value) => writer.attribute(&ns, name.as_str(), &value)?,
+            // The head ends with what follows: `/>` if that is the foot.
+            Item::ElementHeadEnd => {}
+            Item::Text(text) => writer.text(&text)?,
+            Item::ElementFoot => writer.end()?,
+        }
+    }
+    writer.finish()
+}
+
+/// Writes a node that was read, canonically: as [`write_element`] would have written it.
+pub(super) fn write_node(out: &mut Vec<u8>, node: Node<'_>, content_ns: &str) -> Result<(), xso::error::Error> {
+    let mut writer = Writer::new(out, content_ns);
+    for item in node.walk() {
+        match item {
+            WalkItem::Start(node) => {
+                let ns = if node.is_content() { Ns::Content } else { Ns::Other(Namespace::from(node.written_ns().into_owned())) };
+                writer.start(&ns, node.name())?;
+                for attr in node.attrs() {
+                    writer.attribute(&attr.ns(), attr.name(), &attr.value())?;
+                }
+            }
+            WalkItem::Text(text) => writer.text(&text)?,
+            WalkItem::End => writer.end()?,
+        }
+    }
+    writer.finish()
+}
+
+/// A namespace as the writer sees it.
+#[derive(Clone, PartialEq)]
+enum Ns {
+    Content,
+    Other(Namespace<'static>),
+}
+
+impl Ns {
+    fn bridged(ns: &Namespace<'_>) -> Self {
+        if **ns == *DEFAULT_NS || **ns == *ns::CLIENT { Self::Content } else { Self::Other(ns.clone().into_static()) }
+    }
+}
+
+struct Writer<'o, 'c> {
+    out: &'o mut Vec<u8>,
+    begin: usize,
+    content_ns: &'c str,
+    /// The elements that are open: where in `out` their qualified name stands, and the default namespace around them.
+    stack: Vec<(std::ops::Range<usize>, Ns)>,
+    default: Ns,
+    /// Whether the start tag of the innermost is still open.
+    in_head: bool,
+    /// How many prefixes were made up.
+    made_up: u32,
+    /// The depth at which `xmlns:stream` was declared.
+    stream_prefix: Option<usize>,
+}
+
+impl<'o, 'c> Writer<'o, 'c> {
+    fn new(out: &'o mut Vec<u8>, content_ns: &'c str) -> Self {
+        let default = if content_ns.is_empty() { Ns::Other(Namespace::NONE) } else { Ns::Content };
+        Self { begin: out.len(), out, content_ns, stack: Vec::new(), default, in_head: false, made_up: 0, stream_prefix: None }
+    }
+
+    fn root_name(&self) -> Option<String> {
+        let name = self.out.get(self.begin + 1..)?.split(|b| b" />".contains(b)).next()?;
+        Some(String::from_utf8_lossy(name).into_owned())
+    }
+
+    fn start(&mut self, ns: &Ns, name: &str) -> Result<(), xso::error::Error> {
+        if self.stack.is_empty() && self.out.len() > self.begin {
+            return Err(MISUSE);
+        }
+        self.head_end();
+        self.out.push(b'<');
+        let at = self.out.len();
+        let around = self.default.clone();
+        match ns {
+            // Peers expect the prefix that RFC 6120 §4.8.5 speaks of.
+            Ns::Other(uri) if **uri == *ns::STREAM => {
+                self.push("stream:");
+                self.push(name);
+                self.stack.push((at..self.out.len(), around));
+                if self.stream_prefix.is_none() {
+                    self.stream_prefix = Some(self.stack.len());
+                    self.declaration(" xmlns:stream='", ns::STREAM);
+                }
+            }
+            ns => {
+                self.push(name);
+                self.stack.push((at..self.out.len(), around));
+                if *ns != self.default {
+                    match ns {
+                        Ns::Content if self.content_ns.is_empty() => self.declaration(" xmlns='", ns::CLIENT),
+                        Ns::Content => self.declaration(" xmlns='", self.content_ns),
+                        Ns::Other(uri) => self.declaration(" xmlns='", uri),
+                    }
+                    self.default = ns.clone();
+                }
+            }
+        }
+        self.in_head = true;
+        Ok(())
+    }
+
+    fn declaration(&mut self, opening: &str, uri: &str) {
+        self.push(opening);
+        self.push(&escape_attr(uri));
+        self.push("'");
+    }
+
+    fn attribute(&mut self, ns: &str, name: &str, value: &str) -> Result<(), xso::error::Error> {
+        if !self.in_head {
+            return Err(MISUSE);
+        }
+        check(value)?;
+        match ns {
+            "" => self.push(" "),
+            ns::XML => self.push(" xml:"),
+            ns => {
+                let prefix = format!("ns{}", self.made_up);
+                self.made_up += 1;
+                self.push(" xmlns:");
+                self.push(&prefix);
+                self.declaration("='", ns);
+                self.push(" ");
+                self.push(&prefix);
+                self.push(":");
+            }
+        }
+        self.push(name);
+        self.push("='");
+        self.push(&escape_attr(value));
+        self.push("'");
+        Ok(())
+    }
+
+    fn head_end(&mut self) {
+        if std::mem::take(&mut self.in_head) {
+            self.out.push(b'>');
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), xso::error::Error> {
+        if self.stack.is_empty() {
+            return Err(MISUSE);
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        check(text)?;
+        self.head_end();
+        self.push(&escape_text(text));
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), xso::error::Error> {
+        let (name, around) = self.stack.pop().ok_or(MISUSE)?;
+        self.default = around;
+        if self.stream_prefix == Some(self.stack.len() + 1) {
+            self.stream_prefix = None;
+        }
+        if std::mem::take(&mut self.in_head) {
+            self.push("/>");
+        } else {
+            self.push("</");
+            self.out.extend_from_within(name);
+            self.push(">");
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), xso::error::Error> {
+        if self.stack.is_empty() && self.out.len() > self.begin { Ok(()) } else { Err(MISUSE) }
+    }
+
+    fn push(&mut self, text: &str) {
+        self.out.extend_from_slice(text.as_bytes());
+    }
+}
+
+const MISUSE: xso::error::Error = xso::error::Error::Other("the type does not serialise to one element");
+
+fn check(text: &str) -> Result<(), xso::error::Error> {
+    if chars::clean_len(text) == text.len() { Ok(()) } else { Err(xso::error::Error::text_parse_error(CharacterError)) }
+}
+
+/// A text holds a character that XML does not allow.
+#[derive(Debug)]
+struct CharacterError;
+
+impl std::fmt::Display for CharacterError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        XmlErrorKind::Character.fmt(f)
+    }
+}
+
+impl std::error::Error for CharacterError {}
