@@ -1,6 +1,6 @@
 //! Integration tests: one binary.
 
+mod connection;
 mod real_servers;
 mod suite;
 mod support;
-mod connection;
