@@ -52,6 +52,8 @@ pub struct Framer {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// Between two streams: whitespace may come that still belongs to the one before.
+    Restarted,
     /// Nothing was read: an XML declaration may come.
     Start,
     /// The header is to come.
@@ -187,6 +189,16 @@ impl Framer {
         *self = Self::new(self.limits);
     }
 
+    /// Starts over for a new stream whose bytes may have come already: a restart that does not change who could have sent
+    /// them (after SASL). Whitespace behind the old stream's last element is skipped.
+    pub fn restart_keeping_input(&mut self) {
+        self.state = State::Restarted;
+        self.failed = None;
+        self.scanner = Scanner::new(self.limits);
+        self.scope = StreamScope::standalone(ns::CLIENT);
+        self.root_name.clear();
+    }
+
     /// Whether bytes were pushed that no item has used up.
     #[must_use]
     pub fn has_buffered(&self) -> bool {
@@ -196,6 +208,13 @@ impl Framer {
     fn advance(&mut self) -> Result<Option<StreamItem>, Fail> {
         loop {
             match self.state {
+                State::Restarted => {
+                    self.skip_space();
+                    if self.start == self.buf.len() {
+                        return Ok(None);
+                    }
+                    self.state = State::Start;
+                }
                 State::Start => {
                     if !self.xml_declaration()? {
                         return Ok(None);
