@@ -1,0 +1,74 @@
+//! What every part of the core shares: the configuration, both directions of bytes, the outputs, and the phase's deadline.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::alphabet::{Ask, AskId, Event, Output};
+use super::config::CoreConfig;
+use super::wire::{Opening, Wire};
+
+pub(super) struct Io {
+    pub(super) config: CoreConfig,
+    pub(super) wire: Wire,
+    pub(super) out: VecDeque<Output>,
+    /// The time of the input that is being handled.
+    pub(super) now: Instant,
+    /// When the present phase must be over.
+    pub(super) deadline: Option<Instant>,
+    asked: u64,
+    open_ask: Option<AskId>,
+}
+
+impl Io {
+    pub(super) fn new(config: CoreConfig, now: Instant) -> Self {
+        let wire = Wire::new(config.framing, config.limits);
+        Self { config, wire, out: VecDeque::new(), now, deadline: None, asked: 0, open_ask: None }
+    }
+
+    /// Sends our stream header. It names the account where that is wanted: never before the connection is as secure as it
+    /// gets, for the account's name is nobody's business; and not while there may be no account yet (R47). Servers offer
+    /// some features only to a stream that names its account.
+    pub(super) fn open_stream(&mut self, secured: bool) {
+        let from = match &self.config.account {
+            Some(account) if secured && !self.config.before_auth => Some(account.as_str()),
+            _ => None,
+        };
+        let opening = Opening { to: self.config.domain.as_str(), from, lang: self.config.lang.as_deref() };
+        self.wire.open(&opening);
+        self.wait(self.config.deadlines.header);
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    /// Puts a question to the driver. While it is open the server is not to blame for the time that passes, so the phase
+    /// has no deadline; a step that wants one calls [`wait`](Self::wait) after this.
+    pub(super) fn ask(&mut self, ask: Ask) {
+        self.asked += 1;
+        let id = AskId(self.asked);
+        self.open_ask = Some(id);
+        self.deadline = None;
+        self.out.push_back(Output::Ask(id, ask));
+    }
+
+    /// Whether this is the answer to the open question, which is closed by it.
+    pub(super) fn close_ask(&mut self, id: AskId) -> bool {
+        let fits = self.open_ask == Some(id);
+        if fits {
+            self.open_ask = None;
+        }
+        fits
+    }
+
+    /// Forgets the open question and the deadline: the phase is over.
+    pub(super) fn end_phase(&mut self) {
+        self.open_ask = None;
+        self.deadline = None;
+    }
+
+    /// From now on the present phase may take this long.
+    pub(super) fn wait(&mut self, limit: Duration) {
+        self.deadline = self.now.checked_add(limit);
+    }
+}
