@@ -106,7 +106,7 @@ impl Error {
             ErrorKind::Auth(e) => matches!(e, AuthError::TemporaryFailure),
             ErrorKind::Stream(e) => e.is_retryable(),
             ErrorKind::Protocol(e) => !matches!(e, ProtocolError::InvalidNamespace | ProtocolError::UnsupportedVersion),
-            ErrorKind::Stanza(e) => e.error_type == StanzaErrorType::Wait,
+            ErrorKind::Stanza(e) | ErrorKind::Bind(e) => e.error_type == StanzaErrorType::Wait,
             ErrorKind::Register(e) => matches!(e, RegisterError::TooSoon | RegisterError::Closed),
             ErrorKind::OutboxFull | ErrorKind::StoreInUse => true,
             _ => false,

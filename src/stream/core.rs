@@ -330,10 +330,10 @@ impl StreamCore {
     }
 
     fn element(&mut self, frame: Frame) -> Result<(), Error> {
-        if let Stage::Bound(session) | Stage::Closing(Some(session)) = &mut self.stage {
-            if let Some(stanza) = frame.stanza() {
-                return session.stanza(stanza, &mut self.io);
-            }
+        if let Stage::Bound(session) | Stage::Closing(Some(session)) = &mut self.stage
+            && let Some(stanza) = frame.stanza()
+        {
+            return session.stanza(stanza, &mut self.io);
         }
         if frame.is(ns::STREAM, "error") {
             self.io.wire.close();

@@ -9,10 +9,11 @@ use super::alphabet::{Ended, SeeOther};
 pub(super) fn stream_error(frame: &Frame) -> Ended {
     let condition = frame.children().find(|c| c.ns() == ns::STREAM_ERRORS && c.name() != "text");
     let text = frame.child(ns::STREAM_ERRORS, "text").map(|t| t.text().trim().to_owned()).filter(|t| !t.is_empty());
-    if let Some(condition) = condition.filter(|c| c.name() == "see-other-host") {
-        if let Some((host, port)) = host_and_port(condition.text().trim()) {
-            return Ended::SeeOther(SeeOther::Host { host, port });
-        }
+    if let Some(condition) = condition
+        && condition.name() == "see-other-host"
+        && let Some((host, port)) = host_and_port(condition.text().trim())
+    {
+        return Ended::SeeOther(SeeOther::Host { host, port });
     }
     let name = condition.map_or("undefined-condition", |c| c.name());
     Ended::Failed(ErrorKind::Stream(StreamError::new(name, text)).into())

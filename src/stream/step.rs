@@ -180,10 +180,10 @@ impl<L: Level> Negotiation<L> {
 
     /// Starts the first step whose preconditions hold and that the features offer.
     fn choose(mut self, features: Frame, io: &mut Io) -> Result<Flow<L>, Error> {
-        let fits = |step: &Box<dyn Step<L>>| {
+        let index = self.steps.iter().position(|step| {
             self.achieved.contains(step.requires()) && !self.achieved.intersects(step.forbids()) && step.is_offered(&features)
-        };
-        let Some(index) = self.steps.iter().position(fits) else {
+        });
+        let Some(index) = index else {
             return Err(self.level.exhausted());
         };
         let mut step = self.steps.remove(index);

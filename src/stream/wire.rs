@@ -45,7 +45,7 @@ pub(super) struct Wire {
 }
 
 enum Reader {
-    Tcp(Framer),
+    Tcp(Box<Framer>),
     Messages { waiting: VecDeque<Vec<u8>>, limits: Limits },
 }
 
@@ -53,7 +53,7 @@ impl Wire {
     pub(super) fn new(framing: Framing, limits: Limits) -> Self {
         let reader = match framing {
             // CoreConfig::check refuses BOSH before this.
-            Framing::Tcp | Framing::Bosh => Reader::Tcp(Framer::new(limits)),
+            Framing::Tcp | Framing::Bosh => Reader::Tcp(Box::new(Framer::new(limits))),
             Framing::WebSocket => Reader::Messages { waiting: VecDeque::new(), limits },
         };
         Self { reader, out: Vec::new(), ends: VecDeque::new(), taken: 0, is_open: false }

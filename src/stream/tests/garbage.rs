@@ -54,11 +54,13 @@ fn a_stream_may_restart_in_the_middle_of_a_buffer() {
     let at = said.iter().position(|s| s.starts_with("<success")).unwrap();
     let whole: Vec<&[u8]> = said.iter().map(|s| s.as_bytes()).collect();
     let expected = play(config(), &whole).0;
-    let together = said[at..].concat();
-    for cut in 0..together.len() {
-        let mut chunks = whole[..at].to_vec();
-        chunks.extend([&together.as_bytes()[..cut], &together.as_bytes()[cut..]]);
-        assert_eq!(play(config(), &chunks).0, expected, "cut at {cut}");
+    for space in ["", "\n ", "\n\n"] {
+        let together = format!("{}{space}{}", said[at], said[at + 1..].concat());
+        for cut in 0..together.len() {
+            let mut chunks = whole[..at].to_vec();
+            chunks.extend([&together.as_bytes()[..cut], &together.as_bytes()[cut..]]);
+            assert_eq!(play(config(), &chunks).0, expected, "{space:?}, cut at {cut}");
+        }
     }
 }
 
