@@ -62,6 +62,8 @@ use jid::{BareJid, Jid};
 use crate::error::Result;
 
 mod batch;
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod credential;
 mod extension;
 mod identity;
