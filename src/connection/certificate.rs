@@ -115,3 +115,84 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    fn certificate(names: &[&str], common_name: &str) -> Vec<u8> {
+        let mut params = CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2050, 1, 1);
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    fn host(text: &str) -> Host {
+        Host::parse(text).unwrap()
+    }
+
+    #[test]
+    fn only_alternative_names_count() {
+        let contents =
+            Contents::read(&certificate(&["Example.org", "*.chat.example.org", "192.0.2.1", "::1"], "other.org")).unwrap();
+        for good in ["example.org", "a.chat.example.org", "192.0.2.1", "[::1]"] {
+            assert!(contents.is_for(&host(good)), "{good}");
+        }
+        for bad in ["other.org", "a.example.org", "chat.example.org", "b.a.chat.example.org", "192.0.2.2", "::2"] {
+            assert!(!contents.is_for(&host(bad)), "{bad}");
+        }
+        assert!(!Contents::read(&certificate(&[], "example.org")).unwrap().is_for(&host("example.org")));
+    }
+
+    #[test]
+    fn wildcards_cover_no_top_level_domain_and_no_part_of_a_label() {
+        assert!(matches("*.example.org", "a.example.org"));
+        for (pattern, name) in [("*.org", "example.org"), ("*", "localhost"), ("a*.example.org", "ab.example.org"), ("*.", "a.")]
+        {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn the_common_name_is_shown_where_there_is_nothing_else_and_cannot_steer_a_terminal() {
+        assert_eq!(refused(CertificateErrorKind::Other, Some(certificate(&["a.example"], "b")), "").names, ["a.example"]);
+        let shown = refused(CertificateErrorKind::Other, Some(certificate(&[], "evil\u{1b}[2J.example")), "");
+        assert_eq!(shown.names, ["evil\u{fffd}[2J.example"]);
+    }
+
+    #[test]
+    fn a_silent_platform_is_understood_from_the_certificate() {
+        let der = certificate(&["example.org"], "");
+        let at = |years: u64| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(years * 31_557_600);
+        assert_eq!(guess(&der, &host("example.org"), at(60)), CertificateErrorKind::Other);
+        assert_eq!(guess(&der, &host("example.org"), at(49)), CertificateErrorKind::Expired);
+        assert_eq!(guess(&der, &host("example.org"), at(81)), CertificateErrorKind::Expired);
+        assert_eq!(guess(&der, &host("a.org"), at(81)), CertificateErrorKind::WrongName { wanted: "a.org".into() });
+        assert_eq!(guess(b"no certificate", &host("a.org"), at(60)), CertificateErrorKind::Other);
+    }
+
+    #[test]
+    fn no_certificate_makes_it_panic() {
+        let der = certificate(&["example.org", "192.0.2.1"], "example.org");
+        for cut in 0..der.len() {
+            assert_eq!(Contents::read(&der[..cut]), None);
+        }
+        let mut seed = 7u32;
+        let mut random = || {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 8) as usize
+        };
+        for _ in 0..20_000 {
+            let mut changed = der.clone();
+            for _ in 0..=random() % 3 {
+                let at = random() % changed.len();
+                changed[at] = random().to_le_bytes()[0];
+            }
+            let error = refused(CertificateErrorKind::Other, Some(changed), "");
+            assert!(error.fingerprint.is_some());
+        }
+    }
+}

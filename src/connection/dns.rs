@@ -222,3 +222,57 @@ fn read_service<'a>(records: impl Iterator<Item = &'a RData>, mode: TlsMode) -> 
         (true, false) => Service::Servers(servers),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use hickory_resolver::proto::rr::rdata::SRV;
+
+    use super::*;
+
+    fn srv(priority: u16, port: u16, target: &str) -> RData {
+        RData::SRV(SRV::new(priority, 1, port, Name::from_ascii(target).unwrap()))
+    }
+
+    fn read(records: &[RData]) -> Service {
+        read_service(records.iter(), TlsMode::Direct)
+    }
+
+    #[test]
+    fn a_lone_dot_is_not_offered_and_beside_servers_it_is_nothing() {
+        assert_eq!(read(&[]), Service::Unspecified);
+        assert_eq!(read(&[srv(0, 0, ".")]), Service::NotOffered);
+        let Service::Servers(servers) = read(&[srv(0, 0, "."), srv(0, 5223, "a.example.")]) else { panic!() };
+        assert_eq!(servers.iter().map(|s| s.host.to_string()).collect::<Vec<_>>(), ["a.example"]);
+    }
+
+    #[test]
+    fn an_address_as_target_is_taken_for_what_was_meant() {
+        let Service::Servers(servers) = read(&[srv(0, 5223, "192.0.2.1.")]) else { panic!() };
+        assert_eq!(servers[0].host, Host::Ip("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn of_too_many_servers_the_first_by_priority_stay() {
+        let many: Vec<_> = (0..1000).map(|i| srv(1000 - i, i, "a.example.")).collect();
+        let Service::Servers(servers) = read(&many) else { panic!() };
+        assert_eq!(servers.len(), MAX_SERVERS);
+        assert!(servers.iter().all(|server| usize::from(server.priority) <= MAX_SERVERS));
+    }
+
+    #[tokio::test]
+    async fn without_a_dns_configuration_the_operating_system_is_asked() {
+        let resolver = Resolver::OperatingSystem;
+        let failure = resolver.service("_xmpp-client", "example.org", TlsMode::StartTls).await.unwrap_err();
+        assert_eq!(failure.reason, ConnectReason::DnsFailed);
+        let host = Host::Name("localhost".to_owned());
+        let (_, answer) = resolver.addresses(&host).next().await.unwrap();
+        assert!(answer.unwrap().iter().all(IpAddr::is_loopback));
+    }
+
+    #[tokio::test]
+    async fn the_systems_configuration_whatever_it_is_makes_a_resolver() {
+        let resolver = Resolver::new(&[]);
+        assert!(matches!(resolver, Resolver::OperatingSystem | Resolver::Dns { system: true, .. }));
+    }
+}

@@ -109,7 +109,7 @@ pub struct TlsInfo {
     pub bindings: Vec<TlsBinding>,
     /// The server's certificate (DER).
     pub peer_der: Vec<u8>,
-    /// Its SHA-256, as [`Trust::pin`] takes it.
+    /// Its SHA-256, as [`Trust::pin`](super::Trust::pin) takes it.
     pub fingerprint: [u8; 32],
     /// Whether it was accepted by a pin.
     pub pinned: bool,

@@ -60,8 +60,10 @@ impl Key {
 /// Why a handshake gave no connection.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// The certificate, with its DER where that could be had.
-    Certificate { kind: CertificateErrorKind, der: Option<Vec<u8>>, text: String },
+    /// The library refused the certificate, and does not give it.
+    ByLibrary { kind: CertificateErrorKind, error: native_tls::Error },
+    /// It was refused here, after the handshake.
+    Here { kind: CertificateErrorKind, der: Vec<u8>, text: &'static str },
     /// On platforms that do not tell: the certificate or something else.
     Unclear(Error),
     /// Something else.
@@ -84,27 +86,19 @@ pub(super) async fn handshake(
     match pins {
         Some(pins) if pins.contains(&info.fingerprint) => return Ok((stream, TlsInfo { pinned: true, ..info })),
         Some(_) => {
-            return Err(Refused::Certificate {
-                kind: CertificateErrorKind::NotPinned,
-                der: Some(info.peer_der),
-                text: String::new(),
-            });
+            return Err(Refused::Here { kind: CertificateErrorKind::NotPinned, der: info.peer_der, text: "" });
         }
         None => {}
     }
     // OpenSSL takes the subject's common name where there is no DNS name; R43 does not.
     match Contents::read(&info.peer_der) {
         Some(contents) if contents.is_for(host) => Ok((stream, info)),
-        Some(_) => Err(Refused::Certificate {
+        Some(_) => Err(Refused::Here {
             kind: CertificateErrorKind::WrongName { wanted: host.to_string() },
-            der: Some(info.peer_der),
-            text: "the domain is not among its subject alternative names".to_owned(),
+            der: info.peer_der,
+            text: "the domain is not among its subject alternative names",
         }),
-        None => Err(Refused::Certificate {
-            kind: CertificateErrorKind::Other,
-            der: Some(info.peer_der),
-            text: "it cannot be read".to_owned(),
-        }),
+        None => Err(Refused::Here { kind: CertificateErrorKind::Other, der: info.peer_der, text: "it cannot be read" }),
     }
 }
 
@@ -155,9 +149,8 @@ fn describe<S: io::Read + io::Write>(stream: &native_tls::TlsStream<S>) -> Resul
 const TEXTS_ARE_KNOWN: bool = cfg!(not(any(target_os = "windows", target_vendor = "apple")));
 
 fn explain(error: native_tls::Error, host: &Host, ended: bool) -> Refused {
-    let text = error.to_string();
-    if TEXTS_ARE_KNOWN && let Some(kind) = certificate_kind(&text, host) {
-        return Refused::Certificate { kind, der: None, text };
+    if TEXTS_ARE_KNOWN && let Some(kind) = certificate_kind(&error.to_string(), host) {
+        return Refused::ByLibrary { kind, error };
     }
     if ended {
         Refused::Other(Error::new(ErrorKind::Closed(Phase::TlsHandshake)).with_source(error))
@@ -238,5 +231,47 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts as `native_tls::Error` prints them: OpenSSL 1.1.1, 3.0 and LibreSSL.
+    #[test]
+    fn openssl_texts_have_their_kinds() {
+        let wrong_name = CertificateErrorKind::WrongName { wanted: "example.org".into() };
+        let v3 =
+            "error:0A000086:SSL routines:tls_post_process_server_certificate:certificate verify failed:../ssl/statem/x.c:1883:";
+        let v1 = "error:1416F086:SSL routines:tls_process_server_certificate:certificate verify failed:ssl/statem/x.c:1915:";
+        for (text, kind) in [
+            (format!("{v3} (self-signed certificate)"), CertificateErrorKind::UnknownIssuer),
+            (format!("{v3} (self-signed certificate in certificate chain)"), CertificateErrorKind::UnknownIssuer),
+            (format!("{v1} (self signed certificate)"), CertificateErrorKind::UnknownIssuer),
+            (format!("{v1} (unable to get local issuer certificate)"), CertificateErrorKind::UnknownIssuer),
+            (format!("{v1} (unable to verify the first certificate)"), CertificateErrorKind::UnknownIssuer),
+            (format!("{v3} (certificate has expired)"), CertificateErrorKind::Expired),
+            (format!("{v3} (certificate is not yet valid)"), CertificateErrorKind::Expired),
+            (format!("{v3} (hostname mismatch)"), wrong_name.clone()),
+            (format!("{v1} (Hostname mismatch)"), wrong_name.clone()),
+            (format!("{v1} (IP address mismatch)"), wrong_name),
+            (format!("{v3} (CA md too weak)"), CertificateErrorKind::Other),
+            (v3.to_owned(), CertificateErrorKind::Other),
+        ] {
+            assert_eq!(certificate_kind(&text, &Host::Name("example.org".into())), Some(kind), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_about_our_verification_is_no_certificate_error() {
+        for text in [
+            "error:0A00010B:SSL routines:ssl3_get_record:wrong version number:../ssl/record/x.c:354:",
+            "error:0A000412:SSL routines:ssl3_read_bytes:sslv3 alert bad certificate:../ssl/record/x.c:1586:SSL alert number 42",
+            "error:0A000418:SSL routines:ssl3_read_bytes:tlsv1 alert unknown ca:../ssl/record/x.c:1586:SSL alert number 48",
+            "unexpected EOF",
+        ] {
+            assert_eq!(certificate_kind(text, &Host::Name("example.org".into())), None, "{text}");
+        }
     }
 }

@@ -12,7 +12,8 @@ pub(super) const AVAILABLE: bool = cfg!(feature = "native-tls");
 pub(super) async fn secure(connection: Connection, host: &Host, mode: TlsMode, options: &ConnectOptions) -> Result<Connection> {
     use super::native::{self, Refused};
     use super::{certificate, probe};
-    use crate::error::{CertificateErrorKind, Error, ErrorKind};
+    use crate::error::{Error, ErrorKind};
+    use std::error::Error as StdError;
 
     let Connection { stream, mut info, origin } = connection;
     let look_again = async || match &origin {
@@ -27,18 +28,25 @@ pub(super) async fn secure(connection: Connection, host: &Host, mode: TlsMode, o
         }
         Err(refused) => refused,
     };
-    let (kind, der, text): (CertificateErrorKind, _, _) = match refused {
+    let (kind, der, text, source): (_, _, _, Option<Box<dyn StdError + Send + Sync>>) = match refused {
         Refused::Other(error) => return Err(error),
-        Refused::Certificate { kind, der: Some(der), text } => (kind, Some(der), text),
-        Refused::Certificate { kind, der: None, text } => (kind, look_again().await, text),
+        Refused::Here { kind, der, text } => (kind, Some(der), text.to_owned(), None),
+        Refused::ByLibrary { kind, error } => (kind, look_again().await, error.to_string(), Some(error.into())),
         // That the same server shows a certificate to whoever accepts any says that the certificate was the trouble.
         Refused::Unclear(error) => match look_again().await {
-            Some(der) => (certificate::guess(&der, host, std::time::SystemTime::now()), Some(der), error.to_string()),
+            Some(der) => {
+                let kind = certificate::guess(&der, host, std::time::SystemTime::now());
+                (kind, Some(der), error.to_string(), Some(error.into()))
+            }
             None => return Err(error),
         },
     };
     tracing::debug!(target = info.target, ?kind, "the certificate is refused");
-    Err(Error::new(ErrorKind::Certificate(certificate::refused(kind, der, text))))
+    let error = Error::new(ErrorKind::Certificate(certificate::refused(kind, der, text)));
+    Err(match source {
+        Some(source) => error.with_source(source),
+        None => error,
+    })
 }
 
 /// There is no TLS in this build.

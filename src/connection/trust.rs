@@ -156,3 +156,21 @@ fn read_certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
     }
     Ok(certificates)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_counts_and_shows_nothing() {
+        assert_eq!(format!("{:?}", Trust::pins([[7; 32], [8; 32]])), "Trust { pins: 2 }");
+        assert_eq!(format!("{:?}", Trust::system()), "Trust { system: true, own_authorities: 0 }");
+    }
+
+    #[test]
+    fn equal_trust_is_one_configuration() {
+        assert_eq!(Trust::system(), Trust::default());
+        assert_eq!(Trust::pin([1; 32]), Trust::pins([[1; 32]]));
+        assert_ne!(Trust::pin([1; 32]), Trust::pin([2; 32]));
+    }
+}

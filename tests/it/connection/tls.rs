@@ -183,6 +183,7 @@ async fn every_bad_certificate_has_its_kind_and_can_be_shown_and_pinned() {
             let e = refused(&error);
             assert_eq!(e.kind, kind, "{what}: {error}");
             assert!(!error.is_retryable(), "{what}");
+            assert!(std::error::Error::source(&error).is_some() || e.text.contains("alternative names"), "{what}");
             assert_eq!(e.der.as_deref(), Some(identity.der.as_slice()), "{what}");
             assert_eq!(e.fingerprint, Some(sha256(&identity.der)), "{what}");
             assert!(e.not_before.unwrap() < e.not_after.unwrap() && !e.names.is_empty(), "{what}");
@@ -439,4 +440,18 @@ async fn plain_text_is_left_to_the_stream() {
     let options = ConnectOptions::new("192.0.2.1").dangerous_plaintext().connector(Recorder::new());
     let error = connect(&options).await.unwrap_err();
     assert_eq!(super::nets::connect_error(&error).reason, ConnectReason::Refused);
+}
+
+#[tokio::test]
+async fn dropping_the_future_closes_what_it_had_opened() {
+    let (listener, port) = silent_listener().await;
+    let options = ConnectOptions::new(DOMAIN).host("127.0.0.1", port, TlsMode::Direct).timeouts(generous()).shared(shared());
+    let connecting = tokio::spawn(async move { connect(&options).await.map(drop) });
+    let (mut socket, _) = listener.accept().await.unwrap();
+    // The client is in the middle of its handshake when it has said hello.
+    socket.read_u8().await.unwrap();
+    connecting.abort();
+    let mut rest = Vec::new();
+    let _ = socket.read_to_end(&mut rest).await;
+    assert!(connecting.await.unwrap_err().is_cancelled());
 }
