@@ -1,1 +1,76 @@
-//! An in-process XMPP server for tests, with faults and dialects on demand.
+//! An XMPP server inside the test process, with faults and dialects on demand.
+//!
+//! It is made for the tests of applications: it listens on loopback, on ports of its own, behind TLS with a CA of its
+//! own, and it needs nothing installed and no cleaning up. It speaks RFC 6120 and RFC 6121 (SCRAM and PLAIN, several
+//! resources, rosters with versioning, subscriptions, presence, offline messages), XEP-0077 (registration), XEP-0030,
+//! XEP-0092, XEP-0199 and XEP-0203. It does not talk to other servers.
+//!
+//! Turn it on for tests alone:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! xmppkit = { version = "0.1", features = ["testing"] }
+//! ```
+//!
+//! # A server for a test
+//!
+//! ```
+//! use xmppkit::testing::{Cut, Server, Target};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let server = Server::builder().domain("example.org").account("romeo", "secret").start().await?;
+//! assert_eq!(server.accounts(), [server.jid("romeo")?]);
+//!
+//! // Point the client under test at `server.address()`, have it trust `server.ca_pem()`, and then:
+//! // server.wait_for(|s| s.sessions().len() == 1).await;      … until it is online
+//! // server.route_stanza("<message …/>")?;                    … somebody writes to it
+//! // server.cut(Target::All, Cut::Rst);                       … its network fails
+//! # let _ = (Target::All, Cut::Rst);
+//! # Ok::<_, xmppkit::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # What a test can do with it
+//!
+//! - **Play the other side** with [`Server::route_stanza`], from any address, and look at what the client sent with
+//!   [`Server::received`], [`Server::roster`], [`Server::sessions`], [`Server::counters`].
+//! - **Break the network** of one session or of all: [`cut`](Server::cut), [`stall`](Server::stall),
+//!   [`delay`](Server::delay), [`inject`](Server::inject), [`kick`](Server::kick),
+//!   [`refuse_connections`](Server::refuse_connections), [`stop`](Server::stop), [`restart`](Server::restart).
+//! - **Be a bad server**: a [`Misbehaviour`], a [`CertificateKind`], a [`Registration`] that says no.
+//! - **Resemble a real server**: a [`Dialect`], whose [`Differences`] can also be changed one by one.
+//!
+//! Nothing in it sleeps: [`Server::wait_for`] waits for an event, and delays follow tokio's clock, the paused one too.
+
+mod builder;
+mod clock;
+mod connection;
+mod dialect;
+mod disco;
+mod faults;
+mod features;
+mod iq;
+mod link;
+mod listen;
+mod message;
+mod options;
+mod presence;
+mod registration;
+mod roster;
+mod routing;
+mod sasl;
+mod scram;
+mod server;
+mod sessions;
+mod state;
+mod subscription;
+mod tls;
+mod tree;
+
+pub use self::builder::Builder;
+pub use self::dialect::{Dialect, Differences, MessageRouting, Oversize, OwnFrom, PushTo, ResourceConflict, Versioning};
+pub use self::faults::{Cut, Direction, Target};
+pub use self::options::{CertificateKind, Field, Mechanism, Misbehaviour, Registration};
+pub use self::roster::{Contact, Subscription};
+pub use self::server::Server;
+pub use self::sessions::{Counters, SessionInfo, Traffic};

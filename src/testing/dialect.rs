@@ -1,0 +1,374 @@
+//! How servers differ, as data (R57).
+//!
+//! The server's behaviour reads [`Differences`] and never asks for a dialect's name. Each value below names where the
+//! difference was read or seen: a source file of that server, or a running server (*seen*).
+
+use std::time::Duration;
+
+use super::options::Mechanism;
+
+/// A named list of [`Differences`]: how a kind of server answers where the specifications leave a choice, or where it
+/// departs from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// RFC 6120, RFC 6121 and XEP-0077 to the letter, with every optional part this server knows.
+    #[default]
+    Strict,
+    /// Prosody 0.12 and 13.
+    Prosody,
+    /// ejabberd 23.01, as in Debian 12.
+    OldEjabberd,
+    /// Openfire. Read from its source; never compared with a running one.
+    Openfire,
+}
+
+impl Dialect {
+    /// All dialects, for suites that run on each.
+    pub const ALL: [Self; 4] = [Self::Strict, Self::Prosody, Self::OldEjabberd, Self::Openfire];
+
+    /// The differences this dialect stands for.
+    #[must_use]
+    pub fn differences(self) -> Differences {
+        match self {
+            Self::Strict => Differences::strict(),
+            Self::Prosody => Differences::prosody(),
+            Self::OldEjabberd => Differences::old_ejabberd(),
+            Self::Openfire => Differences::openfire(),
+        }
+    }
+}
+
+/// What differs from server to server, each a value the in-process server acts on.
+///
+/// Start from a [`Dialect`] and change what a test needs with [`Builder::differences`](super::Builder::differences).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Differences {
+    /// SASL mechanisms, in the order they are offered.
+    pub mechanisms: Vec<Mechanism>,
+    /// PBKDF2 iterations of SCRAM.
+    pub iterations: u32,
+    /// Whether SCRAM's server signature comes in a last challenge, with an empty success after it, instead of in the
+    /// success (RFC 6120 §6.3.10 allows both, R32).
+    pub signature_in_challenge: bool,
+    /// Failed authentications until the stream is closed with `policy-violation` (RFC 6120 §6.4.5).
+    pub auth_attempts: u32,
+    /// Whether ALPN `xmpp-client` is answered on the direct TLS port (XEP-0368).
+    pub alpn: bool,
+    /// The `from` of answers to requests without `to` (R48).
+    pub own_result_from: OwnFrom,
+    /// The `from` of roster pushes (RFC 6121 §2.1.6; R49).
+    pub push_from: OwnFrom,
+    /// The `to` of roster pushes.
+    pub push_to: PushTo,
+    /// Whether a roster push comes before the result of the set that caused it.
+    pub push_before_result: bool,
+    /// Whether errors carry the payload of the request they answer (RFC 6120 §8.3.1 allows both).
+    pub errors_echo_payload: bool,
+    /// Whether `from` on a client's stanzas is checked, with the stream error `invalid-from`, or replaced in silence
+    /// (RFC 6120 §8.1.2.1).
+    pub checks_from: bool,
+    /// Whether `<session/>` of RFC 3921 is offered, as optional.
+    pub session_feature: bool,
+    /// Whether roster versioning is offered, and how a client's old version is answered.
+    pub roster_versioning: Versioning,
+    /// Whether subscriptions can be approved before they are asked for (RFC 6121 §3.4), and the feature is offered.
+    pub pre_approval: bool,
+    /// Whether the server sends a client's own presence back to it (RFC 6121 §4.2.2).
+    pub echo_own_presence: bool,
+    /// Which resources get a message to the bare JID (RFC 6121 §8.5.2.1.1).
+    pub message_routing: MessageRouting,
+    /// Whether a message of type normal to a resource that is gone is handled as one to the bare JID, as chat messages
+    /// are, instead of being refused.
+    pub full_jid_fallback: bool,
+    /// The text of the `<delay/>` that offline messages get, if any (XEP-0203).
+    pub offline_delay_text: Option<String>,
+    /// Whether registration offers a data form beside the legacy fields (XEP-0077 §3.1, §4).
+    pub registration_form: bool,
+    /// Legacy fields asked for beside `username` and `password`; they may stay empty.
+    pub registration_extra_fields: Vec<String>,
+    /// What a client that is not logged in gets where registration is closed: the error's condition.
+    pub registration_closed: String,
+    /// The largest stanza accepted, in bytes.
+    pub max_stanza_bytes: usize,
+    /// Whether the limit is told in stream features (XEP-0478).
+    pub advertises_limits: bool,
+    /// What closes the stream after a stanza that is too large.
+    pub oversize: Oversize,
+    /// What a session meets whose resource another one binds (RFC 6120 §7.7.2.2).
+    pub resource_conflict: ResourceConflict,
+    /// The quotes around the attributes of the stream header.
+    pub header_quote: char,
+    /// Prefixes declared on the stream header, as prefix and namespace, for stanzas sent with
+    /// [`Server::inject`](super::Server::inject).
+    pub header_prefixes: Vec<(String, String)>,
+    /// The `xml:lang` of the stream header.
+    pub header_lang: Option<String>,
+    /// How often a blank is sent to a client that is sent nothing else (RFC 6120 §4.6.1).
+    pub whitespace_keepalive: Option<Duration>,
+    /// Name and version told by XEP-0092.
+    pub software: (String, String),
+}
+
+/// The `from` of what a server sends in the name of the user's own account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OwnFrom {
+    /// None.
+    Absent,
+    /// The account's bare JID.
+    Bare,
+}
+
+/// The `to` of a roster push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PushTo {
+    /// None.
+    Absent,
+    /// The account's bare JID.
+    Bare,
+    /// The resource's full JID.
+    Full,
+}
+
+/// How roster versioning (RFC 6121 §2.6) is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Versioning {
+    /// It is not offered.
+    Off,
+    /// An old version is answered with the whole roster.
+    Whole,
+    /// An old version is answered with an empty result and a push for each change since.
+    Pushes,
+}
+
+/// Which resources get a message to the bare JID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MessageRouting {
+    /// Every available resource whose priority is not negative.
+    AllNonNegative,
+    /// Every resource of the highest priority, unless that is negative.
+    HighestPriority,
+    /// One resource of the highest priority: the one that logged in last.
+    MostRecent,
+}
+
+/// What closes the stream after a stanza that is too large.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Oversize {
+    /// The stream error's text.
+    pub text: Option<String>,
+    /// Whether `<stanza-too-big xmlns='urn:xmpp:errors'/>` stands beside `policy-violation`.
+    pub application_condition: bool,
+}
+
+/// What a session meets whose resource another one binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ResourceConflict {
+    /// The old session is closed with the stream error `conflict`.
+    ReplaceOld,
+    /// The new bind is refused with `conflict`.
+    RefuseNew,
+    /// The new session gets another resource.
+    Rename,
+}
+
+impl Differences {
+    fn strict() -> Self {
+        Self {
+            mechanisms: vec![Mechanism::ScramSha512, Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::Plain],
+            iterations: 4096,
+            signature_in_challenge: false,
+            auth_attempts: 5,
+            alpn: true,
+            own_result_from: OwnFrom::Bare,
+            push_from: OwnFrom::Absent,
+            push_to: PushTo::Full,
+            push_before_result: false,
+            errors_echo_payload: true,
+            checks_from: true,
+            session_feature: false,
+            roster_versioning: Versioning::Pushes,
+            pre_approval: true,
+            echo_own_presence: true,
+            message_routing: MessageRouting::AllNonNegative,
+            full_jid_fallback: false,
+            offline_delay_text: None,
+            registration_form: true,
+            registration_extra_fields: Vec::new(),
+            registration_closed: "service-unavailable".into(),
+            max_stanza_bytes: 262_144,
+            advertises_limits: true,
+            oversize: Oversize { text: None, application_condition: true },
+            resource_conflict: ResourceConflict::ReplaceOld,
+            header_quote: '\'',
+            header_prefixes: Vec::new(),
+            header_lang: Some("en".into()),
+            whitespace_keepalive: None,
+            software: ("xmppkit test server".into(), env!("CARGO_PKG_VERSION").into()),
+        }
+    }
+
+    fn prosody() -> Self {
+        Self {
+            // Debian's default store offers these two (seen on 0.12.3).
+            mechanisms: vec![Mechanism::Plain, Mechanism::ScramSha1],
+            // util/sasl/scram.lua.
+            iterations: 10_000,
+            // Nothing in mod_saslauth.lua counts failures.
+            auth_attempts: u32::MAX,
+            // Seen: connects, answers no ALPN.
+            alpn: false,
+            // Seen; util/stanza.lua `reply`: `from` is the request's `to`.
+            own_result_from: OwnFrom::Absent,
+            // core/rostermanager.lua `roster_push`: one stanza for all resources, no addresses.
+            push_from: OwnFrom::Absent,
+            push_to: PushTo::Absent,
+            // mod_roster.lua: `session.send(st.reply(stanza))`, then `rm_roster_push`.
+            push_before_result: false,
+            // Seen; util/stanza.lua `error_reply`.
+            errors_echo_payload: false,
+            // core/stanza_router.lua: `stanza.attr.from = origin.full_jid`.
+            checks_from: false,
+            // mod_saslauth.lua, end of the stream-features hook.
+            session_feature: true,
+            // mod_roster.lua: `client_ver ~= server_ver` gives the whole roster.
+            roster_versioning: Versioning::Whole,
+            // mod_presence.lua `pre_approval_stream_feature`.
+            pre_approval: true,
+            // mod_presence.lua `handle_normal_presence`: "reflect their presence back to them".
+            echo_own_presence: true,
+            // mod_message.lua `process_to_bare`: `user.top_resources`.
+            message_routing: MessageRouting::HighestPriority,
+            // mod_message.lua "message/full": a resource that is not online falls to `process_to_bare`.
+            full_jid_fallback: true,
+            // mod_offline.lua: `<delay/>` without text.
+            offline_delay_text: None,
+            // Seen (0.12.3 and 13.0.1); mod_register_ibr.lua adds a form to the legacy fields.
+            registration_form: true,
+            registration_extra_fields: Vec::new(),
+            // core/stanza_router.lua `handle_unhandled_stanza`.
+            registration_closed: "service-unavailable".into(),
+            // mod_c2s.lua `c2s_stanza_size_limit`.
+            max_stanza_bytes: 256 * 1024,
+            // Seen on 13.0.1 only, so left out: the absence is the harder case.
+            advertises_limits: false,
+            // Seen: policy-violation with stanza-too-big.
+            oversize: Oversize { text: Some("XML stanza is too big".into()), application_condition: true },
+            // core/sessionmanager.lua `bind_resource`, the last branch: "Replaced by new connection".
+            resource_conflict: ResourceConflict::ReplaceOld,
+            header_quote: '\'',
+            header_prefixes: Vec::new(),
+            header_lang: Some("en".into()),
+            whitespace_keepalive: None,
+            signature_in_challenge: false,
+            software: ("Prosody".into(), "0.12.3".into()),
+        }
+    }
+
+    fn old_ejabberd() -> Self {
+        Self {
+            // Seen on 23.01; its -PLUS mechanisms are left out here, this server has no channel binding.
+            mechanisms: vec![Mechanism::Plain, Mechanism::ScramSha1, Mechanism::ScramSha256, Mechanism::ScramSha512],
+            iterations: 4096,
+            auth_attempts: u32::MAX,
+            // Seen: connects, answers no ALPN.
+            alpn: false,
+            // Seen: the bare JID.
+            own_result_from: OwnFrom::Bare,
+            // mod_roster.erl `push_item`: `from = jid:remove_resource(To)`, `to` each resource.
+            push_from: OwnFrom::Bare,
+            push_to: PushTo::Full,
+            // mod_roster.erl `process_iq_set`: `set_item_and_notify_clients` before `make_iq_result`.
+            push_before_result: true,
+            // Seen.
+            errors_echo_payload: true,
+            checks_from: true,
+            session_feature: true,
+            // mod_roster.erl: "The roster versioning follows an all-or-nothing strategy".
+            roster_versioning: Versioning::Whole,
+            // Seen: no pre-approval on 23.01 (24.12 and later have it).
+            pre_approval: false,
+            echo_own_presence: true,
+            // ejabberd_sm.erl `route_message`: every resource of the highest priority.
+            message_routing: MessageRouting::HighestPriority,
+            full_jid_fallback: false,
+            // mod_offline.erl `add_delay_info`.
+            offline_delay_text: Some("Offline Storage".into()),
+            // Seen: legacy fields only.
+            registration_form: false,
+            registration_extra_fields: Vec::new(),
+            // mod_register.erl: `err_not_allowed` where the access rule refuses.
+            registration_closed: "not-allowed".into(),
+            max_stanza_bytes: 262_144,
+            advertises_limits: false,
+            // Seen: policy-violation, nothing beside it.
+            oversize: Oversize { text: Some("XML stanza is too big".into()), application_condition: false },
+            resource_conflict: ResourceConflict::ReplaceOld,
+            header_quote: '\'',
+            header_prefixes: Vec::new(),
+            header_lang: Some("en".into()),
+            whitespace_keepalive: None,
+            signature_in_challenge: false,
+            software: ("ejabberd".into(), "23.01".into()),
+        }
+    }
+
+    fn openfire() -> Self {
+        Self {
+            // SCRAM-SHA-1 is its only SCRAM; DIGEST-MD5 and CRAM-MD5 are not built here.
+            mechanisms: vec![Mechanism::Plain, Mechanism::ScramSha1],
+            iterations: 4096,
+            auth_attempts: u32::MAX,
+            alpn: false,
+            // IQRosterHandler.java `manageRoster`: `new IQ()`, `setTo(sender)`, no `from`.
+            own_result_from: OwnFrom::Absent,
+            // Roster.java `broadcast`: `setTo` the bare JID, no `from`.
+            push_from: OwnFrom::Absent,
+            push_to: PushTo::Bare,
+            // IQRosterHandler.java: the item's change broadcasts before the result is returned.
+            push_before_result: true,
+            // IQRegisterHandler.java and others: `setChildElement(packet.getChildElement().createCopy())`.
+            errors_echo_payload: true,
+            // SessionPacketRouter sets the sender's address itself.
+            checks_from: false,
+            // LocalClientSession.java `getAvailableStreamFeatures`.
+            session_feature: true,
+            // IQRosterHandler.java: `!latestVersion.equals(clientVersion)` gives the whole roster.
+            roster_versioning: Versioning::Whole,
+            // No such feature in `getAvailableStreamFeatures`.
+            pre_approval: false,
+            // Roster.java `broadcastPresence`, its end: `broadcastPresenceToResources`.
+            echo_own_presence: true,
+            // RoutingTableImpl: one session among those of the highest priority, the one active last.
+            message_routing: MessageRouting::MostRecent,
+            full_jid_fallback: true,
+            // OfflineMessageStore.java: `<delay/>` without text.
+            offline_delay_text: None,
+            // IQRegisterHandler.java `initialize`: a form beside the legacy fields, both with name and email.
+            registration_form: true,
+            registration_extra_fields: vec!["email".into(), "name".into()],
+            // IQRegisterHandler.java `handleIQ`: `forbidden` where registration is off.
+            registration_closed: "forbidden".into(),
+            // XMLLightweightParser.java `xmpp.parser.buffer.size`.
+            max_stanza_bytes: 1_048_576,
+            // LocalClientSession.java, unless disabled.
+            advertises_limits: true,
+            // NettyXMPPDecoder.java `decode`.
+            oversize: Oversize { text: Some("Maximum stanza length exceeded".into()), application_condition: false },
+            resource_conflict: ResourceConflict::ReplaceOld,
+            header_quote: '"',
+            header_prefixes: Vec::new(),
+            header_lang: Some("en".into()),
+            whitespace_keepalive: None,
+            signature_in_challenge: false,
+            software: ("Openfire".into(), "5.0".into()),
+        }
+    }
+}

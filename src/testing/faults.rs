@@ -1,0 +1,132 @@
+//! Faults of the network, on demand (R55).
+
+use std::time::Duration;
+
+use jid::{BareJid, FullJid, Jid};
+
+/// Which connections something is done to.
+///
+/// Made from any JID: a bare one means all resources of that account, a full one means that resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// Every connection, logged in or not.
+    All,
+    /// Every connection that is logged in to this account.
+    Account(BareJid),
+    /// The connection that has bound this address.
+    Session(FullJid),
+}
+
+impl From<BareJid> for Target {
+    fn from(jid: BareJid) -> Self {
+        Self::Account(jid)
+    }
+}
+
+impl From<&BareJid> for Target {
+    fn from(jid: &BareJid) -> Self {
+        Self::Account(jid.clone())
+    }
+}
+
+impl From<FullJid> for Target {
+    fn from(jid: FullJid) -> Self {
+        Self::Session(jid)
+    }
+}
+
+impl From<&FullJid> for Target {
+    fn from(jid: &FullJid) -> Self {
+        Self::Session(jid.clone())
+    }
+}
+
+impl From<&Jid> for Target {
+    fn from(jid: &Jid) -> Self {
+        match jid.try_as_full() {
+            Ok(full) => Self::Session(full.clone()),
+            Err(bare) => Self::Account(bare.clone()),
+        }
+    }
+}
+
+impl From<Jid> for Target {
+    fn from(jid: Jid) -> Self {
+        Self::from(&jid)
+    }
+}
+
+/// How a connection is cut, always without `</stream:stream>` and without TLS's close_notify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cut {
+    /// By a TCP reset. What was not sent yet is lost.
+    Rst,
+    /// By TCP's FIN: the client reads an end of file. What was not sent yet is lost.
+    Fin,
+    /// By FIN in one direction: the client reads an end of file, and the server goes on reading and acting on what it
+    /// reads. The session stays.
+    HalfClose,
+}
+
+/// A direction of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Direction {
+    /// What the client sends.
+    FromClient,
+    /// What the server sends.
+    ToClient,
+    /// Both.
+    Both,
+}
+
+impl Direction {
+    fn has_inbound(self) -> bool {
+        matches!(self, Self::FromClient | Self::Both)
+    }
+
+    fn has_outbound(self) -> bool {
+        matches!(self, Self::ToClient | Self::Both)
+    }
+}
+
+/// The state of the network for one connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Weather {
+    pub(super) stall_in: bool,
+    pub(super) stall_out: bool,
+    pub(super) delay_in: Duration,
+    pub(super) delay_out: Duration,
+}
+
+/// A change of [`Weather`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change {
+    Stall(Direction, bool),
+    Delay(Direction, Duration),
+}
+
+impl Weather {
+    pub(super) fn apply(&mut self, change: Change) {
+        match change {
+            Change::Stall(direction, on) => {
+                if direction.has_inbound() {
+                    self.stall_in = on;
+                }
+                if direction.has_outbound() {
+                    self.stall_out = on;
+                }
+            }
+            Change::Delay(direction, delay) => {
+                if direction.has_inbound() {
+                    self.delay_in = delay;
+                }
+                if direction.has_outbound() {
+                    self.delay_out = delay;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! The handle a test holds.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jid::{BareJid, DomainPart, FullJid, Jid, NodePart};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::builder::Builder;
+use super::faults::{Change, Cut, Direction, Target};
+use super::listen::{Acceptor, Order};
+use super::options::{Misbehaviour, Registration};
+use super::roster::Contact;
+use super::sessions::{Counters, SessionInfo};
+use super::state::{Account, Command, ConnectionId, Shared, State};
+use super::tls::Identity;
+use super::tree::{Element, ns};
+use crate::error::{Error, ErrorKind, Result, StreamError};
+use crate::xml::Frame;
+
+/// A running XMPP server on loopback; [the module](super) says what it can do.
+///
+/// It ends, with all connections, when it is dropped. Calls that do something to connections return as soon as the
+/// connections' tasks are told; [`wait_for`](Self::wait_for) waits until it shows.
+pub struct Server {
+    shared: Arc<Shared>,
+    identity: Arc<Identity>,
+    domain: DomainPart,
+    addresses: [SocketAddr; 2],
+    orders: mpsc::UnboundedSender<Order>,
+    acceptor: JoinHandle<()>,
+}
+
+impl Server {
+    /// Settings for a new server.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(super) async fn start(state: State, identity: Identity) -> Result<Self> {
+        let domain = state.domain.clone();
+        let shared = Arc::new(Shared::new(state));
+        let identity = Arc::new(identity);
+        let acceptor = Acceptor::open(Arc::clone(&shared), Arc::clone(&identity))?;
+        let addresses = acceptor.addresses();
+        let (orders, receiver) = mpsc::unbounded_channel();
+        let acceptor = tokio::spawn(acceptor.run(receiver));
+        Ok(Self { shared, identity, domain, addresses, orders, acceptor })
+    }
+
+    /// Where clients connect in plain text, for STARTTLS.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// Where clients connect with TLS from the first byte (XEP-0368).
+    #[must_use]
+    pub fn direct_tls_address(&self) -> SocketAddr {
+        self.addresses[1]
+    }
+
+    /// The domain the server serves.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.domain.as_str()
+    }
+
+    /// The certificate of this server's CA in PEM, for a client to trust.
+    #[must_use]
+    pub fn ca_pem(&self) -> &[u8] {
+        self.identity.ca_pem.as_bytes()
+    }
+
+    /// The certificate of this server's CA in DER.
+    #[must_use]
+    pub fn ca_der(&self) -> &[u8] {
+        &self.identity.ca_der
+    }
+
+    /// SHA-256 of the certificate the server shows, for a client to pin.
+    #[must_use]
+    pub fn certificate_fingerprint(&self) -> [u8; 32] {
+        self.identity.fingerprint
+    }
+
+    /// The address of the account of this name, whether there is one or not.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidJid` if the name is no part of an address.
+    pub fn jid(&self, name: &str) -> Result<BareJid> {
+        Ok(BareJid::from_parts(Some(&*NodePart::new(name).map_err(Error::from)?), &self.domain))
+    }
+
+    /// Adds an account, or gives an existing one this password; its sessions stay.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidJid` if the name is no part of an address.
+    pub fn add_account(&self, name: &str, password: &str) -> Result<BareJid> {
+        let node = NodePart::new(name).map_err(Error::from)?.into_owned();
+        Ok(self.shared.change(|state| {
+            let account = state.accounts.entry(node.clone()).or_insert_with(|| Account::new(password));
+            account.password = password.into();
+            account.keys.clear();
+            state.bare(&node)
+        }))
+    }
+
+    /// Removes an account as its owner would: contacts lose their subscriptions, its sessions end with the stream
+    /// error `not-authorized`. Says whether there was one.
+    pub fn remove_account(&self, jid: &BareJid) -> bool {
+        self.shared.change(|state| match state.local_account(&jid.clone().into()) {
+            Some(account) => state.remove_account(&account),
+            None => false,
+        })
+    }
+
+    /// All accounts, in the order of their names.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<BareJid> {
+        let state = self.shared.lock();
+        state.accounts.keys().map(|node| state.bare(node)).collect()
+    }
+
+    /// All sessions, the oldest connection first.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.shared.lock().session_infos()
+    }
+
+    /// How many connections are open, logged in or not.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.lock().connections.len()
+    }
+
+    /// Counters since the server was made.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.lock().counters()
+    }
+
+    /// An account's roster, ordered by address; empty if there is no such account.
+    #[must_use]
+    pub fn roster(&self, jid: &BareJid) -> Vec<Contact> {
+        let state = self.shared.lock();
+        let account = state.local_account(&jid.clone().into()).and_then(|node| state.accounts.get(&node));
+        account.map(|account| account.roster.contacts()).unwrap_or_default()
+    }
+
+    /// Puts a contact into an account's roster as it is, with roster pushes and without any presence. Says whether
+    /// there is such an account.
+    pub fn add_contact(&self, jid: &BareJid, contact: Contact) -> bool {
+        self.shared.change(|state| match state.local_account(&jid.clone().into()) {
+            Some(account) => {
+                state.put_contact(&account, contact);
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// Makes two accounts contacts of each other, subscribed both ways.
+    pub fn befriend(&self, one: &BareJid, other: &BareJid) {
+        self.add_contact(one, Contact::new(other.clone()).subscription(super::Subscription::Both));
+        self.add_contact(other, Contact::new(one.clone()).subscription(super::Subscription::Both));
+    }
+
+    /// How many messages wait for an account to come online.
+    #[must_use]
+    pub fn offline_messages(&self, jid: &BareJid) -> usize {
+        let state = self.shared.lock();
+        let account = state.local_account(&jid.clone().into()).and_then(|node| state.accounts.get(&node));
+        account.map_or(0, |account| account.offline.len())
+    }
+
+    /// Waits until the condition holds; it is asked again after each change on the server. It has no deadline of its
+    /// own: put `tokio::time::timeout` around it.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let server = xmppkit::testing::Server::builder().start().await?;
+    /// server.wait_for(|s| s.sessions().is_empty()).await;
+    /// # Ok::<_, xmppkit::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn wait_for(&self, mut condition: impl FnMut(&Self) -> bool) {
+        let mut changes = self.shared.changes();
+        loop {
+            changes.mark_unchanged();
+            if condition(self) {
+                return;
+            }
+            // The sender lives in `self`.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// The stanzas the target's clients have sent since they bound their resources, in order, as XML documents. Kept
+    /// are the last 10,000 of all clients, those of sessions that ended included.
+    #[must_use]
+    pub fn received(&self, target: impl Into<Target>) -> Vec<String> {
+        let target = target.into();
+        let matches = |from: &FullJid| match &target {
+            Target::All => true,
+            Target::Account(jid) => from.to_bare() == *jid,
+            Target::Session(jid) => from == jid,
+        };
+        self.shared.lock().received.iter().filter(|r| matches(&r.from)).map(|r| r.xml.clone()).collect()
+    }
+
+    /// Cuts connections. Returns how many.
+    pub fn cut(&self, target: impl Into<Target>, how: Cut) -> usize {
+        self.command(target.into(), |_| Command::Cut(how))
+    }
+
+    /// Lets nothing through any more in this direction, as a dead network does: no FIN, no RST. The kernel still
+    /// takes what a client sends, until its buffers are full. Returns how many connections it stalled;
+    /// [`Target::All`] stalls those to come too.
+    pub fn stall(&self, target: impl Into<Target>, direction: Direction) -> usize {
+        self.weather(target.into(), Change::Stall(direction, true))
+    }
+
+    /// Ends a stall; what was held comes through, in order. Returns how many connections it was.
+    pub fn resume(&self, target: impl Into<Target>, direction: Direction) -> usize {
+        self.weather(target.into(), Change::Stall(direction, false))
+    }
+
+    /// Delays everything in this direction by this much, zero for not at all. Order is kept. Returns how many
+    /// connections it delays; [`Target::All`] delays those to come too.
+    pub fn delay(&self, target: impl Into<Target>, direction: Direction, delay: Duration) -> usize {
+        self.weather(target.into(), Change::Delay(direction, delay))
+    }
+
+    /// Sends these bytes to clients, whatever they are, between two stanzas. Returns how many got them.
+    pub fn inject(&self, target: impl Into<Target>, bytes: impl Into<Vec<u8>>) -> usize {
+        let bytes = bytes.into();
+        self.command(target.into(), |_| Command::Write(bytes.clone()))
+    }
+
+    /// Ends streams with a stream error of this condition (RFC 6120 §4.9.3); the sessions are over at once. Returns
+    /// how many.
+    pub fn kick(&self, target: impl Into<Target>, condition: &str) -> usize {
+        let target = target.into();
+        self.shared.change(|state| {
+            let ids = state.matching(&target);
+            for id in &ids {
+                state.kick(*id, StreamError::new(condition, None));
+            }
+            ids.len()
+        })
+    }
+
+    /// Sends a stanza to the target's bound sessions as it is, past all routing. Returns how many got it.
+    ///
+    /// # Errors
+    ///
+    /// `Protocol` if the text is no well-formed stanza of `jabber:client`.
+    pub fn send_stanza(&self, target: impl Into<Target>, xml: &str) -> Result<usize> {
+        let stanza = parse(xml)?.to_xml();
+        let target = target.into();
+        Ok(self.shared.change(|state| {
+            let mut ids = state.matching(&target);
+            ids.retain(|id| state.bound(*id).is_some());
+            for id in &ids {
+                state.send_text(*id, stanza.clone());
+            }
+            ids.len()
+        }))
+    }
+
+    /// Routes a stanza as if it had just arrived from another server: to the resources it is for, into offline
+    /// storage, through the subscription rules. Its `from` may be any address, so that a test can play a contact
+    /// without a second client.
+    ///
+    /// # Errors
+    ///
+    /// `Protocol` if the text is no well-formed stanza of `jabber:client`, `InvalidJid` if `from` or `to` is missing
+    /// or no address.
+    pub fn route_stanza(&self, xml: &str) -> Result<()> {
+        let stanza = parse(xml)?;
+        let address = |name: &str| Jid::new(stanza.get(name).unwrap_or_default()).map_err(Error::from);
+        let (_, to) = (address("from")?, address("to")?);
+        self.shared.change(|state| state.route(stanza, &to));
+        Ok(())
+    }
+
+    /// Adds a misbehaviour for connections and steps to come.
+    pub fn misbehave(&self, misbehaviour: Misbehaviour) {
+        self.shared.change(|state| state.config.misbehaviours.push(misbehaviour));
+    }
+
+    /// Ends all misbehaviour.
+    pub fn behave(&self) {
+        self.shared.change(|state| state.config.misbehaviours.clear());
+    }
+
+    /// Changes whether and how accounts can be registered.
+    pub fn set_registration(&self, registration: Registration) {
+        self.shared.change(|state| state.config.registration = registration);
+    }
+
+    /// Refuses new connections, as a port does where nothing listens, or takes them again. Open ones stay. Both hold
+    /// when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the ports cannot be opened again.
+    pub async fn refuse_connections(&self, refuse: bool) -> Result<()> {
+        if refuse { self.order(Order::Refuse).await } else { Ok(self.order(Order::Listen).await??) }
+    }
+
+    /// Stops as a server does that is shut down: new connections are refused, open streams end with
+    /// `system-shutdown`. Accounts, rosters and offline messages stay. When this returns all connections are gone.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the server's task is gone, which is a fault in the server.
+    pub async fn stop(&self) -> Result<()> {
+        self.order(Order::Stop).await
+    }
+
+    /// Stops if that was not done yet, and takes connections again, on the same ports.
+    ///
+    /// # Errors
+    ///
+    /// `Io` if the ports cannot be opened again.
+    pub async fn restart(&self) -> Result<()> {
+        self.order(Order::Stop).await?;
+        Ok(self.order(Order::Listen).await??)
+    }
+
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<T>) -> Order) -> Result<T> {
+        let (done, answer) = oneshot::channel();
+        let gone = || Error::new(ErrorKind::Io).with_context("the test server's task is gone");
+        self.orders.send(order(done)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+
+    fn command(&self, target: Target, command: impl Fn(ConnectionId) -> Command) -> usize {
+        self.shared.change(|state| {
+            let ids = state.matching(&target);
+            for id in &ids {
+                state.command(*id, command(*id));
+            }
+            ids.len()
+        })
+    }
+
+    fn weather(&self, target: Target, change: Change) -> usize {
+        if target == Target::All {
+            self.shared.lock().weather.apply(change);
+        }
+        self.command(target, |_| Command::Weather(change))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The connections' tasks belong to the acceptor's.
+        self.acceptor.abort();
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("domain", &self.domain()).field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+fn parse(xml: &str) -> Result<Element> {
+    let invalid = || Error::new(ErrorKind::Protocol(crate::error::ProtocolError::InvalidNamespace));
+    let stanza = Element::from(&Frame::parse(xml)?.root().to_element());
+    match stanza.name() {
+        "message" | "presence" | "iq" if stanza.ns() == ns::CLIENT => Ok(stanza),
+        _ => Err(invalid().with_context("not a stanza of jabber:client")),
+    }
+}
