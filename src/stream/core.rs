@@ -72,27 +72,14 @@ impl StreamCore {
     /// Takes what happened, at this time.
     pub fn handle(&mut self, input: Input<'_>, now: Instant) {
         self.io.now = self.io.now.max(now);
-        if let Input::Bytes(bytes) = input {
-            // Before the start there is no stream, after the end it does not matter; and what comes between `<proceed/>` and
-            // TLS was said by anybody on the way, so it must not be there later (RFC 6120 §5.4.3.3).
-            if !matches!(self.stage, Stage::Idle | Stage::Handshake(_) | Stage::Ended) {
-                self.io.wire.receive(bytes);
-            }
-            return;
-        }
-        // Whatever else happens happens after what was read before it.
-        while self.read_item() {}
         match input {
-            Input::Bytes(_) => {}
-            Input::Start => self.start(),
-            Input::Eof => self.eof(),
-            Input::TlsDone { bindings } => self.tls_done(bindings),
-            Input::TlsFailed(error) => {
-                if matches!(self.stage, Stage::Handshake(_)) {
-                    self.fail(error);
+            Input::Bytes(bytes) => {
+                // Before the start there is no stream, after the end it does not matter; and what comes between `<proceed/>`
+                // and TLS was said by anybody on the way, so it must not be there later (RFC 6120 §5.4.3.3).
+                if !matches!(self.stage, Stage::Idle | Stage::Handshake(_) | Stage::Ended) {
+                    self.io.wire.receive(bytes);
                 }
             }
-            Input::Timer => self.timer(),
             Input::Send { token, stanza } => match &mut self.stage {
                 Stage::Bound(session) => session.send(&stanza, &mut self.io),
                 _ => self.io.event(Event::NotSent { token }),
@@ -115,13 +102,28 @@ impl StreamCore {
                     session.taken_over(seq);
                 }
             }
-            Input::Answer(id, answer) => self.answer(id, answer),
             Input::KeepAlive => {
                 if matches!(self.stage, Stage::Bound(_)) {
                     self.io.wire.keep_alive();
                 }
             }
+            input => self.turn(input),
+        }
+    }
+
+    /// Takes what may change the phase. It happens after everything that was read before it, so that it does not matter
+    /// how far the outputs were polled.
+    fn turn(&mut self, input: Input<'_>) {
+        while self.read_item() {}
+        match input {
+            Input::Start => self.start(),
+            Input::Eof => self.eof(),
+            Input::TlsDone { bindings } => self.tls_done(bindings),
+            Input::TlsFailed(error) if matches!(self.stage, Stage::Handshake(_)) => self.fail(error),
+            Input::Timer => self.timer(),
+            Input::Answer(id, answer) => self.answer(id, answer),
             Input::Close => self.close(),
+            _ => {}
         }
     }
 

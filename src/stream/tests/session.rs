@@ -115,6 +115,8 @@ fn a_flood_is_handed_out_one_by_one() {
     for n in 1..=1000 {
         assert!(bench.core.queued_outputs() <= 1);
         assert!(matches!(bench.core.poll_output(), Some(Output::Event(Event::Inbound { seq, .. })) if seq == n));
+        bench.core.handle(Input::TakenOver(n), bench.now);
+        bench.core.handle(Input::Send { token: n, stanza: iq("<iq type='result' id='x'/>") }, bench.now);
     }
     assert!(bench.core.poll_output().is_none());
 }
