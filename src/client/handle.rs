@@ -1,0 +1,280 @@
+//! The handle applications hold.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use futures::{Stream, StreamExt};
+use jid::{BareJid, FullJid, Jid};
+use xmpp_parsers::iq::Iq;
+use xmpp_parsers::message::Message;
+use xmpp_parsers::presence::Presence;
+use xso::AsXml;
+
+use crate::client::connect::{self, Connect};
+use crate::client::request::Request;
+use crate::client::shared::Shared;
+use crate::client::{ClientBuilder, Sent};
+use crate::driver::{ConnectionInfo, Control, Mode, State};
+use crate::error::{Error, Result};
+use crate::event::{Event, Handler, HandlerGuard, Subscription};
+use crate::ext::{Ctx, Declared, Extension, Observed};
+use crate::store::AccountStore;
+
+/// One account's client. Clones are handles to the same client.
+///
+/// Made by [`Client::builder`]. Subscribe first, then [`connect`](Self::connect): nothing that arrives is missed. When the
+/// last handle is dropped, the session is closed in the background and every task of the client ends.
+///
+/// ```no_run
+/// use futures::StreamExt;
+/// use xmppkit::{Client, messaging::Messages};
+///
+/// # async fn run() -> xmppkit::Result<()> {
+/// let client = Client::builder("romeo@example.org".parse()?).password("secret").build().await?;
+/// let mut messages = client.messages().events();
+/// client.connect().await?;
+/// while let Some(message) = messages.next().await {
+///     println!("{:?}: {}", message.from(), message.body().unwrap_or_default());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+impl Client {
+    /// A builder for this account's client.
+    #[must_use]
+    pub fn builder(account: BareJid) -> ClientBuilder {
+        ClientBuilder::new(account)
+    }
+
+    /// Connects and logs in; resolves when online: the roster is there, initial presence is sent.
+    ///
+    /// The future fails with a final error, or after one complete round of the domain's servers, and the client is then
+    /// stopped; with [`keep_trying`](Connect::keep_trying) only with a final one. Once it was online, the client keeps
+    /// itself connected until [`close`](Self::close), a final error, or the drop of the last handle. Dropping the future
+    /// does not stop the client.
+    pub fn connect(&self) -> Connect<'_> {
+        Connect::new(self)
+    }
+
+    /// Begins to connect and returns at once; what comes of it is in the [state](Self::states). Keeps trying until a
+    /// final error. Does nothing if the client is running.
+    pub fn start(&self) {
+        connect::start(&self.shared, Mode::KeepTrying);
+    }
+
+    /// Ends the session in an orderly way and stops. Resolves when the client has stopped; bounded by the closing
+    /// deadlines (5 s for the extensions' hooks, then [`Deadlines::closing`](crate::client::Deadlines)). A client that is
+    /// not running is closed at once. Cancel-safe: the closing goes on.
+    pub async fn close(&self) {
+        connect::stop(&self.shared, Control::Close).await;
+    }
+
+    /// Drops the connection without ending the session, and stops. Where the server allows it (XEP-0198), the session
+    /// can be resumed later. Cancel-safe.
+    pub async fn suspend(&self) {
+        connect::stop(&self.shared, Control::Suspend).await;
+    }
+
+    /// Says that the network has changed: names are resolved anew, and a wait between attempts ends at once.
+    pub fn network_changed(&self) {
+        self.shared.config.connect.shared.network_changed();
+        self.shared.control(Control::Hurry);
+    }
+
+    /// Where the connection stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.state.get()
+    }
+
+    /// The connection state now, and then every transition in order.
+    ///
+    /// A reader more than 64 transitions behind goes on with the current one. The stream ends with the client.
+    pub fn states(&self) -> impl Stream<Item = State> + Send + Unpin + 'static {
+        self.shared.state.watch().map(|observed| match observed {
+            Observed::Reset(state) | Observed::Change(state) => state,
+        })
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> &BareJid {
+        &self.shared.account
+    }
+
+    /// The address of the current session, if there is one.
+    #[must_use]
+    pub fn jid(&self) -> Option<FullJid> {
+        self.shared.bound_jid()
+    }
+
+    /// What is known about the current or last connection: server, address, TLS.
+    #[must_use]
+    pub fn connection_info(&self) -> Option<ConnectionInfo> {
+        self.shared.connection_info()
+    }
+
+    /// Subscribes to an event; see [`Subscription`].
+    pub fn subscribe<E: Event>(&self) -> Subscription<E> {
+        Subscription::new(self)
+    }
+
+    /// Registers a handler for an event: a closure that takes the event, or the event and a [`Ctx`], and gives a future.
+    ///
+    /// Calls come one after another in order of arrival, on a task of their own; a slow handler delays only itself. An
+    /// error is reported at warn level. Dropping the guard removes the handler; [`detach`](HandlerGuard::detach) keeps it
+    /// for the client's life. A handler must not own a `Client` (the last handle would never be dropped): use the [`Ctx`].
+    ///
+    /// ```
+    /// # use xmppkit::{Client, ext::Ctx, messaging::ChatMessage};
+    /// # fn example(client: &Client) {
+    /// client.on(|message: ChatMessage, _cx: Ctx| async move { message.reply("hi").await }).detach();
+    /// # }
+    /// ```
+    pub fn on<M: 'static, H: Handler<M>>(&self, handler: H) -> HandlerGuard {
+        crate::event::register_handler(&self.downgrade(), &self.shared.hub, &self.shared.runtime, handler)
+    }
+
+    /// Sends a message. Resolves when it is accepted: it has its id, stands in the log and in the outbox, and will be
+    /// sent in order, now or when the client is online. The token tells what becomes of it.
+    ///
+    /// A message without an id gets one; its origin-id (XEP-0359) is the same.
+    ///
+    /// # Errors
+    /// [`ErrorKind::StanzaTooLarge`](crate::ErrorKind::StanzaTooLarge); [`ErrorKind::OutboxFull`](crate::ErrorKind::OutboxFull)
+    /// while offline; [`ErrorKind::Store`](crate::ErrorKind::Store); whatever an outbound stage refuses it with.
+    pub async fn send(&self, message: Message) -> Result<Sent> {
+        self.shared.send_message(message).await
+    }
+
+    /// The token of a message that was sent by this client and whose token somebody still holds.
+    #[must_use]
+    pub fn sent(&self, id: &str) -> Option<Sent> {
+        self.shared.outbox.sent(id)
+    }
+
+    /// Asks: an IQ of type `get` with this payload (RFC 6120 §8.2.3). `None` asks the own account.
+    pub fn iq_get<P: AsXml>(&self, to: impl Into<Option<Jid>>, payload: &P) -> Request {
+        let payload = xso::transform(payload).map_err(Error::other);
+        Request::new(&self.shared, payload.map(|payload| Iq::Get { from: None, to: to.into(), id: String::new(), payload }))
+    }
+
+    /// Orders: an IQ of type `set` with this payload (RFC 6120 §8.2.3). `None` addresses the own account.
+    pub fn iq_set<P: AsXml>(&self, to: impl Into<Option<Jid>>, payload: &P) -> Request {
+        let payload = xso::transform(payload).map_err(Error::other);
+        Request::new(&self.shared, payload.map(|payload| Iq::Set { from: None, to: to.into(), id: String::new(), payload }))
+    }
+
+    /// Sends a presence stanza, for example directed presence (RFC 6121 §4.6), after every extension added what belongs
+    /// into it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotOnline`](crate::ErrorKind::NotOnline) without a session.
+    pub async fn send_presence(&self, presence: Presence) -> Result<()> {
+        self.shared.send_presence(presence).await
+    }
+
+    /// One of the client's extensions.
+    #[must_use]
+    pub fn ext<T: Extension>(&self) -> Option<Arc<T>> {
+        self.shared.registry.extension::<T>()
+    }
+
+    /// What the client says about itself (XEP-0030): what its extensions declared.
+    #[must_use]
+    pub fn declared(&self) -> &Declared {
+        &self.shared.registry.declared
+    }
+
+    /// The account's store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn AccountStore> {
+        &self.shared.store
+    }
+
+    /// How many messages were dropped because nobody subscribed to them in time (8 s after they came, or when more than
+    /// 150 of them or 4 MiB waited). Each drop is also reported at warn level.
+    #[must_use]
+    pub fn dropped_messages(&self) -> u64 {
+        self.shared.hub.dropped()
+    }
+
+    /// A handle that does not keep the client alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakClient {
+        WeakClient { shared: Arc::downgrade(&self.shared) }
+    }
+
+    /// A context, as handlers are given one.
+    #[must_use]
+    pub fn ctx(&self) -> Ctx {
+        Ctx::new(Arc::clone(&self.shared))
+    }
+
+    pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
+        shared.handles.fetch_add(1, Ordering::Relaxed);
+        Self { shared }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        Self::from_shared(Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.shared.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.shared.last_handle_dropped();
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("account", &self.shared.account).field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+/// A handle that does not keep the client alive: what extensions, events and long-lived values hold.
+#[derive(Clone)]
+pub struct WeakClient {
+    shared: Weak<Shared>,
+}
+
+impl WeakClient {
+    pub(crate) fn from_weak(shared: Weak<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The client, if a handle to it is left.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Client> {
+        let shared = self.shared()?;
+        (shared.handles.load(Ordering::Acquire) > 0).then(|| Client::from_shared(shared))
+    }
+
+    pub(crate) fn shared(&self) -> Option<Arc<Shared>> {
+        self.shared.upgrade()
+    }
+
+    pub(crate) fn ctx(&self) -> Option<Ctx> {
+        self.shared().map(Ctx::new)
+    }
+}
+
+impl fmt::Debug for WeakClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakClient").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,26 @@
+//! The client: its handle, how it is built, how it is connected and closed.
+
+mod builder;
+mod connect;
+mod dispatch;
+mod handle;
+mod outbox;
+mod request;
+mod sent;
+mod shared;
+
+pub use builder::ClientBuilder;
+pub use connect::{Connect, Driver};
+pub use handle::{Client, WeakClient};
+pub use request::{Reply, Request};
+pub use sent::{Milestone, Sent};
+
+pub use crate::driver::{ConnectionInfo, Deadlines, Reconnect, State, Timeouts, TlsMode, Trust};
+
+pub(crate) use shared::Shared;
+
+/// The one door that is not public yet (D33): what happens before authentication.
+pub(crate) mod door {
+    pub(crate) use super::connect::connect_with;
+    pub(crate) use crate::driver::BeforeAuth;
+}

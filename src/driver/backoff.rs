@@ -1,0 +1,169 @@
+//! When to try again, and when not to (R15, C3).
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind};
+
+/// How reconnecting is paced: exponential back-off with full jitter.
+///
+/// The n-th delay is drawn evenly from zero to `min(cap, base · 2ⁿ)`, so that a thousand clients of a server that was
+/// restarted do not come back at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reconnect {
+    /// The bound of the first delay. Default 1 s.
+    pub base: Duration,
+    /// The highest bound. Default 2 min.
+    pub cap: Duration,
+    /// After this time online the pace starts from `base` again. Default 30 s.
+    pub stable: Duration,
+    /// The least delay after the server said that it has too much to do (`policy-violation`, `resource-constraint`).
+    /// Default 15 s.
+    pub overload: Duration,
+}
+
+impl Default for Reconnect {
+    fn default() -> Self {
+        Self {
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(120),
+            stable: Duration::from_secs(30),
+            overload: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What a broken connection or attempt means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Stop,
+    Retry(Duration),
+}
+
+/// Remembers what is needed to decide.
+pub(super) struct Backoff {
+    pace: Reconnect,
+    failures: u32,
+    overload: Option<(String, u32)>,
+}
+
+impl Backoff {
+    pub(super) fn new(pace: Reconnect) -> Self {
+        Self { pace, failures: 0, overload: None }
+    }
+
+    /// Decides after an error. `online_since` is when the session that ended had come online; `random` is uniform.
+    pub(super) fn decide(&mut self, error: &Error, online_since: Option<Instant>, now: Instant, random: u64) -> Verdict {
+        let online_for = online_since.map(|since| now.saturating_duration_since(since));
+        if online_for.is_some_and(|time| time >= self.pace.stable) {
+            self.failures = 0;
+        }
+        if !error.is_retryable() {
+            return Verdict::Stop;
+        }
+        let overloaded = self.note_overload(error, online_for);
+        if overloaded.is_some_and(|times| times >= 3) {
+            return Verdict::Stop;
+        }
+        let bound = self.pace.base.saturating_mul(2u32.saturating_pow(self.failures.min(30))).min(self.pace.cap);
+        self.failures = self.failures.saturating_add(1);
+        let delay = jitter(bound, random);
+        Verdict::Retry(if overloaded.is_some() { delay + self.pace.overload } else { delay })
+    }
+
+    /// How often in a row the server ended a session that was online for less than a minute with the same overload.
+    fn note_overload(&mut self, error: &Error, online_for: Option<Duration>) -> Option<u32> {
+        let ErrorKind::Stream(stream) = error.kind() else {
+            if online_for.is_some() {
+                self.overload = None;
+            }
+            return None;
+        };
+        if !matches!(stream.condition.as_str(), "policy-violation" | "resource-constraint") {
+            self.overload = None;
+            return None;
+        }
+        let soon = online_for.is_some_and(|time| time < Duration::from_secs(60));
+        let times = match &self.overload {
+            Some((condition, times)) if soon && *condition == stream.condition => times + 1,
+            Some((condition, times)) if online_for.is_none() && *condition == stream.condition => *times,
+            _ => u32::from(soon),
+        };
+        self.overload = Some((stream.condition.clone(), times));
+        Some(times)
+    }
+}
+
+fn jitter(bound: Duration, random: u64) -> Duration {
+    let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(if nanos == u64::MAX { random } else { random % (nanos + 1) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{AuthError, Phase, StreamError};
+
+    fn stream(condition: &str) -> Error {
+        ErrorKind::Stream(StreamError::new(condition, None)).into()
+    }
+
+    #[test]
+    fn the_bound_doubles_up_to_the_cap_and_starts_anew_after_a_stable_time() {
+        let mut backoff = Backoff::new(Reconnect::default());
+        let closed = Error::from(ErrorKind::Closed(Phase::Session));
+        let now = Instant::now();
+        let mut bounds = Vec::new();
+        for _ in 0..9 {
+            // the largest value full jitter can draw
+            let before = backoff.failures;
+            let Verdict::Retry(_) = backoff.decide(&closed, None, now, 0) else { panic!("stopped") };
+            bounds.push(Duration::from_secs(1).saturating_mul(2u32.pow(before)).min(Duration::from_secs(120)).as_secs());
+        }
+        assert_eq!(bounds, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
+        let later = now + Duration::from_secs(31);
+        let Verdict::Retry(delay) = backoff.decide(&closed, Some(now), later, u64::MAX / 2) else { panic!("stopped") };
+        assert!(delay <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn jitter_covers_the_whole_range() {
+        let bound = Duration::from_secs(8);
+        assert_eq!(jitter(bound, 0), Duration::ZERO);
+        assert_eq!(jitter(bound, 8_000_000_000), bound);
+        assert!(jitter(bound, u64::MAX) <= bound);
+    }
+
+    #[test]
+    fn what_cannot_succeed_is_not_retried() {
+        let mut backoff = Backoff::new(Reconnect::default());
+        for error in [ErrorKind::Auth(AuthError::NotAuthorized).into(), stream("host-unknown"), stream("conflict")] {
+            assert_eq!(backoff.decide(&error, None, Instant::now(), 0), Verdict::Stop, "{error}");
+        }
+        assert_eq!(backoff.decide(&stream("system-shutdown"), None, Instant::now(), 0), Verdict::Retry(Duration::ZERO));
+        assert_eq!(backoff.decide(&stream("something-new"), None, Instant::now(), 0), Verdict::Retry(Duration::ZERO));
+    }
+
+    #[test]
+    fn the_third_overload_within_a_minute_of_being_online_stops() {
+        let mut backoff = Backoff::new(Reconnect::default());
+        let since = Instant::now();
+        let now = since + Duration::from_secs(5);
+        let overload = stream("policy-violation");
+        assert_eq!(backoff.decide(&overload, Some(since), now, 0), Verdict::Retry(Duration::from_secs(15)));
+        assert_eq!(backoff.decide(&overload, Some(since), now, 0), Verdict::Retry(Duration::from_secs(15)));
+        assert_eq!(backoff.decide(&overload, Some(since), now, 0), Verdict::Stop);
+    }
+
+    #[test]
+    fn an_overload_after_a_long_session_is_counted_from_one_again() {
+        let mut backoff = Backoff::new(Reconnect::default());
+        let since = Instant::now();
+        let (soon, late) = (since + Duration::from_secs(5), since + Duration::from_secs(500));
+        let overload = stream("resource-constraint");
+        for now in [soon, soon, late, soon, soon] {
+            assert_ne!(backoff.decide(&overload, Some(since), now, 0), Verdict::Stop);
+        }
+        assert_eq!(backoff.decide(&overload, Some(since), soon, 0), Verdict::Stop);
+    }
+}

@@ -1,0 +1,122 @@
+//! The one task that owns a connection, and the reconnect loop around it.
+//!
+//! The driver joins the pure core ([`stream`](crate::stream)) with sockets, clocks and randomness
+//! ([`connection`](crate::connection)). It knows nothing of extensions or subscriptions: what arrives it hands to a
+//! [`Surface`], and what the surface wants it is told through an [`Inbox`].
+
+mod backoff;
+mod before_auth;
+mod io;
+mod session;
+mod state;
+mod task;
+
+pub use backoff::Reconnect;
+pub use state::State;
+
+pub(crate) use before_auth::{BeforeAuth, Procedure};
+pub(crate) use task::{Control, Drive, Inbox, Mode, Outgoing, run};
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use futures::future::BoxFuture;
+use jid::FullJid;
+
+use crate::connection::{ConnectOptions, ConnectionInfo};
+use crate::stream::CoreConfig;
+use crate::xml::{Frame, OutStanza, Stanza};
+
+/// A stanza and the number it was read under.
+pub(crate) struct Numbered {
+    pub(crate) seq: u64,
+    pub(crate) stanza: Stanza,
+    pub(crate) received: SystemTime,
+}
+
+/// What the driver hands things to: implemented by the client.
+pub(crate) trait Surface: Send + Sync + 'static {
+    /// What the next connection's core is told.
+    fn core_config(&self) -> CoreConfig;
+    /// How the next connection is made.
+    fn connect_options(&self) -> ConnectOptions;
+    /// What is to happen before authentication, once.
+    fn take_procedure(&self) -> Option<Procedure>;
+
+    /// The connection state has changed.
+    fn state(&self, state: State);
+    /// A connection is there and, if it is to be, encrypted.
+    fn connected(&self, info: &ConnectionInfo);
+    /// The server accepted the credentials.
+    fn authenticated(&self, mechanism: &str, success: crate::auth::Success);
+    /// The server refused cached keys.
+    fn keys_refused(&self);
+    /// A session has begun. The future does what comes before initial presence and sends it.
+    fn bound(self: Arc<Self>, jid: FullJid, features: Frame) -> BoxFuture<'static, ()>;
+    /// The client is online; the futures run until they or the session end.
+    fn online(self: Arc<Self>, resumed: bool) -> Vec<BoxFuture<'static, ()>>;
+    /// The session is over, for good.
+    fn session_lost(&self);
+    /// The client is about to be closed; the stream is still open.
+    fn closing(self: Arc<Self>) -> BoxFuture<'static, ()>;
+
+    /// Lane 2: a request. The future answers it; `None` if it was answered already.
+    fn request(self: Arc<Self>, request: Numbered) -> Option<BoxFuture<'static, ()>>;
+    /// Lane 4: presence, in order, at once.
+    fn presence(&self, presence: Numbered);
+    /// Lane 3: messages, in order. Gives the numbers that are taken over already.
+    fn messages(self: Arc<Self>, messages: Vec<Numbered>) -> BoxFuture<'static, Vec<u64>>;
+
+    /// The next message of the outbox, while online.
+    fn next_message(&self) -> Option<Outgoing>;
+    /// Waits until there may be a next message. Cancel-safe.
+    fn message_waiting(&self) -> BoxFuture<'_, ()>;
+    /// This message has been handed to the transport.
+    fn written(&self, token: u64);
+    /// A request's reply, or why there is none.
+    fn reply(&self, token: u64, result: crate::error::Result<Stanza>);
+
+    /// Numbers of stanzas that were held and are now taken over.
+    fn taken_over(&self) -> &crate::driver::TakenOver;
+    /// Drops what nobody subscribed to for too long; called when [`unclaimed_deadline`](Self::unclaimed_deadline) passes.
+    fn expire_unclaimed(&self);
+    /// When that is due next.
+    fn unclaimed_deadline(&self) -> Option<std::time::Instant>;
+    /// Cuts off whoever holds stanzas back: the bound of R2 was reached and the pause is over.
+    fn cut_off_slow(&self);
+}
+
+/// Gathers the numbers of stanzas that are taken over after they were held.
+#[derive(Default)]
+pub(crate) struct TakenOver {
+    numbers: std::sync::Mutex<Vec<u64>>,
+    notify: tokio::sync::Notify,
+}
+
+impl TakenOver {
+    pub(crate) fn add(&self, number: u64) {
+        self.numbers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(number);
+        self.notify.notify_one();
+    }
+
+    pub(crate) fn drain(&self) -> Vec<u64> {
+        std::mem::take(&mut *self.numbers.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Waits until there is something to collect. Cancel-safe.
+    pub(crate) async fn gathered(&self) {
+        self.notify.notified().await;
+    }
+}
+
+/// A reply stanza to a request is sent like any stanza that nobody waits for.
+pub(crate) fn reply_token() -> u64 {
+    0
+}
+
+impl Outgoing {
+    /// A stanza nobody waits for.
+    pub(crate) fn plain(stanza: OutStanza) -> Self {
+        Self::Stanza { token: reply_token(), stanza }
+    }
+}

@@ -1,0 +1,596 @@
+//! One connection's life: the core, the socket, and everything that waits for either.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::time::Sleep;
+
+use crate::auth::{ChannelBinding, ScramKeys};
+use crate::connection::{self, Connection, ConnectOptions, ConnectionInfo, TlsBindingKind};
+use crate::driver::before_auth::{BeforeAuth, DriverEnds};
+use crate::driver::io::{Io, IoEvent, WRITE_HIGH};
+use crate::driver::task::{Control, Inbox, Outgoing};
+use crate::driver::{Numbered, Procedure, State, Surface};
+use crate::error::{Error, ErrorKind, Result};
+use crate::stream::{self, Answer, Ask, AskId, Ended, Input, Output, SeeOther, StreamCore, TlsRule};
+use crate::xml::StanzaKind;
+
+/// Stanzas `h` may lag before reading pauses (R2).
+const MAX_LAG: u64 = 200;
+/// How long the oldest stanza may wait to be taken over before reading pauses (R2).
+const MAX_LAG_TIME: Duration = Duration::from_secs(10);
+/// How long reading pauses before whoever holds it is cut off (R2).
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// How long the hooks may take that run before the stream is closed.
+const CLOSING_HOOKS: Duration = Duration::from_secs(5);
+/// Requests of others that are answered at once; one more is refused with `resource-constraint`.
+const MAX_JOBS: usize = 256;
+
+/// How a connection ended.
+pub(super) enum End {
+    /// The application closed it.
+    Closed,
+    /// The application suspended it.
+    Suspended,
+    /// The server asked to connect elsewhere.
+    Redirected(SeeOther),
+    /// With an error.
+    Failed {
+        error: Error,
+        /// When the session had come online, if it had.
+        online_since: Option<Instant>,
+        /// Whether an account was registered on this stream and only the login failed.
+        after_registration: bool,
+    },
+}
+
+impl End {
+    pub(super) fn failed(error: Error) -> Self {
+        Self::Failed { error, online_since: None, after_registration: false }
+    }
+}
+
+pub(super) struct Session {
+    surface: Arc<dyn Surface>,
+    options: ConnectOptions,
+    core: StreamCore,
+    io: Option<Io>,
+    timer: Option<(Instant, std::pin::Pin<Box<Sleep>>)>,
+    keys: Option<(AskId, BoxFuture<'static, Result<ScramKeys, tokio::task::JoinError>>)>,
+    procedure: Option<Procedure>,
+    before_auth: Option<RunningProcedure>,
+    registered: bool,
+    login: Option<BoxFuture<'static, ()>>,
+    jobs: FuturesUnordered<BoxFuture<'static, ()>>,
+    closing: Option<BoxFuture<'static, ()>>,
+    bound: bool,
+    online_since: Option<Instant>,
+    lane: Lane,
+    /// Why the stream is being closed from this side, where that is an error.
+    cause: Option<Error>,
+    order: Option<Control>,
+}
+
+struct RunningProcedure {
+    ask: Option<AskId>,
+    ends: DriverEnds,
+    run: BoxFuture<'static, Result<()>>,
+}
+
+/// The message lane: batches are dispatched one at a time, in order.
+#[derive(Default)]
+struct Lane {
+    backlog: Vec<Numbered>,
+    running: Option<BoxFuture<'static, Vec<u64>>>,
+    /// Stanzas not taken over yet, oldest first.
+    waiting: VecDeque<(u64, Instant)>,
+    paused_since: Option<Instant>,
+}
+
+impl Session {
+    pub(super) fn new(surface: Arc<dyn Surface>, options: ConnectOptions, connection: Connection) -> Result<Self> {
+        let mut config = surface.core_config();
+        let procedure = surface.take_procedure();
+        config.before_auth = procedure.is_some();
+        if let Some(tls) = &connection.info().tls {
+            config.tls = TlsRule::AlreadySecured { bindings: bindings(tls) };
+        }
+        let core = StreamCore::new(config, now())?;
+        surface.connected(connection.info());
+        Ok(Self {
+            surface,
+            options,
+            core,
+            io: Some(Io::new(connection)),
+            timer: None,
+            keys: None,
+            procedure,
+            before_auth: None,
+            registered: false,
+            login: None,
+            jobs: FuturesUnordered::new(),
+            closing: None,
+            bound: false,
+            online_since: None,
+            lane: Lane::default(),
+            cause: None,
+            order: None,
+        })
+    }
+
+    /// Lives until the connection ends.
+    pub(super) async fn live(mut self, inbox: &mut Inbox) -> End {
+        self.core.handle(Input::Start, now());
+        let ended = loop {
+            match self.outputs(inbox).await {
+                Ok(()) => {}
+                Err(ended) => break ended,
+            }
+            self.wait(inbox).await;
+        };
+        self.finish(ended).await
+    }
+
+    /// Carries out what the core wants until it wants nothing more.
+    async fn outputs(&mut self, inbox: &mut Inbox) -> Result<(), Ended> {
+        loop {
+            while let Some(output) = self.core.poll_output() {
+                match output {
+                    Output::Event(event) => self.event(event),
+                    Output::Ask(id, ask) => self.ask(id, ask).await,
+                    Output::StartTls => self.start_tls(inbox).await?,
+                    Output::Closed(ended) => {
+                        self.transmit();
+                        return Err(ended);
+                    }
+                }
+            }
+            self.transmit();
+            if !self.dispatch() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn event(&mut self, event: stream::Event) {
+        match event {
+            stream::Event::Inbound { seq, stanza } => self.inbound(Numbered { seq, stanza, received: SystemTime::now() }),
+            stream::Event::Reply { token, result } => self.surface.reply(token, result),
+            stream::Event::Authenticated { mechanism, success } => self.surface.authenticated(&mechanism, success),
+            stream::Event::KeysRefused => self.surface.keys_refused(),
+            stream::Event::Bound { jid, features } => {
+                tracing::debug!(%jid, "bound");
+                self.bound = true;
+                self.login = Some(Arc::clone(&self.surface).bound(jid, features));
+            }
+            stream::Event::Secured => tracing::debug!("the connection is encrypted"),
+            stream::Event::Nonza(frame) => tracing::debug!(name = frame.name(), "an unknown top-level element was ignored"),
+            stream::Event::NotSent { token } => tracing::debug!(token, "a stanza came too late to be sent"),
+        }
+    }
+
+    fn inbound(&mut self, inbound: Numbered) {
+        let seq = inbound.seq;
+        match inbound.stanza.kind() {
+            StanzaKind::Iq => {
+                if self.jobs.len() >= MAX_JOBS {
+                    tracing::warn!("too many requests at once");
+                    self.refuse(&inbound);
+                } else if let Some(job) = Arc::clone(&self.surface).request(inbound) {
+                    self.spawn(job);
+                }
+                self.core.handle(Input::TakenOver(seq), now());
+            }
+            StanzaKind::Presence => {
+                self.surface.presence(inbound);
+                self.core.handle(Input::TakenOver(seq), now());
+            }
+            _ => {
+                self.lane.waiting.push_back((seq, now()));
+                self.lane.backlog.push(inbound);
+            }
+        }
+    }
+
+    /// Over the limit of lane 2.
+    fn refuse(&mut self, request: &Numbered) {
+        if let Some(stanza) = request.stanza.refusal("wait", "resource-constraint") {
+            self.core.handle(Input::Send { token: super::reply_token(), stanza }, now());
+        }
+    }
+
+    /// Starts the next batch of messages; `true` if one was finished on the spot.
+    fn dispatch(&mut self) -> bool {
+        if self.lane.running.is_none() && !self.lane.backlog.is_empty() {
+            let batch = std::mem::take(&mut self.lane.backlog);
+            let mut run = Arc::clone(&self.surface).messages(batch);
+            match (&mut run).now_or_never() {
+                Some(taken) => {
+                    self.taken_over(taken);
+                    return true;
+                }
+                None => self.lane.running = Some(run),
+            }
+        }
+        false
+    }
+
+    fn taken_over(&mut self, numbers: Vec<u64>) {
+        for number in numbers {
+            if let Ok(at) = self.lane.waiting.binary_search_by_key(&number, |(seq, _)| *seq) {
+                self.lane.waiting.remove(at);
+            }
+            self.core.handle(Input::TakenOver(number), now());
+        }
+        if !self.lane.lags(now()) {
+            self.lane.paused_since = None;
+        }
+    }
+
+    async fn ask(&mut self, id: AskId, ask: Ask) {
+        match ask {
+            Ask::Random(count) => {
+                let mut bytes = vec![0; count];
+                let answer = match getrandom::fill(&mut bytes) {
+                    Ok(()) => Answer::Random(bytes),
+                    Err(error) => {
+                        self.cause = Some(Error::new(ErrorKind::Io).with_context(format!("no random numbers: {error}")));
+                        Answer::Abort
+                    }
+                };
+                self.core.handle(Input::Answer(id, answer), now());
+            }
+            Ask::DeriveKeys(request) => {
+                self.keys = Some((id, Box::pin(tokio::task::spawn_blocking(move || request.derive()))));
+            }
+            Ask::BeforeAuth(stream::BeforeAuth::Ready { features }) => match self.procedure.take() {
+                Some(procedure) => {
+                    let (before_auth, ends) = BeforeAuth::new(features);
+                    self.before_auth = Some(RunningProcedure { ask: Some(id), ends, run: procedure(before_auth) });
+                }
+                None => self.core.handle(Input::Answer(id, Answer::Authenticate), now()),
+            },
+            Ask::BeforeAuth(stream::BeforeAuth::Reply { stanza }) => {
+                if let Some(running) = &mut self.before_auth {
+                    running.ask = Some(id);
+                    // One request at a time, so there is room; a procedure that has ended needs no reply.
+                    let _ = running.ends.replies.try_send(stanza);
+                }
+            }
+        }
+    }
+
+    async fn start_tls(&mut self, inbox: &mut Inbox) -> Result<(), Ended> {
+        self.transmit();
+        let Some(mut io) = self.io.take() else { return Ok(()) };
+        if let Err(error) = io.flush().await {
+            return Err(Ended::Failed(error.into()));
+        }
+        let handshake = connection::start_tls(io.into_connection(), &self.options);
+        tokio::pin!(handshake);
+        let result = loop {
+            tokio::select! {
+                biased;
+                order = inbox.control.recv() => match order {
+                    Some(Control::Forget(_) | Control::Hurry) => {}
+                    Some(order) => { self.order = Some(order); return Err(Ended::Clean) }
+                    None => { self.order = Some(Control::Close); return Err(Ended::Clean) }
+                },
+                result = &mut handshake => break result,
+            }
+        };
+        match result {
+            Ok(connection) => {
+                self.surface.connected(connection.info());
+                let bindings = connection.info().tls.as_ref().map(bindings).unwrap_or_default();
+                self.io = Some(Io::new(connection));
+                self.core.handle(Input::TlsDone { bindings }, now());
+            }
+            Err(error) => self.core.handle(Input::TlsFailed(error), now()),
+        }
+        Ok(())
+    }
+
+    /// Moves what the core wants written into the socket's buffer.
+    fn transmit(&mut self) {
+        if let Some(io) = &mut self.io {
+            self.core.take_transmit(io.out());
+        }
+    }
+
+    /// Waits for the next thing to happen, and tells the core.
+    async fn wait(&mut self, inbox: &mut Inbox) {
+        self.arm();
+        let surface = Arc::clone(&self.surface);
+        let reading = self.lane.paused_since.is_none();
+        let sending = self.bound && self.closing.is_none() && self.order.is_none() && self.io.as_ref().is_some_and(|io| io.unwritten() < WRITE_HIGH);
+        let online = self.online_since.is_some();
+        let Some(io) = &mut self.io else {
+            self.core.handle(Input::Eof, now());
+            return;
+        };
+        tokio::select! {
+            biased;
+            order = inbox.control.recv() => self.control(order.unwrap_or(Control::Close)),
+            keys = ended(self.keys.as_mut().map(|(_, run)| run)) => self.keys_derived(keys),
+            ended = procedure(&mut self.before_auth) => self.procedure_step(ended),
+            taken = ended(self.lane.running.as_mut()) => {
+                self.lane.running = None;
+                self.taken_over(taken);
+            }
+            () = surface.taken_over().gathered() => {
+                let numbers = surface.taken_over().drain();
+                self.taken_over(numbers);
+            }
+            () = ended(self.login.as_mut()) => self.logged_in(),
+            () = ended(self.closing.as_mut()) => {
+                self.closing = None;
+                self.core.handle(Input::Close, now());
+            }
+            Some(()) = self.jobs.next(), if !self.jobs.is_empty() => {}
+            event = io.event(reading) => self.io_event(event),
+            Some(outgoing) = inbox.outgoing.recv(), if sending => self.send(outgoing),
+            () = surface.message_waiting(), if sending && online => self.send_messages(),
+            () = tick(&mut self.timer) => self.tick(),
+        }
+    }
+
+    fn io_event(&mut self, event: IoEvent) {
+        let Some(io) = &mut self.io else { return };
+        match event {
+            IoEvent::Read(count) => self.core.handle(Input::Bytes(io.bytes(count)), now()),
+            IoEvent::Eof => self.core.handle(Input::Eof, now()),
+            IoEvent::Failed(error) => {
+                tracing::debug!(%error, "the connection broke");
+                self.core.handle(Input::Eof, now());
+            }
+            IoEvent::Written => {
+                while let Some(token) = io.next_written() {
+                    self.surface.written(token);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Stanza { token, stanza } => self.core.handle(Input::Send { token, stanza }, now()),
+            Outgoing::Request { token, stanza, timeout } => self.core.handle(Input::Request { token, stanza, timeout }, now()),
+        }
+    }
+
+    /// Takes messages from the outbox while there is room.
+    fn send_messages(&mut self) {
+        while self.io.as_ref().is_some_and(|io| io.unwritten() < WRITE_HIGH) {
+            let Some(Outgoing::Stanza { token, stanza }) = self.surface.next_message() else { return };
+            self.core.handle(Input::Send { token, stanza }, now());
+            self.transmit();
+            if let Some(io) = &mut self.io {
+                io.mark(token);
+            }
+        }
+    }
+
+    fn control(&mut self, order: Control) {
+        match order {
+            Control::Forget(token) => self.core.handle(Input::Forget { token }, now()),
+            Control::Hurry => {}
+            Control::Suspend => {
+                // Not closed, only left (R26).
+                self.order = Some(Control::Suspend);
+                self.core.handle(Input::Eof, now());
+            }
+            Control::Close if self.order.is_none() => {
+                self.order = Some(Control::Close);
+                if self.online_since.is_some() {
+                    let hooks = Arc::clone(&self.surface).closing();
+                    self.closing = Some(Box::pin(async move {
+                        if tokio::time::timeout(CLOSING_HOOKS, hooks).await.is_err() {
+                            tracing::warn!("closing hooks took too long");
+                        }
+                    }));
+                } else {
+                    self.core.handle(Input::Close, now());
+                }
+            }
+            Control::Close => {}
+        }
+    }
+
+    fn keys_derived(&mut self, keys: Result<ScramKeys, tokio::task::JoinError>) {
+        let Some((id, _)) = self.keys.take() else { return };
+        match keys {
+            Ok(keys) => self.core.handle(Input::Answer(id, Answer::Keys(keys)), now()),
+            Err(error) => {
+                self.cause = Some(Error::new(ErrorKind::Io).with_context("the key derivation was cancelled").with_source(error));
+                self.core.handle(Input::Answer(id, Answer::Abort), now());
+            }
+        }
+    }
+
+    fn procedure_step(&mut self, step: ProcedureStep) {
+        let Some(running) = &mut self.before_auth else { return };
+        let Some(id) = running.ask.take() else {
+            // It ended between a request and its reply.
+            if let ProcedureStep::Ended(result) = step {
+                self.cause = result.err();
+                self.before_auth = None;
+                self.core.handle(Input::Close, now());
+            }
+            return;
+        };
+        let answer = match step {
+            ProcedureStep::Request(iq) => Answer::Iq(iq),
+            ProcedureStep::Ended(Ok(())) => {
+                self.before_auth = None;
+                self.registered = true;
+                Answer::Authenticate
+            }
+            ProcedureStep::Ended(Err(error)) => {
+                self.before_auth = None;
+                self.cause = Some(error);
+                Answer::Abort
+            }
+        };
+        self.core.handle(Input::Answer(id, answer), now());
+    }
+
+    fn logged_in(&mut self) {
+        self.login = None;
+        self.online_since = Some(now());
+        self.surface.state(State::Online { resumed: false });
+        for job in Arc::clone(&self.surface).online(false) {
+            self.spawn(job);
+        }
+    }
+
+    fn spawn(&mut self, job: BoxFuture<'static, ()>) {
+        self.jobs.push(Box::pin(AssertUnwindSafe(job).catch_unwind().map(|result| {
+            if result.is_err() {
+                tracing::error!("an extension panicked");
+            }
+        })));
+    }
+
+    /// Sets the timer to the next deadline, if that has changed.
+    fn arm(&mut self) {
+        let next = [self.core.next_deadline(), self.lane.deadline(), self.surface.unclaimed_deadline()].into_iter().flatten().min();
+        match (&mut self.timer, next) {
+            (Some((at, _)), Some(next)) if *at == next => {}
+            (Some((at, sleep)), Some(next)) => {
+                *at = next;
+                sleep.as_mut().reset(next.into());
+            }
+            (timer @ None, Some(next)) => *timer = Some((next, Box::pin(tokio::time::sleep_until(next.into())))),
+            (timer, None) => *timer = None,
+        }
+    }
+
+    fn tick(&mut self) {
+        self.timer = None;
+        let now = now();
+        self.core.handle(Input::Timer, now);
+        self.surface.expire_unclaimed();
+        if self.lane.lags(now) {
+            match self.lane.paused_since {
+                None => self.lane.paused_since = Some(now),
+                Some(since) if now.saturating_duration_since(since) >= MAX_PAUSE => {
+                    self.surface.cut_off_slow();
+                    self.lane.paused_since = None;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The connection is over: say the last words, release everything.
+    async fn finish(mut self, ended: Ended) -> End {
+        // Requests that were still waiting got their answer from the core's last outputs.
+        while let Some(output) = self.core.poll_output() {
+            if let Output::Event(event) = output {
+                self.event(event);
+            }
+        }
+        if let Some(mut io) = self.io.take().filter(|_| !matches!(self.order, Some(Control::Suspend))) {
+            let goodbye = async {
+                io.flush().await?;
+                io.shutdown().await
+            };
+            if !matches!(tokio::time::timeout(Duration::from_secs(2), goodbye).await, Ok(Ok(()))) {
+                tracing::debug!("the last words did not reach the server");
+            }
+        }
+        // What was read is delivered before the session is given up.
+        if let Some(run) = self.lane.running.take() {
+            run.await;
+        }
+        if !self.lane.backlog.is_empty() {
+            Arc::clone(&self.surface).messages(std::mem::take(&mut self.lane.backlog)).await;
+        }
+        if self.bound {
+            self.surface.session_lost();
+        }
+        match (self.order, ended) {
+            (Some(Control::Suspend), _) => End::Suspended,
+            (Some(_), _) => End::Closed,
+            (None, Ended::SeeOther(other)) => End::Redirected(other),
+            (None, Ended::Failed(error)) => {
+                let error = self.cause.unwrap_or(error);
+                End::Failed { error, online_since: self.online_since, after_registration: self.registered && !self.bound }
+            }
+            (None, Ended::Clean) => {
+                let error = self.cause.unwrap_or_else(|| ErrorKind::Closed(crate::error::Phase::Session).into());
+                End::Failed { error, online_since: self.online_since, after_registration: false }
+            }
+        }
+    }
+}
+
+impl Lane {
+    fn lags(&self, now: Instant) -> bool {
+        self.waiting.len() as u64 >= MAX_LAG || self.waiting.front().is_some_and(|(_, since)| now.saturating_duration_since(*since) >= MAX_LAG_TIME)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if let Some(since) = self.paused_since {
+            return Some(since + MAX_PAUSE);
+        }
+        let (_, oldest) = self.waiting.front()?;
+        Some(if self.waiting.len() as u64 >= MAX_LAG { *oldest } else { *oldest + MAX_LAG_TIME })
+    }
+}
+
+enum ProcedureStep {
+    Request(crate::xml::OutStanza),
+    Ended(Result<()>),
+}
+
+/// The next step of a running procedure; pending for ever without one.
+async fn procedure(running: &mut Option<RunningProcedure>) -> ProcedureStep {
+    match running {
+        Some(RunningProcedure { ends, run, .. }) => tokio::select! {
+            biased;
+            Some(iq) = ends.requests.recv() => ProcedureStep::Request(iq),
+            result = run => ProcedureStep::Ended(result),
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// The output of a future that may not be there; pending for ever without one.
+async fn ended<T>(future: Option<&mut BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn tick(timer: &mut Option<(Instant, std::pin::Pin<Box<Sleep>>)>) {
+    match timer {
+        Some((_, sleep)) => sleep.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn bindings(tls: &connection::TlsInfo) -> Vec<ChannelBinding> {
+    let convert = |binding: &connection::TlsBinding| match binding.kind {
+        TlsBindingKind::Exporter => ChannelBinding::Exporter(binding.data.clone()),
+        TlsBindingKind::ServerEndPoint => ChannelBinding::ServerEndPoint(binding.data.clone()),
+    };
+    tls.bindings.iter().map(convert).collect()
+}
+
+pub(super) use super::task::now;
+
+/// A random number for jitter; without a source of randomness, no jitter.
+pub(super) fn random_u64() -> u64 {
+    getrandom::u64().unwrap_or_else(|error| {
+        tracing::warn!(%error, "no random numbers; reconnecting without jitter");
+        u64::MAX
+    })
+}

@@ -1,0 +1,207 @@
+//! The task: attempts, waits between them, and what the application orders meanwhile.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::connection::{self, Connection, ConnectOptions, TlsMode};
+use crate::driver::backoff::{Backoff, Verdict};
+use crate::driver::session::{self, End, Session};
+use crate::driver::{Reconnect, State, Surface};
+use crate::error::{Error, ErrorKind, Result, StreamError};
+use crate::stream::SeeOther;
+use crate::xml::OutStanza;
+
+/// How often `see-other-host` is followed in a row.
+const MAX_REDIRECTS: u32 = 5;
+
+/// What the application orders.
+#[derive(Debug)]
+pub(crate) enum Control {
+    /// End the session in an orderly way and stop.
+    Close,
+    /// Drop the connection without closing the stream and stop.
+    Suspend,
+    /// Do not wait any longer: the network has changed.
+    Hurry,
+    /// Nobody waits for this request any more.
+    Forget(u64),
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Stanza { token: u64, stanza: OutStanza },
+    Request { token: u64, stanza: OutStanza, timeout: Option<Duration> },
+}
+
+/// What the driver is told through. Control is unbounded, for it must never be refused; stanzas are bounded, so that
+/// backpressure lands on the callers.
+pub(crate) struct Inbox {
+    pub(crate) control: mpsc::UnboundedReceiver<Control>,
+    pub(crate) outgoing: mpsc::Receiver<Outgoing>,
+}
+
+/// When to give up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// After the first attempt that failed, until one has succeeded (`connect`).
+    FirstAttempt,
+    /// Only at a final error (`start`).
+    KeepTrying,
+}
+
+/// The driver as a future, for who spawns tasks differently.
+pub(crate) type Drive = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs until closed, suspended, or failed.
+pub(crate) async fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace: Reconnect) {
+    let mut driver = Loop { mode, backoff: Backoff::new(pace), attempt: 0, redirects: 0, other: None };
+    let last = driver.run(&surface, &mut inbox).await;
+    surface.state(last);
+}
+
+struct Loop {
+    mode: Mode,
+    backoff: Backoff,
+    attempt: u32,
+    redirects: u32,
+    other: Option<(String, Option<u16>)>,
+}
+
+impl Loop {
+    async fn run(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> State {
+        loop {
+            self.attempt = self.attempt.saturating_add(1);
+            surface.state(State::Connecting { attempt: self.attempt });
+            let end = self.connect_and_live(surface, inbox).await;
+            if let Some(state) = self.after(end, surface, inbox).await {
+                return state;
+            }
+        }
+    }
+
+    /// One connection, from DNS to its end.
+    async fn connect_and_live(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> End {
+        let options = self.options(surface);
+        let connection = match interruptible(connect(&options), inbox).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return End::failed(error),
+            Err(end) => return end,
+        };
+        match Session::new(Arc::clone(surface), options, connection) {
+            Ok(session) => Box::pin(session.live(inbox)).await,
+            Err(error) => End::failed(error),
+        }
+    }
+
+    /// Decides what follows an end; `Some` is the state the driver ends in.
+    async fn after(&mut self, end: End, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> Option<State> {
+        let (error, online_since, fresh_start) = match end {
+            End::Closed => return Some(State::Closed),
+            End::Suspended => return Some(State::Offline { last: None }),
+            End::Redirected(SeeOther::Host { host, port }) => {
+                self.redirects += 1;
+                if self.redirects <= MAX_REDIRECTS {
+                    tracing::debug!(%host, ?port, "the server asks to connect elsewhere");
+                    self.other = Some((host, port));
+                    return None;
+                }
+                (too_many_redirects(), None, false)
+            }
+            End::Redirected(_) => (too_many_redirects(), None, false),
+            End::Failed { error, online_since, after_registration } => (error, online_since, after_registration),
+        };
+        self.other = None;
+        if online_since.is_some() {
+            self.attempt = 0;
+            self.redirects = 0;
+            self.mode = Mode::KeepTrying;
+        }
+        let now = session::now();
+        let Verdict::Retry(delay) = self.backoff.decide(&error, online_since, now, session::random_u64()) else {
+            return Some(State::Failed(error));
+        };
+        if fresh_start {
+            // R47: after a registration whose login failed on the same stream, log in on a new one.
+            return None;
+        }
+        if self.mode == Mode::FirstAttempt {
+            return Some(State::Offline { last: Some(error) });
+        }
+        tracing::info!(%error, ?delay, "disconnected; trying again");
+        surface.state(State::Waiting { until: now + delay, cause: error });
+        self.wait(delay, inbox).await
+    }
+
+    /// Waits for the next attempt, answering what is ordered meanwhile.
+    async fn wait(&self, delay: Duration, inbox: &mut Inbox) -> Option<State> {
+        match interruptible(tokio::time::sleep(delay), inbox).await {
+            Ok(()) => None,
+            Err(End::Suspended) => Some(State::Offline { last: None }),
+            Err(_) => Some(State::Closed),
+        }
+    }
+
+    fn options(&self, surface: &Arc<dyn Surface>) -> ConnectOptions {
+        let options = surface.connect_options();
+        match &self.other {
+            // The certificate is still verified against the domain of the JID.
+            Some((host, port)) => options.host(host.clone(), port.unwrap_or(5222), TlsMode::StartTls),
+            None => options,
+        }
+    }
+}
+
+async fn connect(options: &ConnectOptions) -> Result<Connection> {
+    connection::connect(options).await
+}
+
+/// Runs a future until it ends or the application wants to stop. Requests meanwhile wait in the channel; `Hurry` is only
+/// meaningful for waits, and then ends them at once.
+async fn interruptible<F: Future>(future: F, inbox: &mut Inbox) -> Result<F::Output, End>
+where
+    F::Output: HurryAs,
+{
+    tokio::pin!(future);
+    loop {
+        tokio::select! {
+            biased;
+            order = inbox.control.recv() => match order {
+                Some(Control::Close) | None => return Err(End::Closed),
+                Some(Control::Suspend) => return Err(End::Suspended),
+                Some(Control::Hurry) => if let Some(output) = F::Output::hurried() { return Ok(output) },
+                Some(Control::Forget(_)) => {}
+            },
+            output = &mut future => return Ok(output),
+        }
+    }
+}
+
+/// What a hurried wait ends with.
+trait HurryAs: Sized {
+    fn hurried() -> Option<Self>;
+}
+
+impl HurryAs for () {
+    fn hurried() -> Option<Self> {
+        Some(())
+    }
+}
+
+impl HurryAs for Result<Connection> {
+    fn hurried() -> Option<Self> {
+        None
+    }
+}
+
+fn too_many_redirects() -> Error {
+    ErrorKind::Stream(StreamError::new("see-other-host", Some("too many redirects".to_owned()))).into()
+}
+
+/// The clock of the runtime, so that tests can pause it.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,181 @@
+//! Handlers: closures in the place of streams (D12–D14, D34).
+
+use std::any::{TypeId, type_name};
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+
+use crate::client::{Client, WeakClient};
+use crate::error::{Error, Result};
+use crate::event::mailbox::{CAPACITY, CAPACITY_BYTES, Mailbox};
+use crate::event::subscription::decode;
+use crate::event::{Event, Incoming};
+use crate::ext::Ctx;
+
+/// A closure that can handle events: `Fn(E) -> Future` or `Fn(E, Ctx) -> Future`, where `E` is an [`Event`] or
+/// [`Incoming`] of one, and the future gives `()` or a [`Result`].
+///
+/// You call this trait through [`Client::on`]; it is implemented for closures and cannot be implemented otherwise.
+pub trait Handler<M>: sealed::Handler<M> {}
+
+/// What a handler may take: an [`Event`], or [`Incoming`] of one to see gaps as well.
+pub trait HandlerEvent: sealed::HandlerEvent {}
+
+/// What a handler's future may give: `()`, or a `Result` whose error is reported at warn level.
+pub trait HandlerOutput: sealed::HandlerOutput {}
+
+mod sealed {
+    use super::{Ctx, Error, Event, Future, Incoming};
+
+    pub trait HandlerEvent: Sized + Send + 'static {
+        type Event: Event;
+        fn from_incoming(incoming: Incoming<Self::Event>) -> Option<Self>;
+    }
+
+    pub trait HandlerOutput {
+        fn into_result(self) -> Result<(), Error>;
+    }
+
+    pub trait Handler<M>: Send + Sync + 'static {
+        type Item: HandlerEvent;
+        type Output: HandlerOutput;
+        fn call(&self, item: Self::Item, cx: Ctx) -> impl Future<Output = Self::Output> + Send;
+    }
+}
+
+impl<E: Event> sealed::HandlerEvent for E {
+    type Event = E;
+
+    fn from_incoming(incoming: Incoming<E>) -> Option<E> {
+        match incoming {
+            Incoming::Item(item) => Some(item.into_inner()),
+            Incoming::Gap(gap) => {
+                tracing::warn!(?gap, event = type_name::<E>(), "a handler was too slow; items are missing");
+                None
+            }
+        }
+    }
+}
+
+impl<E: Event> sealed::HandlerEvent for Incoming<E> {
+    type Event = E;
+
+    fn from_incoming(incoming: Self) -> Option<Self> {
+        Some(incoming)
+    }
+}
+
+impl<T: sealed::HandlerEvent> HandlerEvent for T {}
+
+impl sealed::HandlerOutput for () {
+    fn into_result(self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<T> sealed::HandlerOutput for Result<T, Error> {
+    fn into_result(self) -> Result<()> {
+        self.map(drop)
+    }
+}
+
+impl<T: sealed::HandlerOutput> HandlerOutput for T {}
+
+impl<F, Fut, E> sealed::Handler<(E,)> for F
+where
+    F: Fn(E) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerOutput> + Send,
+    E: HandlerEvent,
+{
+    type Item = E;
+    type Output = Fut::Output;
+
+    fn call(&self, item: E, _: Ctx) -> impl Future<Output = Fut::Output> + Send {
+        self(item)
+    }
+}
+
+impl<F, Fut, E> sealed::Handler<(E, Ctx)> for F
+where
+    F: Fn(E, Ctx) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerOutput> + Send,
+    E: HandlerEvent,
+{
+    type Item = E;
+    type Output = Fut::Output;
+
+    fn call(&self, item: E, cx: Ctx) -> impl Future<Output = Fut::Output> + Send {
+        self(item, cx)
+    }
+}
+
+impl<M, H: sealed::Handler<M>> Handler<M> for H {}
+
+/// Keeps a handler registered; dropping it removes the handler, and the call in progress is the last.
+#[must_use = "dropping the guard removes the handler; call detach() to keep it for the client's life"]
+pub struct HandlerGuard {
+    mailbox: Arc<Mailbox>,
+    client: WeakClient,
+    detached: bool,
+}
+
+impl HandlerGuard {
+    /// Leaves the handler registered for as long as the client lives.
+    pub fn detach(mut self) {
+        self.detached = true;
+    }
+}
+
+impl Drop for HandlerGuard {
+    fn drop(&mut self) {
+        if !self.detached
+            && let Some(shared) = self.client.shared()
+        {
+            shared.hub.remove(&self.mailbox);
+        }
+    }
+}
+
+impl fmt::Debug for HandlerGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerGuard").field("detached", &self.detached).finish_non_exhaustive()
+    }
+}
+
+/// Registers a handler. Its calls come one after another in order of arrival; a slow handler delays only itself.
+pub(crate) fn register<M: 'static, H: Handler<M>>(client: &WeakClient, hub: &crate::event::Hub, runtime: &tokio::runtime::Handle, handler: H) -> HandlerGuard {
+    type EventOf<M, H> = <<H as sealed::Handler<M>>::Item as sealed::HandlerEvent>::Event;
+    let mailbox = Arc::new(Mailbox::new(
+        <EventOf<M, H> as Event>::route(),
+        TypeId::of::<EventOf<M, H>>(),
+        CAPACITY,
+        CAPACITY_BYTES,
+    ));
+    let spawn = {
+        let (mailbox, client, runtime, handler) = (Arc::downgrade(&mailbox), client.clone(), runtime.clone(), Arc::new(handler));
+        move || {
+            if let Some(mailbox) = mailbox.upgrade() {
+                runtime.spawn(run(mailbox, client.clone(), Arc::clone(&handler)));
+            }
+        }
+    };
+    mailbox.set_handler(Arc::new(spawn));
+    hub.add(&mailbox);
+    HandlerGuard { mailbox, client: client.clone(), detached: false }
+}
+
+/// A handler's task: lives while there is something to handle (D34).
+async fn run<M, H: Handler<M>>(mailbox: Arc<Mailbox>, client: WeakClient, handler: Arc<H>) {
+    while let Some(entry) = mailbox.next_for_handler() {
+        let Some(item) = decode(entry, &client).and_then(<H::Item as sealed::HandlerEvent>::from_incoming) else { continue };
+        let Some(cx) = client.ctx() else { return };
+        match AssertUnwindSafe(handler.call(item, cx)).catch_unwind().await.map(sealed::HandlerOutput::into_result) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, handler = type_name::<H>(), "a handler failed"),
+            Err(_) => tracing::error!(handler = type_name::<H>(), "a handler panicked"),
+        }
+    }
+}

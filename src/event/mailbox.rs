@@ -1,0 +1,218 @@
+//! One subscriber's bounded queue.
+//!
+//! What fits is taken over: the subscriber has it. What does not fit is *held* (R2): it keeps its place behind the queue,
+//! and the stanza's number is not reported as taken over until it moves up or the subscriber is cut off with a gap.
+
+use std::any::{Any, TypeId};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::event::hub::Hold;
+use crate::event::{Gap, GapKind, Inbound, Route};
+
+/// Items a mailbox takes over before it holds.
+pub(crate) const CAPACITY: usize = 1024;
+/// Bytes of stanzas a mailbox takes over before it holds.
+pub(crate) const CAPACITY_BYTES: usize = 8 * 1024 * 1024;
+
+pub(crate) enum Entry {
+    Item(Inbound),
+    Value(Arc<dyn Any + Send + Sync>),
+    Gap(Gap),
+}
+
+pub(crate) struct Mailbox {
+    pub(crate) route: Route,
+    pub(crate) event: TypeId,
+    capacity: usize,
+    capacity_bytes: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    queue: VecDeque<Entry>,
+    bytes: usize,
+    held: VecDeque<(Inbound, Arc<Hold>)>,
+    waker: Option<Waker>,
+    reader: Reader,
+    ended: bool,
+    paused: bool,
+}
+
+/// Who empties the mailbox.
+#[derive(Default)]
+enum Reader {
+    /// A stream, woken by its waker.
+    #[default]
+    Stream,
+    /// A handler: its task is spawned when there is something to do (D34).
+    Handler { spawn: Arc<dyn Fn() + Send + Sync>, running: bool },
+}
+
+impl Mailbox {
+    pub(crate) fn new(route: Route, event: TypeId, capacity: usize, capacity_bytes: usize) -> Self {
+        Self { route, event, capacity: capacity.max(1), capacity_bytes: capacity_bytes.max(1), inner: Mutex::default() }
+    }
+
+    /// Queues a stanza; if it does not fit, holds it where `hold` allows, and notes a gap where not.
+    pub(crate) fn push(&self, inbound: &Inbound, hold: Option<&mut dyn FnMut() -> Arc<Hold>>) {
+        let mut inner = self.lock();
+        if inner.held.is_empty() && self.fits(&inner, inbound) {
+            inner.add(inbound.clone());
+        } else if let Some(hold) = hold {
+            inner.held.push_back((inbound.clone(), hold()));
+        } else {
+            inner.add_gap(1);
+        }
+        wake(inner);
+    }
+
+    /// Queues an event that an extension reported.
+    pub(crate) fn push_value(&self, value: Arc<dyn Any + Send + Sync>) {
+        let mut inner = self.lock();
+        if inner.queue.len() < self.capacity {
+            inner.queue.push_back(Entry::Value(value));
+        } else {
+            inner.add_gap(1);
+        }
+        wake(inner);
+    }
+
+    /// The next entry; `Ready(None)` at the end.
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Entry>> {
+        let mut inner = self.lock();
+        let released = self.take(&mut inner);
+        let poll = match released {
+            (Some(entry), holds) => {
+                drop(inner);
+                drop(holds);
+                return Poll::Ready(Some(entry));
+            }
+            (None, _) if inner.ended || inner.paused => Poll::Ready(None),
+            (None, _) => {
+                inner.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        };
+        drop(inner);
+        poll
+    }
+
+    /// The next entry for a handler's task; at `None` the task must end, another will be spawned.
+    pub(crate) fn next_for_handler(&self) -> Option<Entry> {
+        let mut inner = self.lock();
+        let (entry, holds) = self.take(&mut inner);
+        if entry.is_none()
+            && let Reader::Handler { running, .. } = &mut inner.reader
+        {
+            *running = false;
+        }
+        drop(inner);
+        drop(holds);
+        entry
+    }
+
+    /// From now on a handler's task empties the mailbox.
+    pub(crate) fn set_handler(&self, spawn: Arc<dyn Fn() + Send + Sync>) {
+        let mut inner = self.lock();
+        inner.reader = Reader::Handler { spawn, running: false };
+        wake(inner);
+    }
+
+    /// Whether something is held.
+    pub(crate) fn holds(&self) -> bool {
+        !self.lock().held.is_empty()
+    }
+
+    /// Gives up what is held: the subscriber gets a gap instead.
+    pub(crate) fn cut_off(&self) -> u64 {
+        let mut inner = self.lock();
+        let held = std::mem::take(&mut inner.held);
+        let count = held.len() as u64;
+        if count > 0 {
+            inner.add_gap(count);
+        }
+        wake(inner);
+        drop(held);
+        count
+    }
+
+    /// The subscriber is gone, or the client: nothing more is kept.
+    pub(crate) fn end(&self) {
+        let mut inner = self.lock();
+        inner.ended = true;
+        let held = std::mem::take(&mut inner.held);
+        inner.reader = Reader::Stream;
+        wake(inner);
+        drop(held);
+    }
+
+    /// While paused an empty mailbox ends its stream instead of waiting: the client is closed or failed for good.
+    pub(crate) fn pause(&self, paused: bool) {
+        let mut inner = self.lock();
+        inner.paused = paused;
+        wake(inner);
+    }
+
+    fn fits(&self, inner: &Inner, inbound: &Inbound) -> bool {
+        let bytes = inbound.stanza().byte_len();
+        inner.queue.is_empty() || (inner.queue.len() < self.capacity && inner.bytes + bytes <= self.capacity_bytes)
+    }
+
+    /// Takes the next entry and moves up what was held; the holds are to be dropped after the lock.
+    fn take(&self, inner: &mut Inner) -> (Option<Entry>, Vec<Arc<Hold>>) {
+        let entry = inner.queue.pop_front();
+        if let Some(Entry::Item(inbound)) = &entry {
+            inner.bytes -= inbound.stanza().byte_len();
+        }
+        let mut holds = Vec::new();
+        while inner.held.front().is_some_and(|(inbound, _)| self.fits(inner, inbound)) {
+            if let Some((inbound, hold)) = inner.held.pop_front() {
+                inner.add(inbound);
+                holds.push(hold);
+            }
+        }
+        (entry, holds)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn add(&mut self, inbound: Inbound) {
+        self.bytes += inbound.stanza().byte_len();
+        self.queue.push_back(Entry::Item(inbound));
+    }
+
+    fn add_gap(&mut self, more: u64) {
+        if let Some(Entry::Gap(Gap { kind: GapKind::Overflow, count: Some(count) })) = self.queue.back_mut() {
+            *count += more;
+        } else {
+            self.queue.push_back(Entry::Gap(Gap::new(GapKind::Overflow, Some(more))));
+        }
+    }
+}
+
+/// Wakes the reader, after the lock is released.
+fn wake(mut inner: MutexGuard<'_, Inner>) {
+    let has_work = !inner.queue.is_empty();
+    let waker = inner.waker.take();
+    let spawn = match &mut inner.reader {
+        Reader::Handler { spawn, running } if has_work && !*running => {
+            *running = true;
+            Some(Arc::clone(spawn))
+        }
+        _ => None,
+    };
+    drop(inner);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+    if let Some(spawn) = spawn {
+        spawn();
+    }
+}

@@ -1,0 +1,88 @@
+//! What arrives, as typed values: events, their routes, subscriptions and handlers.
+//!
+//! An [`Event`] is a typed view of a stanza, or something an extension reports. Applications take events from a
+//! [`Subscription`] (an async `Stream`) or give a closure to [`Client::on`](crate::client::Client::on). Third parties
+//! define events of their own in the same way the built-in ones are defined:
+//!
+//! ```
+//! use xmppkit::event::{Event, Inbound, Route};
+//! use xmppkit::client::WeakClient;
+//!
+//! /// A request for attention (XEP-0224).
+//! #[derive(Clone, Debug)]
+//! struct Attention {
+//!     from: Option<String>,
+//! }
+//!
+//! impl Event for Attention {
+//!     fn route() -> Route {
+//!         Route::message().payload("urn:xmpp:attention:0", "attention")
+//!     }
+//!
+//!     fn from_inbound(inbound: &Inbound, _client: &WeakClient) -> Option<Self> {
+//!         Some(Attention { from: inbound.stanza().from().map(Into::into) })
+//!     }
+//! }
+//! ```
+
+mod delivery;
+mod handler;
+mod hub;
+mod inbound;
+mod mailbox;
+mod route;
+mod subscription;
+
+pub use delivery::{Delivery, Gap, GapKind, Incoming};
+pub use handler::{Handler, HandlerEvent, HandlerGuard, HandlerOutput};
+pub use inbound::Inbound;
+pub use route::Route;
+pub use subscription::{Events, Subscription};
+
+/// The way a message took to get here.
+pub use crate::store::Origin;
+
+pub(crate) use handler::register as register_handler;
+pub(crate) use hub::Hub;
+
+use crate::client::WeakClient;
+
+/// Something an application can subscribe to.
+///
+/// An event that is a view of a stanza names its [`route`](Event::route) and builds itself from the stanza when a
+/// subscriber takes it, on the subscriber's task. An event that an extension reports itself (with
+/// [`Ctx::emit`](crate::ext::Ctx::emit)) has the route [`Route::emitted`].
+///
+/// Events are cloned for each subscriber, so they should be cheap to clone: hold the stanza, not copies of its parts.
+pub trait Event: Clone + Send + Sync + 'static {
+    /// Which stanzas may be this event.
+    fn route() -> Route;
+
+    /// Builds the event from a stanza that fits the route; `None` if it is none after all.
+    ///
+    /// `client` is for events that act, as [`ChatMessage::reply`](crate::messaging::ChatMessage::reply) does.
+    fn from_inbound(inbound: &Inbound, client: &WeakClient) -> Option<Self>;
+}
+
+/// A stanza whose payload does not have the shape its specification asks for.
+///
+/// A payload that a route claims and that cannot be read is reported here; the stanza itself stays readable, and so does
+/// everything else in it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Malformed {
+    /// The stanza as it came.
+    pub stanza: crate::xml::Stanza,
+    /// Which payload, and why.
+    pub error: crate::error::Error,
+}
+
+impl Event for Malformed {
+    fn route() -> Route {
+        Route::emitted()
+    }
+
+    fn from_inbound(_: &Inbound, _: &WeakClient) -> Option<Self> {
+        None
+    }
+}

@@ -1,0 +1,112 @@
+//! Subscriptions: events as async streams.
+
+use std::any::TypeId;
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::Stream;
+
+use crate::client::{Client, WeakClient};
+use crate::event::mailbox::{CAPACITY, CAPACITY_BYTES, Entry, Mailbox};
+use crate::event::{Delivery, Event, Incoming};
+
+/// A live subscription: a stream of what arrives from the moment it is made.
+///
+/// Made before [`connect`](Client::connect) it misses nothing. Its mailbox takes 1,024 items or 8 MiB. A subscriber that
+/// reads more slowly than that makes the connection wait (at most 5 s), and is then cut off: it gets an
+/// [`Incoming::Gap`] where items are missing. Dropping the subscription ends it.
+///
+/// The stream ends when the client is closed, has failed for good, or its last handle was dropped, once everything that
+/// had arrived was read. After a new [`connect`](Client::connect) the same subscription goes on.
+#[must_use = "a subscription yields events only while it is polled"]
+pub struct Subscription<E: Event> {
+    mailbox: Arc<Mailbox>,
+    client: WeakClient,
+    event: PhantomData<fn() -> E>,
+}
+
+impl<E: Event> Subscription<E> {
+    pub(crate) fn new(client: &Client) -> Self {
+        let mailbox = Arc::new(Mailbox::new(E::route(), TypeId::of::<E>(), CAPACITY, CAPACITY_BYTES));
+        client.shared().hub.add(&mailbox);
+        Self { mailbox, client: client.downgrade(), event: PhantomData }
+    }
+
+    /// The short form: only the events. A gap is reported at warn level.
+    pub fn events(self) -> Events<E> {
+        Events { subscription: self }
+    }
+}
+
+impl<E: Event> Stream for Subscription<E> {
+    type Item = Incoming<E>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming<E>>> {
+        loop {
+            match self.mailbox.poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(entry)) => {
+                    if let Some(incoming) = decode(entry, &self.client) {
+                        return Poll::Ready(Some(incoming));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<E: Event> Drop for Subscription<E> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.client.shared() {
+            shared.hub.remove(&self.mailbox);
+        }
+    }
+}
+
+impl<E: Event> fmt::Debug for Subscription<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("event", &std::any::type_name::<E>()).finish_non_exhaustive()
+    }
+}
+
+/// What a mailbox's entry is as an item of a subscription; `None` if it is no such event after all.
+pub(crate) fn decode<E: Event>(entry: Entry, client: &WeakClient) -> Option<Incoming<E>> {
+    match entry {
+        Entry::Gap(gap) => Some(Incoming::Gap(gap)),
+        Entry::Item(inbound) => E::from_inbound(&inbound, client).map(|event| Incoming::Item(Delivery::new(event, &inbound))),
+        Entry::Value(value) => value.downcast_ref::<E>().map(|event| Incoming::Item(Delivery::emitted(event.clone()))),
+    }
+}
+
+/// A subscription's events without the gaps, see [`Subscription::events`].
+#[must_use = "a stream yields events only while it is polled"]
+pub struct Events<E: Event> {
+    subscription: Subscription<E>,
+}
+
+impl<E: Event> Stream for Events<E> {
+    type Item = E;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<E>> {
+        loop {
+            match Pin::new(&mut self.subscription).poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Incoming::Item(item))) => return Poll::Ready(Some(item.into_inner())),
+                Poll::Ready(Some(Incoming::Gap(gap))) => {
+                    tracing::warn!(?gap, event = std::any::type_name::<E>(), "a subscriber read too slowly; items are missing");
+                }
+            }
+        }
+    }
+}
+
+impl<E: Event> fmt::Debug for Events<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.subscription.fmt(f)
+    }
+}

@@ -1,0 +1,101 @@
+//! What hooks and handlers are given.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use jid::{BareJid, FullJid};
+use xmpp_parsers::presence::Presence;
+
+use crate::client::{Client, Shared};
+use crate::error::Result;
+use crate::event::Event;
+use crate::ext::{Area, Declared, Extension};
+use crate::store::{AccountStore, SentUpdate};
+
+/// The client, as extensions and handlers see it while they are called.
+///
+/// A `Ctx` does not keep the client alive as a [`Client`] does: keep one only for the time of a call.
+#[derive(Clone)]
+pub struct Ctx {
+    shared: Arc<Shared>,
+}
+
+impl Ctx {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// A handle to the client: to send, to ask, to reach other extensions.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::from_shared(Arc::clone(&self.shared))
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> &BareJid {
+        &self.shared.account
+    }
+
+    /// The address of the current session, if there is one.
+    #[must_use]
+    pub fn jid(&self) -> Option<FullJid> {
+        self.shared.bound_jid()
+    }
+
+    /// Another extension of this client.
+    #[must_use]
+    pub fn ext<T: Extension>(&self) -> Option<Arc<T>> {
+        self.shared.registry.extension::<T>()
+    }
+
+    /// A setting an extension [declared](crate::ext::Registrar::setting): what the application gave, else the default.
+    #[must_use]
+    pub fn setting<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.shared.registry.setting::<T>()
+    }
+
+    /// What the client says about itself (XEP-0030).
+    #[must_use]
+    pub fn declared(&self) -> &Declared {
+        &self.shared.registry.declared
+    }
+
+    /// Reports an event to everybody who subscribed to its type.
+    pub fn emit<E: Event>(&self, event: E) {
+        self.shared.hub.emit(event);
+    }
+
+    /// The rows of a namespace the extension [registered](crate::ext::Registrar::store_namespace).
+    #[must_use]
+    pub fn area(&self, namespace: &str) -> Area {
+        Area::new(Arc::clone(&self.shared.store), namespace)
+    }
+
+    /// The account's store.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn AccountStore> {
+        &self.shared.store
+    }
+
+    /// Sends a presence stanza, after every extension added what belongs into it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotOnline`](crate::ErrorKind::NotOnline) without a session.
+    pub async fn send_presence(&self, presence: Presence) -> Result<()> {
+        self.shared.send_presence(presence).await
+    }
+
+    /// Notes what became of a message that was sent: a receipt, a marker, a bounce. A message that is not known is no
+    /// error.
+    pub fn update_sent(&self, update: &SentUpdate) {
+        self.shared.outbox.update(update);
+    }
+}
+
+impl fmt::Debug for Ctx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ctx").field("account", &self.shared.account).finish_non_exhaustive()
+    }
+}

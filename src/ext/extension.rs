@@ -1,0 +1,67 @@
+//! The trait every extension implements.
+
+use std::any::Any;
+use std::future::ready;
+
+use futures::future::BoxFuture;
+
+use crate::error::Result;
+use crate::ext::{Ctx, Registrar};
+
+/// Something that adds to a client: a protocol, a policy, an application's own behaviour.
+///
+/// One value belongs to one client: [`ClientBuilder::with`](crate::client::ClientBuilder::with) takes it. Applications
+/// get at it with [`Client::ext`](crate::client::Client::ext), usually through a getter trait of the extension's own.
+///
+/// State belongs into the extension, behind a lock or in an [`Observable`](crate::ext::Observable). An extension keeps no
+/// `Client`; hooks and handlers are given a [`Ctx`].
+///
+/// Hooks run on the connection's own task: they may await requests, and must not block. All have default bodies that do
+/// nothing. Later versions may add hooks, with default bodies.
+pub trait Extension: Any + Send + Sync {
+    /// Says what the extension needs. Called once, when the client is built; conflicts and missing requirements make
+    /// `build()` fail with [`ErrorKind::Build`](crate::ErrorKind::Build).
+    fn register(&self, reg: &mut Registrar<'_>);
+
+    /// Called on a fresh session before initial presence is sent: what contacts' presence presupposes (the roster).
+    ///
+    /// Hooks run one after another, those of required extensions first, each with the builder's login step deadline
+    /// (default 30 s). An error is reported at warn level and does not fail the login.
+    fn before_presence<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
+        let _ = cx;
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Called when the client has come online, concurrently with the other extensions' hooks. An error is reported at
+    /// warn level. The hook is dropped when the session ends.
+    fn session<'a>(&'a self, cx: &'a Ctx, kind: SessionKind) -> BoxFuture<'a, Result<()>> {
+        let _ = (cx, kind);
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Called when the connection was cut while the session can still be resumed: keep what is known, mark it stale.
+    fn suspended(&self, cx: &Ctx) {
+        let _ = cx;
+    }
+
+    /// Called when the session is lost or ended: what the server told in it is void.
+    fn session_lost(&self, cx: &Ctx) {
+        let _ = cx;
+    }
+
+    /// Called when the client is being closed, while the stream is still open, within the closing deadline.
+    fn closing<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
+        let _ = cx;
+        Box::pin(ready(Ok(())))
+    }
+}
+
+/// How the client came online.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SessionKind {
+    /// With a new session: nothing the server told before holds.
+    Fresh,
+    /// With the session it had: the server kept everything (XEP-0198 §5).
+    Resumed,
+}

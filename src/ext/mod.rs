@@ -1,0 +1,51 @@
+//! Extensions: what the library does beyond the stream, and what third parties add, by the same doors (R30, D31).
+//!
+//! An [`Extension`] is a value given to the builder. When the client is built, [`Extension::register`] says what it
+//! needs: payloads it answers, stanzas it looks at, stages it adds, features it announces, rows it keeps. While the
+//! client lives, its hooks are called with a [`Ctx`]. Nothing the built-in extensions use is closed to others, except
+//! account registration's step before login.
+//!
+//! ```
+//! use xmppkit::ext::{Answer, Ctx, Extension, IqRequest, Registrar};
+//! use xmppkit::xso::{AsXml, FromXml};
+//!
+//! /// `<dice xmlns='urn:example:dice' sides='6'/>`: asks for a throw.
+//! #[derive(FromXml, AsXml, Debug)]
+//! #[xml(namespace = "urn:example:dice", name = "dice")]
+//! struct Dice {
+//!     #[xml(attribute)]
+//!     sides: u8,
+//! }
+//!
+//! struct DiceServer;
+//!
+//! impl Extension for DiceServer {
+//!     fn register(&self, reg: &mut Registrar<'_>) {
+//!         reg.feature("urn:example:dice");
+//!         reg.on_iq_get(|request: IqRequest<Dice>, _cx: Ctx| async move {
+//!             Answer::payload(&Dice { sides: request.payload().sides })
+//!         });
+//!     }
+//! }
+//! ```
+
+mod area;
+mod context;
+mod extension;
+mod iq;
+mod observable;
+mod registrar;
+mod registry;
+mod stage;
+
+pub use area::{Area, AreaChange};
+pub use context::Ctx;
+pub use extension::{Extension, SessionKind};
+pub use iq::{Answer, IqRefusal, IqRequest};
+pub use observable::{MAX_BEHIND, Observable, Observe, Observed, Watch};
+pub use registrar::Registrar;
+pub use stage::{InboundDraft, OutboundDraft, Position, inbound, outbound};
+
+pub use registry::{Declared, Identity};
+
+pub(crate) use registry::{Entry, IqKind, Registry};

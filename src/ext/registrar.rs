@@ -1,0 +1,235 @@
+//! What an extension can ask for when the client is built (R30).
+
+use std::any::{Any, TypeId, type_name};
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
+
+use xso::FromXml;
+
+use crate::error::Result;
+use crate::event::{Handler, Inbound, Route};
+use crate::ext::iq::{Answer, IqRefusal, IqRequest};
+use crate::ext::registry::{Consumer, Declared, Drafts, IqKind, IqRoute, NamespaceSpec};
+use crate::ext::stage::{InboundDraft, OutboundDraft, Position};
+use crate::ext::{Area, Ctx, Extension};
+use crate::xml::{self, Stanza, StanzaKind};
+
+/// Collects what one extension needs. Nothing here fails: conflicts and missing requirements of all extensions together
+/// are found when the client is built.
+pub struct Registrar<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) drafts: &'a mut Drafts,
+}
+
+impl Registrar<'_> {
+    /// This extension needs that one; its hooks run after that one's.
+    pub fn requires<T: Extension>(&mut self) {
+        self.drafts.requires.push((self.name, TypeId::of::<T>(), type_name::<T>()));
+    }
+
+    /// Announces a feature (XEP-0030).
+    pub fn feature(&mut self, feature: impl Into<Cow<'static, str>>) {
+        self.drafts.declared.features.insert(feature.into());
+    }
+
+    /// Announces an identity (XEP-0030): category and type from the registry, and a name for people.
+    pub fn identity(&mut self, category: impl Into<Cow<'static, str>>, type_: impl Into<Cow<'static, str>>, name: impl Into<Cow<'static, str>>) {
+        self.drafts.declared.identities.push(Declared::identity(category, type_, name));
+    }
+
+    /// Announces a node: its features are told to whoever asks for that node (XEP-0030 §3.2).
+    pub fn node<F: Into<Cow<'static, str>>>(&mut self, node: impl Into<Cow<'static, str>>, features: impl IntoIterator<Item = F>) {
+        self.drafts.declared.nodes.insert(node.into(), features.into_iter().map(Into::into).collect());
+    }
+
+    /// Asks for notifications of a personal eventing node: announces `node+notify` (XEP-0163 §4).
+    pub fn pep_interest(&mut self, node: impl Into<Cow<'static, str>>) {
+        let node: Cow<'static, str> = node.into();
+        self.feature(format!("{node}+notify"));
+    }
+
+    /// Answers IQ requests of type `get` with this payload. One extension may claim a payload.
+    pub fn on_iq_get<P, F, Fut>(&mut self, handler: F)
+    where
+        P: FromXml + Send + 'static,
+        F: Fn(IqRequest<P>, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Answer, IqRefusal>> + Send + 'static,
+    {
+        self.on_iq(IqKind::Get, handler);
+    }
+
+    /// Answers IQ requests of type `set` with this payload. One extension may claim a payload.
+    pub fn on_iq_set<P, F, Fut>(&mut self, handler: F)
+    where
+        P: FromXml + Send + 'static,
+        F: Fn(IqRequest<P>, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Answer, IqRefusal>> + Send + 'static,
+    {
+        self.on_iq(IqKind::Set, handler);
+    }
+
+    /// Answers IQ requests of type `get` by namespace and name: for payloads without a type of their own.
+    pub fn on_iq_get_named<F, Fut>(&mut self, ns: impl Into<Cow<'static, str>>, name: impl Into<Cow<'static, str>>, handler: F)
+    where
+        F: Fn(IqRequest<()>, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Answer, IqRefusal>> + Send + 'static,
+    {
+        self.on_iq_named(IqKind::Get, ns.into(), name.into(), handler);
+    }
+
+    /// Answers IQ requests of type `set` by namespace and name: for payloads without a type of their own.
+    pub fn on_iq_set_named<F, Fut>(&mut self, ns: impl Into<Cow<'static, str>>, name: impl Into<Cow<'static, str>>, handler: F)
+    where
+        F: Fn(IqRequest<()>, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Answer, IqRefusal>> + Send + 'static,
+    {
+        self.on_iq_named(IqKind::Set, ns.into(), name.into(), handler);
+    }
+
+    /// Looks at every message that carries this payload, after it is stored and before subscribers get it. A payload
+    /// that does not have its shape is reported as [`Malformed`](crate::event::Malformed).
+    pub fn on_message<P, F>(&mut self, look: F)
+    where
+        P: FromXml + 'static,
+        F: Fn(P, &Inbound, &Ctx) + Send + Sync + 'static,
+    {
+        self.on_payload(StanzaKind::Message, look);
+    }
+
+    /// Looks at every presence stanza that carries this payload, in order, as it is read. A payload that does not have
+    /// its shape is reported as [`Malformed`](crate::event::Malformed).
+    pub fn on_presence<P, F>(&mut self, look: F)
+    where
+        P: FromXml + 'static,
+        F: Fn(P, &Inbound, &Ctx) + Send + Sync + 'static,
+    {
+        self.on_payload(StanzaKind::Presence, look);
+    }
+
+    /// Looks at every stanza that takes this route, whatever it carries.
+    pub fn on_route<F>(&mut self, route: Route, look: F)
+    where
+        F: Fn(&Inbound, &Ctx) + Send + Sync + 'static,
+    {
+        self.drafts.consumers.push(Consumer { route, look: Arc::new(look) });
+    }
+
+    /// Registers a handler for an event, as [`Client::on`](crate::client::Client::on) does: it has its own queue, and a
+    /// slow one delays only itself.
+    pub fn on<M: 'static, H: Handler<M>>(&mut self, handler: H) {
+        self.drafts.handlers.push(Box::new(move |client, hub, runtime| crate::event::register_handler(client, hub, runtime, handler).detach()));
+    }
+
+    /// Adds a stage that every inbound message passes; see [`inbound`](crate::ext::inbound) for the built-in ones.
+    ///
+    /// A stage is a pure function of the message and of a snapshot of its extension's state: it notes changes in the
+    /// draft and writes nothing.
+    pub fn inbound_stage<F>(&mut self, name: &'static str, position: Position, stage: F)
+    where
+        F: Fn(&mut InboundDraft, &Ctx) + Send + Sync + 'static,
+    {
+        self.drafts.inbound.push((self.name, name, position, Arc::new(stage)));
+    }
+
+    /// Adds a stage that every outbound message passes; see [`outbound`](crate::ext::outbound) for the built-in ones.
+    /// An error fails the `send`.
+    pub fn outbound_stage<F, Fut>(&mut self, name: &'static str, position: Position, stage: F)
+    where
+        F: Fn(OutboundDraft, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<OutboundDraft>> + Send + 'static,
+    {
+        self.drafts.outbound.push((self.name, name, position, Arc::new(move |draft, cx| Box::pin(stage(draft, cx)))));
+    }
+
+    /// Adds to every presence of our own before it is sent (capabilities, avatars, idle time).
+    pub fn own_presence<F>(&mut self, decorate: F)
+    where
+        F: Fn(&mut xmpp_parsers::presence::Presence, &Ctx) + Send + Sync + 'static,
+    {
+        self.drafts.presence.push(Arc::new(decorate));
+    }
+
+    /// Keeps rows in the store under a namespace of the extension's own, with its schema version.
+    ///
+    /// `migrate` is called when the client is built and the rows are of an earlier version (0 for none yet); rows of a
+    /// later version than ours make `build()` fail with [`ErrorKind::StoreTooOld`](crate::ErrorKind::StoreTooOld).
+    pub fn store_namespace<F, Fut>(&mut self, namespace: &'static str, version: u32, migrate: F)
+    where
+        F: Fn(Area, u32) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        let migrate = Box::new(move |area, from| Box::pin(migrate(area, from)) as _);
+        self.drafts.namespaces.push(NamespaceSpec { extension: self.name, namespace, version, migrate });
+    }
+
+    /// Declares a setting with its default: applications set it with
+    /// [`ClientBuilder::setting`](crate::client::ClientBuilder::setting), the extension reads it with [`Ctx::setting`].
+    pub fn setting<T: Any + Send + Sync>(&mut self, default: T) {
+        self.drafts.settings.push((self.name, TypeId::of::<T>(), type_name::<T>(), Arc::new(default)));
+    }
+
+    fn on_iq<P, F, Fut>(&mut self, kind: IqKind, handler: F)
+    where
+        P: FromXml + Send + 'static,
+        F: Fn(IqRequest<P>, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Answer, IqRefusal>> + Send + 'static,
+    {
+        let Some((ns, name)) = xml::payload_name::<P>() else {
+            self.drafts.unroutable.push((self.name, type_name::<P>()));
+            return;
+        };
+        let handler = Arc::new(handler);
+        let call = move |stanza: Stanza, cx: Ctx| {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move {
+                match stanza.payload::<P>() {
+                    Ok(Some(payload)) => handler(IqRequest::new(stanza, payload), cx).await,
+                    Ok(None) => Err(bad_request().into()),
+                    Err(error) => {
+                        tracing::debug!(%error, "a request's payload is malformed");
+                        Err(bad_request().into())
+                    }
+                }
+            }) as _
+        };
+        self.drafts.iqs.push(IqRoute { extension: self.name, kind, ns, name, call: Arc::new(call) });
+    }
+
+    fn on_iq_named<F, Fut>(&mut self, kind: IqKind, ns: Cow<'static, str>, name: Cow<'static, str>, handler: F)
+    where
+        F: Fn(IqRequest<()>, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Answer, IqRefusal>> + Send + 'static,
+    {
+        let call = move |stanza: Stanza, cx: Ctx| Box::pin(handler(IqRequest::new(stanza, ()), cx)) as _;
+        self.drafts.iqs.push(IqRoute { extension: self.name, kind, ns: ns.into_owned(), name: Some(name.into_owned()), call: Arc::new(call) });
+    }
+
+    fn on_payload<P, F>(&mut self, kind: StanzaKind, look: F)
+    where
+        P: FromXml + 'static,
+        F: Fn(P, &Inbound, &Ctx) + Send + Sync + 'static,
+    {
+        let Some((ns, name)) = xml::payload_name::<P>() else {
+            self.drafts.unroutable.push((self.name, type_name::<P>()));
+            return;
+        };
+        let route = if kind == StanzaKind::Message { Route::message() } else { Route::presence() };
+        let route = match name {
+            Some(name) => route.payload(ns, name),
+            None => route.payload_ns(ns),
+        };
+        self.on_route(route, move |inbound, cx| {
+            for payload in inbound.stanza().payloads::<P>() {
+                match payload {
+                    Ok(payload) => look(payload, inbound, cx),
+                    Err(error) => cx.emit(crate::event::Malformed { stanza: inbound.stanza().clone(), error: error.into() }),
+                }
+            }
+        });
+    }
+}
+
+fn bad_request() -> crate::error::StanzaError {
+    crate::error::StanzaError::new(crate::error::StanzaErrorType::Modify, "bad-request")
+}
