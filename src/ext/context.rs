@@ -10,8 +10,8 @@ use xmpp_parsers::presence::Presence;
 use crate::client::{Client, Shared};
 use crate::error::Result;
 use crate::event::Event;
-use crate::ext::{Area, Declared, Extension};
-use crate::store::{AccountStore, SentUpdate};
+use crate::ext::{Declared, Extension};
+use crate::store::{AccountStore, ExtensionRows, SentUpdate};
 
 /// The client, as extensions and handlers see it while they are called.
 ///
@@ -69,8 +69,8 @@ impl Ctx {
 
     /// The rows of a namespace the extension [registered](crate::ext::Registrar::store_namespace).
     #[must_use]
-    pub fn area(&self, namespace: &str) -> Area {
-        Area::new(Arc::clone(&self.shared.store), namespace)
+    pub fn rows(&self, namespace: &str) -> ExtensionRows {
+        ExtensionRows::new(Arc::clone(&self.shared.store), namespace)
     }
 
     /// The account's store.

@@ -29,7 +29,6 @@
 //! }
 //! ```
 
-mod area;
 mod context;
 mod extension;
 mod iq;
@@ -38,7 +37,6 @@ mod registrar;
 mod registry;
 mod stage;
 
-pub use area::{Area, AreaChange};
 pub use context::Ctx;
 pub use extension::{Extension, SessionKind};
 pub use iq::{Answer, IqRefusal, IqRequest};

@@ -12,8 +12,9 @@ use crate::event::{Handler, Inbound, Route};
 use crate::ext::iq::{Answer, IqRefusal, IqRequest};
 use crate::ext::registry::{Consumer, Declared, Drafts, IqKind, IqRoute, NamespaceSpec};
 use crate::ext::stage::{InboundDraft, OutboundDraft, Position};
-use crate::ext::{Area, Ctx, Extension};
-use crate::xml::{self, Stanza, StanzaKind};
+use crate::ext::{Ctx, Extension};
+use crate::store::Row;
+use crate::xml::{PayloadName, Stanza, StanzaKind};
 
 /// Collects what one extension needs. Nothing here fails: conflicts and missing requirements of all extensions together
 /// are found when the client is built.
@@ -150,17 +151,16 @@ impl Registrar<'_> {
         self.drafts.presence.push(Arc::new(decorate));
     }
 
-    /// Keeps rows in the store under a namespace of the extension's own, with its schema version.
+    /// Keeps [rows](Ctx::rows) in the store under a namespace of the extension's own, with their schema version.
     ///
-    /// `migrate` is called when the client is built and the rows are of an earlier version (0 for none yet); rows of a
-    /// later version than ours make `build()` fail with [`ErrorKind::StoreTooOld`](crate::ErrorKind::StoreTooOld).
-    pub fn store_namespace<F, Fut>(&mut self, namespace: &'static str, version: u32, migrate: F)
+    /// When the client is built and the rows are of an earlier version, `step` gets that version and all rows and returns
+    /// what they shall be. Rows of a later version make `build()` fail with
+    /// [`ErrorKind::StoreTooNew`](crate::ErrorKind::StoreTooNew).
+    pub fn store_namespace<F>(&mut self, namespace: &'static str, version: u32, step: F)
     where
-        F: Fn(Area, u32) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<()>> + Send + 'static,
+        F: Fn(u32, Vec<Row>) -> Result<Vec<Row>> + Send + Sync + 'static,
     {
-        let migrate = Box::new(move |area, from| Box::pin(migrate(area, from)) as _);
-        self.drafts.namespaces.push(NamespaceSpec { extension: self.name, namespace, version, migrate });
+        self.drafts.namespaces.push(NamespaceSpec { extension: self.name, namespace, version, migrate: Box::new(step) });
     }
 
     /// Declares a setting with its default: applications set it with
@@ -175,7 +175,7 @@ impl Registrar<'_> {
         F: Fn(IqRequest<P>, Ctx) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Answer, IqRefusal>> + Send + 'static,
     {
-        let Some((ns, name)) = xml::payload_name::<P>() else {
+        let Some(PayloadName { ns, name, .. }) = PayloadName::of::<P>() else {
             self.drafts.unroutable.push((self.name, type_name::<P>()));
             return;
         };
@@ -193,7 +193,7 @@ impl Registrar<'_> {
                 }
             }) as _
         };
-        self.drafts.iqs.push(IqRoute { extension: self.name, kind, ns, name, call: Arc::new(call) });
+        self.drafts.iqs.push(IqRoute { extension: self.name, kind, ns: ns.into_owned(), name: name.map(Cow::into_owned), call: Arc::new(call) });
     }
 
     fn on_iq_named<F, Fut>(&mut self, kind: IqKind, ns: Cow<'static, str>, name: Cow<'static, str>, handler: F)
@@ -210,7 +210,7 @@ impl Registrar<'_> {
         P: FromXml + 'static,
         F: Fn(P, &Inbound, &Ctx) + Send + Sync + 'static,
     {
-        let Some((ns, name)) = xml::payload_name::<P>() else {
+        let Some(PayloadName { ns, name, .. }) = PayloadName::of::<P>() else {
             self.drafts.unroutable.push((self.name, type_name::<P>()));
             return;
         };

@@ -13,7 +13,8 @@ use crate::error::{BuildError, ErrorKind, Result};
 use crate::event::{Hub, Inbound, Route};
 use crate::ext::iq::{Answer, IqRefusal};
 use crate::ext::stage::{self, InboundStage, OutboundStage, Position};
-use crate::ext::{Area, Ctx, Extension, Registrar};
+use crate::ext::{Ctx, Extension, Registrar};
+use crate::store::Row;
 use crate::xml::Stanza;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,7 +38,7 @@ pub(crate) struct Consumer {
     pub(crate) look: Arc<dyn Fn(&Inbound, &Ctx) + Send + Sync>,
 }
 
-type Migrate = Box<dyn Fn(Area, u32) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+type Migrate = Box<dyn Fn(u32, Vec<Row>) -> Result<Vec<Row>> + Send + Sync>;
 type InstallHandler = Box<dyn FnOnce(&WeakClient, &Hub, &tokio::runtime::Handle) + Send>;
 type DecoratePresence = Arc<dyn Fn(&mut xmpp_parsers::presence::Presence, &Ctx) + Send + Sync>;
 type Setting = (&'static str, TypeId, &'static str, Arc<dyn Any + Send + Sync>);

@@ -1,0 +1,305 @@
+//! How a client is put together.
+
+use std::any::{Any, TypeId, type_name};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jid::{BareJid, ResourcePart};
+use tokio::sync::mpsc;
+
+use crate::auth::{Credentials, MechanismFactory, Policy, Secret};
+use crate::client::connect::Driver;
+use crate::client::shared::{Shared, Spawner};
+use crate::client::{Client, Reconnect, Timeouts, TlsMode, Trust, WeakClient};
+use crate::driver::{self, ConnectOptions, Connector, CoreConfig, Deadlines};
+use crate::error::{BuildError, Error, ErrorKind, Result};
+use crate::ext::{Entry, Extension, Registry};
+use crate::store::{MemoryStore, Store};
+
+/// The largest stanza sent to a server that does not say how much it takes (R7).
+const MAX_STANZA_BYTES: usize = 256 * 1024;
+
+/// Builds a [`Client`]; see [`Client::builder`]. Everything but the credentials has a default.
+#[must_use = "a builder does nothing until build() is called"]
+pub struct ClientBuilder {
+    account: BareJid,
+    password: Option<Secret>,
+    mechanisms: Vec<Arc<dyn MechanismFactory>>,
+    policy: Policy,
+    resource: Option<String>,
+    lang: Option<String>,
+    connect: ConnectOptions,
+    deadlines: Deadlines,
+    reconnect: Reconnect,
+    login_step: Duration,
+    max_stanza_bytes: usize,
+    initial_presence: bool,
+    store: Option<Arc<dyn Store>>,
+    extensions: Vec<Entry>,
+    settings: Vec<(&'static str, TypeId, &'static str, Arc<dyn Any + Send + Sync>)>,
+}
+
+/// What a built client goes by.
+pub(crate) struct Config {
+    pub(crate) core: CoreConfig,
+    pub(crate) connect: ConnectOptions,
+    pub(crate) reconnect: Reconnect,
+    pub(crate) login_step: Duration,
+    pub(crate) max_stanza_bytes: usize,
+    pub(crate) initial_presence: bool,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(account: BareJid) -> Self {
+        let connect = ConnectOptions::new(account.domain().as_str());
+        Self {
+            account,
+            password: None,
+            mechanisms: Vec::new(),
+            policy: Policy::default(),
+            resource: None,
+            lang: None,
+            connect,
+            deadlines: Deadlines::default(),
+            reconnect: Reconnect::default(),
+            login_step: Duration::from_secs(30),
+            max_stanza_bytes: MAX_STANZA_BYTES,
+            initial_presence: true,
+            store: None,
+            extensions: crate::builtin::extensions(),
+            settings: Vec::new(),
+        }
+    }
+
+    /// The account's password. It is kept in memory that is zeroed when the client ends, and never printed.
+    pub fn password(mut self, password: impl Into<Secret>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Adds a SASL mechanism of the application's own; see [`MechanismFactory`].
+    pub fn mechanism(mut self, mechanism: impl MechanismFactory + 'static) -> Self {
+        self.mechanisms.push(Arc::new(mechanism));
+        self
+    }
+
+    /// Which mechanisms are acceptable, and how strict their checks are.
+    pub fn auth_policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The resource to ask for (RFC 6120 §7.7). By default the server chooses, which is best: two clients that ask for
+    /// the same one throw each other out.
+    pub fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.resource = Some(resource.into());
+        self
+    }
+
+    /// The language of the account's user, for what servers say to people (RFC 6120 §4.7.4).
+    pub fn lang(mut self, lang: impl Into<String>) -> Self {
+        self.lang = Some(lang.into());
+        self
+    }
+
+    /// Connects to this host and port instead of asking DNS. The certificate must still be for the account's domain.
+    pub fn server(mut self, host: impl Into<String>, port: u16, mode: TlsMode) -> Self {
+        self.connect = self.connect.host(host, port, mode);
+        self
+    }
+
+    /// Asks these DNS servers instead of the system's.
+    pub fn nameservers(mut self, servers: impl IntoIterator<Item = std::net::SocketAddr>) -> Self {
+        self.connect = self.connect.nameservers(servers);
+        self
+    }
+
+    /// Which certificates are accepted; by default those of the system's authorities.
+    pub fn trust(mut self, trust: Trust) -> Self {
+        self.connect = self.connect.trust(trust);
+        self
+    }
+
+    /// Allows a connection without TLS: everything on it can be read and changed by anybody on the way. For tests and
+    /// closed networks only. The password itself is still never sent in the clear (PLAIN stays refused).
+    pub fn dangerous_plaintext(mut self) -> Self {
+        self.connect = self.connect.dangerous_plaintext();
+        self
+    }
+
+    /// Opens byte streams in a way of the application's own: through a proxy, in a test.
+    pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.connect = self.connect.connector(connector);
+        self
+    }
+
+    /// Shares resolver and TLS configuration with other clients.
+    pub fn shared(mut self, shared: &crate::driver::SharedNetwork) -> Self {
+        self.connect = self.connect.shared(shared);
+        self
+    }
+
+    /// How long the steps of making a connection may take.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.connect = self.connect.timeouts(timeouts);
+        self
+    }
+
+    /// How long the phases of a login may take.
+    pub fn deadlines(mut self, deadlines: Deadlines) -> Self {
+        self.deadlines = deadlines;
+        self
+    }
+
+    /// How reconnecting is paced.
+    pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
+        self.reconnect = reconnect;
+        self
+    }
+
+    /// How long each extension's step before initial presence may take. Default 30 s.
+    pub fn login_step_deadline(mut self, deadline: Duration) -> Self {
+        self.login_step = deadline;
+        self
+    }
+
+    /// The largest stanza that is sent, in bytes. Default 256 KiB, which every server takes (R7).
+    pub fn max_stanza_bytes(mut self, bytes: usize) -> Self {
+        self.max_stanza_bytes = bytes;
+        self
+    }
+
+    /// Comes online without sending presence: the account's contacts do not see it, and the server delivers no messages
+    /// sent to the bare JID (RFC 6121 §4.2). Send presence with [`Client::send_presence`].
+    pub fn without_initial_presence(mut self) -> Self {
+        self.initial_presence = false;
+        self
+    }
+
+    /// Where everything is kept that outlives a connection. By default in memory, bounded, and gone with the client.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Adds an extension; see [`Extension`].
+    pub fn with(mut self, extension: impl Extension) -> Self {
+        self.extensions.push(Entry::new(extension));
+        self
+    }
+
+    /// Removes an extension, a built-in one for example to put another in its place.
+    pub fn without<T: Extension>(mut self) -> Self {
+        self.extensions.retain(|entry| entry.id != TypeId::of::<T>());
+        self
+    }
+
+    /// Gives a setting that an extension [declares](crate::ext::Registrar::setting).
+    pub fn setting<T: Any + Send + Sync>(mut self, value: T) -> Self {
+        self.settings.push(("", TypeId::of::<T>(), type_name::<T>(), Arc::new(value)));
+        self
+    }
+
+    /// Builds the client: opens the account's store and registers the extensions. It is usable offline at once, and no
+    /// task is spawned before [`Client::connect`] or [`Client::start`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Build`] if the configuration or the extensions do not fit together; [`ErrorKind::StoreInUse`] while
+    /// another client has the account's store open; [`ErrorKind::StoreTooOld`] and [`ErrorKind::StoreTooNew`];
+    /// [`ErrorKind::NoRuntime`] outside a tokio runtime.
+    pub async fn build(self) -> Result<Client> {
+        self.build_with(Spawner::Runtime).await
+    }
+
+    /// Builds the client and hands out its driver as a future, for applications that spawn tasks in a way of their own.
+    /// Handlers still run as tasks of the tokio runtime `build_with_driver` is called in.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub async fn build_with_driver(self) -> Result<(Client, Driver)> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let client = self.build_with(Spawner::External(Mutex::new(Some(sender)))).await?;
+        Ok((client, Driver::new(receiver)))
+    }
+
+    async fn build_with(self, spawner: Spawner) -> Result<Client> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::from(ErrorKind::NoRuntime))?;
+        let (registry, handlers) = Registry::build(self.extensions, self.settings)?;
+        let config = Config {
+            core: core_config(
+                &self.account,
+                self.password,
+                self.mechanisms,
+                self.policy,
+                self.resource,
+                self.lang,
+                self.deadlines,
+                &self.connect,
+            )?,
+            connect: self.connect,
+            reconnect: self.reconnect,
+            login_step: self.login_step,
+            max_stanza_bytes: self.max_stanza_bytes,
+            initial_presence: self.initial_presence,
+        };
+        let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
+        if store.version() < crate::store::VERSION {
+            return Err(ErrorKind::StoreTooOld.into());
+        }
+        let account_store = store.open_account(&self.account).await?;
+        for spec in &registry.namespaces {
+            let rows = crate::store::ExtensionRows::new(Arc::clone(&account_store), spec.namespace);
+            rows.migrate(spec.version, &spec.migrate).await?;
+        }
+        let persistent = store.persistent();
+        let shared = Arc::new_cyclic(|weak| {
+            Shared::new(weak.clone(), self.account, config, registry, account_store, persistent, runtime, spawner)
+        });
+        for install in handlers {
+            install(&WeakClient::from_weak(Arc::downgrade(&shared)), &shared.hub, &shared.runtime);
+        }
+        Ok(Client::from_shared(shared))
+    }
+}
+
+#[allow(clippy::too_many_arguments, reason = "the builder's parts, taken apart once")]
+fn core_config(
+    account: &BareJid,
+    password: Option<Secret>,
+    mechanisms: Vec<Arc<dyn MechanismFactory>>,
+    policy: Policy,
+    resource: Option<String>,
+    lang: Option<String>,
+    deadlines: Deadlines,
+    connect: &ConnectOptions,
+) -> Result<CoreConfig> {
+    let invalid = |text: String| Error::from(ErrorKind::Build(BuildError::InvalidOption(text)));
+    let username = account.node().map(|node| node.as_str()).unwrap_or_default();
+    if username.is_empty() {
+        return Err(invalid(format!("builder(): {account} names a domain, not an account")));
+    }
+    let credentials = match password {
+        Some(password) => Credentials::new(username, password),
+        None if mechanisms.is_empty() => return Err(ErrorKind::Build(BuildError::NoCredentials).into()),
+        None => Credentials::without_password(username),
+    };
+    let resource = match resource {
+        Some(resource) => Some(ResourcePart::new(&resource).map_err(|error| invalid(format!("resource(): {error}")))?.into_owned()),
+        None => None,
+    };
+    let mut core = CoreConfig::new(account.clone(), credentials);
+    core.mechanisms = mechanisms;
+    core.policy = policy;
+    core.resource = resource;
+    core.lang = lang;
+    core.deadlines = deadlines;
+    core.tls = driver::tls_rule(connect);
+    Ok(core)
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("account", &self.account).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,345 @@
+//! The surface the driver hands everything to: the lanes, the stages, the log, the hooks.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jid::{FullJid, Jid};
+use xmpp_parsers::presence::Presence;
+
+use crate::client::shared::Shared;
+use crate::driver::{ConnectOptions, ConnectionInfo, CoreConfig, Numbered, Outgoing, Procedure, State, Surface, TakenOver};
+use crate::error::{Result, StanzaError, StanzaErrorType};
+use crate::event::Inbound;
+use crate::ext::{Ctx, InboundDraft, IqKind, SessionKind, iq_reply};
+use crate::store::{Batch, Direction, IdentityKey, MessageFlags, MessageKind, MessageRecord, NewMessage, Origin};
+use crate::xml::{Frame, Stanza, StanzaKind, ns};
+
+impl Surface for Shared {
+    fn core_config(&self) -> CoreConfig {
+        let memory = self.login_memory();
+        let mut core = self.config.core.clone();
+        core.pin = memory.pin;
+        core.cached_keys = memory.keys;
+        core
+    }
+
+    fn connect_options(&self) -> ConnectOptions {
+        self.config.connect.clone()
+    }
+
+    fn take_procedure(&self) -> Option<Procedure> {
+        self.take_procedure_once()
+    }
+
+    fn state(&self, state: State) {
+        let stopped = state.is_stopped();
+        tracing::debug!(account = %self.account, ?state, "connection state");
+        if stopped {
+            *self.link() = None;
+            self.requests.fail_all();
+        }
+        self.hub.pause(stopped);
+        self.state.change(state);
+        if stopped && self.handles.load(std::sync::atomic::Ordering::Acquire) == 0 {
+            self.end();
+        }
+    }
+
+    fn connected(&self, info: &ConnectionInfo) {
+        self.set_connection(info.clone());
+    }
+
+    fn authenticated(&self, mechanism: &str, success: crate::auth::Success) {
+        tracing::debug!(account = %self.account, mechanism, binding = ?success.channel_binding, "authenticated");
+        self.change_login_memory(|memory| {
+            memory.pin = memory.pin.merge(success.pin);
+            memory.keys = success.keys;
+        });
+    }
+
+    fn keys_refused(&self) {
+        self.change_login_memory(|memory| memory.keys = None);
+    }
+
+    fn bound(self: Arc<Self>, jid: FullJid, features: Frame) -> BoxFuture<'static, ()> {
+        self.set_bound(Some((jid, features)));
+        Box::pin(async move {
+            let cx = Ctx::new(Arc::clone(&self));
+            for entry in &self.registry.extensions {
+                let step = AssertUnwindSafe(entry.extension.before_presence(&cx)).catch_unwind();
+                match tokio::time::timeout(self.config.login_step, step).await {
+                    Ok(Ok(Ok(()))) => {}
+                    Ok(Ok(Err(error))) => tracing::warn!(extension = entry.name, %error, "a login step failed"),
+                    Ok(Err(_)) => tracing::error!(extension = entry.name, "a login step panicked"),
+                    Err(_) => tracing::warn!(extension = entry.name, "a login step took too long"),
+                }
+            }
+            if self.config.initial_presence
+                && let Err(error) = self.send_presence(Presence::available()).await
+            {
+                tracing::warn!(%error, "initial presence could not be sent");
+            }
+        })
+    }
+
+    fn online(self: Arc<Self>, resumed: bool) -> Vec<BoxFuture<'static, ()>> {
+        let kind = if resumed { SessionKind::Resumed } else { SessionKind::Fresh };
+        let hook = |entry: &crate::ext::Entry| -> BoxFuture<'static, ()> {
+            let (entry, cx) = (entry.clone(), Ctx::new(Arc::clone(&self)));
+            Box::pin(async move {
+                if let Err(error) = entry.extension.session(&cx, kind).await {
+                    tracing::warn!(extension = entry.name, %error, "an extension failed at the start of the session");
+                }
+            })
+        };
+        self.registry.extensions.iter().map(hook).collect()
+    }
+
+    fn session_lost(&self) {
+        self.set_bound(None);
+        self.outbox.session_lost();
+        let Some(cx) = self.ctx() else { return };
+        for entry in self.registry.extensions.iter().rev() {
+            guard(entry.name, || entry.extension.session_lost(&cx));
+        }
+    }
+
+    fn closing(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let cx = Ctx::new(Arc::clone(&self));
+            for entry in self.registry.extensions.iter().rev() {
+                match AssertUnwindSafe(entry.extension.closing(&cx)).catch_unwind().await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(extension = entry.name, %error, "an extension failed while closing"),
+                    Err(_) => tracing::error!(extension = entry.name, "an extension panicked while closing"),
+                }
+            }
+        })
+    }
+
+    fn request(self: Arc<Self>, request: Numbered) -> Option<BoxFuture<'static, ()>> {
+        let stanza = request.stanza;
+        let kind = if stanza.stanza_type().as_deref() == Some("get") { IqKind::Get } else { IqKind::Set };
+        let call = self.registry.iq(kind, &stanza).cloned();
+        Some(Box::pin(async move {
+            let answer = match call {
+                Some(call) => {
+                    let run = AssertUnwindSafe(call(stanza.clone(), Ctx::new(Arc::clone(&self)))).catch_unwind();
+                    run.await.unwrap_or_else(|_| {
+                        tracing::error!("the handler of a request panicked");
+                        Err(StanzaError::new(StanzaErrorType::Wait, "internal-server-error").into())
+                    })
+                }
+                None => Err(StanzaError::new(StanzaErrorType::Cancel, "service-unavailable").into()),
+            };
+            match iq_reply(&stanza, answer) {
+                Some(Ok(reply)) => drop(self.outgoing(Outgoing::plain(reply)).await),
+                Some(Err(error)) => tracing::warn!(%error, "a reply could not be written"),
+                None => {}
+            }
+        }))
+    }
+
+    fn presence(&self, presence: Numbered) {
+        let inbound = Inbound::new(presence.stanza, presence.seq, presence.received);
+        self.consume(&inbound);
+        self.hub.deliver_presence(&inbound);
+    }
+
+    fn messages(self: Arc<Self>, messages: Vec<Numbered>) -> BoxFuture<'static, Vec<u64>> {
+        Box::pin(async move { self.take_messages(messages).await })
+    }
+
+    fn next_message(&self) -> Option<Outgoing> {
+        self.outbox.next()
+    }
+
+    fn message_waiting(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.outbox.waiting())
+    }
+
+    fn written(&self, token: u64) {
+        self.outbox.written(token);
+    }
+
+    fn reply(&self, token: u64, result: Result<Stanza>) {
+        self.requests.reply(token, result);
+    }
+
+    fn taken_over(&self) -> &TakenOver {
+        self.hub.taken_over()
+    }
+
+    fn expire_unclaimed(&self) {
+        self.hub.expire_unclaimed(crate::driver::now());
+    }
+
+    fn unclaimed_deadline(&self) -> Option<Instant> {
+        self.hub.unclaimed_deadline()
+    }
+
+    fn cut_off_slow(&self) {
+        let count = self.hub.cut_off_slow();
+        tracing::warn!(count, "slow subscribers were cut off; each is told where its gap is");
+    }
+}
+
+impl Shared {
+    /// Lane 3: stages, one batch to the store, then the subscribers.
+    async fn take_messages(&self, messages: Vec<Numbered>) -> Vec<u64> {
+        let Some(cx) = self.ctx() else { return Vec::new() };
+        let mut taken = Vec::with_capacity(messages.len());
+        let mut batch = Batch::new();
+        let mut ready = Vec::with_capacity(messages.len());
+        let mut appended = 0;
+        for message in messages {
+            let mut draft = InboundDraft::new(Inbound::new(message.stanza, message.seq, message.received));
+            self.run_stages(&mut draft, &cx);
+            let discarded = draft.discarded();
+            let logged = draft.logged().unwrap_or_else(|| logged_by_default(draft.stanza()));
+            let (inbound, keys, rows) = draft.into_parts();
+            if let Some(reason) = discarded {
+                tracing::debug!(reason, "a message was discarded");
+                taken.push(inbound.number());
+                batch.extend(rows.into_iter().map(Into::into));
+                continue;
+            }
+            if logged {
+                batch.push(crate::store::Change::Append(Box::new(self.new_message(&inbound, keys, rows))));
+                ready.push((inbound, Some(appended)));
+                appended += 1;
+            } else {
+                batch.extend(rows.into_iter().map(Into::into));
+                ready.push((inbound, None));
+            }
+        }
+        let applied = if batch.is_empty() { None } else { self.commit(batch).await };
+        for (mut inbound, index) in ready {
+            let outcome = index.and_then(|index| applied.as_ref()?.appended.get(index));
+            if let Some(outcome) = outcome {
+                if outcome.duplicate {
+                    tracing::debug!("a second copy of a message was dropped");
+                    taken.push(inbound.number());
+                    continue;
+                }
+                if let Some(position) = outcome.position {
+                    inbound.set_position(position);
+                }
+            }
+            self.consume(&inbound);
+            if self.hub.deliver_message(&inbound, crate::driver::now()) {
+                taken.push(inbound.number());
+            }
+        }
+        taken
+    }
+
+    async fn commit(&self, batch: Batch) -> Option<crate::store::Applied> {
+        match self.store.apply(batch).await {
+            Ok(applied) => Some(applied),
+            Err(error) => {
+                tracing::error!(%error, "messages could not be stored; they are delivered without a copy in the log");
+                None
+            }
+        }
+    }
+
+    fn run_stages(&self, draft: &mut InboundDraft, cx: &Ctx) {
+        for stage in &self.registry.inbound {
+            guard("inbound stage", || stage(draft, cx));
+            if draft.discarded().is_some() {
+                return;
+            }
+        }
+        if draft.origin() == Origin::Live && self.is_from_offline_storage(draft.stanza()) {
+            draft.set_origin(Origin::Offline);
+        }
+    }
+
+    /// Kept by our server while we were offline: it says so in a delay of its own (XEP-0160, XEP-0203).
+    fn is_from_offline_storage(&self, stanza: &Stanza) -> bool {
+        let domain = self.account.domain();
+        stanza
+            .children()
+            .filter(|child| child.is(ns::DELAY, "delay"))
+            .any(|delay| delay.attr("from").is_some_and(|from| from == domain.as_str()))
+    }
+
+    fn new_message(&self, inbound: &Inbound, keys: Vec<IdentityKey>, rows: Vec<crate::store::RowChange>) -> NewMessage {
+        let stanza = inbound.stanza();
+        let from = stanza.from_jid();
+        let own = from.as_ref().is_some_and(|from| from.to_bare() == self.account) && inbound.origin() != Origin::Live;
+        let (direction, other) = if own { (Direction::Outgoing, stanza.to_jid()) } else { (Direction::Incoming, from.clone()) };
+        let conversation = other.unwrap_or_else(|| self.account.clone().into()).to_bare();
+        let record = record(stanza, conversation.into(), direction, inbound.received());
+        let mut message = NewMessage::new(record, inbound.origin());
+        for key in keys {
+            message = message.key(key);
+        }
+        if let (Some(from), Some(origin_id)) = (&from, &message.record.origin_id) {
+            let content = stanza.child_text(ns::CLIENT, "body").unwrap_or_default();
+            let key = IdentityKey::origin(&from.to_bare().into(), origin_id, &content);
+            message = message.key(key);
+        }
+        rows.into_iter().fold(message, NewMessage::when_new)
+    }
+
+    /// Shows a stanza to the extensions that look at its kind.
+    fn consume(&self, inbound: &Inbound) {
+        let Some(cx) = self.ctx() else { return };
+        for consumer in self.registry.consumers.iter().filter(|consumer| consumer.route.matches(inbound)) {
+            guard("consumer", || (consumer.look)(inbound, &cx));
+        }
+    }
+}
+
+/// What the log keeps of a stanza.
+pub(super) fn record(stanza: &Stanza, conversation: Jid, direction: Direction, at: SystemTime) -> MessageRecord {
+    let mut record = MessageRecord::new(conversation, direction, stanza.to_standalone_xml(), at);
+    record.kind = MessageKind::from_attribute(stanza.stanza_type().as_deref());
+    record.from = stanza.from_jid();
+    record.id = stanza.id().map(Into::into);
+    record.origin_id = stanza.child(ns::SID, "origin-id").and_then(|child| child.attr("id")).map(Into::into);
+    record.text = stanza.child_text(ns::CLIENT, "body").map(Into::into);
+    if let Some(stamp) = stanza.child(ns::DELAY, "delay").and_then(|delay| delay.attr("stamp")).and_then(|stamp| parse_stamp(&stamp)) {
+        record.stamp = stamp;
+        record.flags = MessageFlags::STAMPED;
+    }
+    record
+}
+
+/// Every message is logged except those that carry only a chat state (XEP-0085) and those that ask not to be (XEP-0334).
+pub(super) fn logged_by_default(stanza: &Stanza) -> bool {
+    if stanza.kind() != StanzaKind::Message {
+        return false;
+    }
+    let mut only_state = false;
+    for child in stanza.children() {
+        if child.has_ns(ns::HINTS) && matches!(child.name(), "no-store" | "no-permanent-store") {
+            return false;
+        }
+        if child.has_ns(ns::CHAT_STATES) {
+            only_state = true;
+        } else if !child.is(ns::SID, "origin-id") && !child.is(ns::SID, "stanza-id") && !child.is(ns::CLIENT, "thread") {
+            return true;
+        }
+    }
+    !only_state
+}
+
+/// A time in the profile of XEP-0082.
+fn parse_stamp(stamp: &str) -> Option<SystemTime> {
+    let time: xmpp_parsers::date::DateTime = stamp.parse().ok()?;
+    let millis = u64::try_from(time.0.timestamp_millis()).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(millis))
+}
+
+/// Runs a third party's synchronous code; a panic in it costs this call only.
+fn guard(name: &str, run: impl FnOnce()) {
+    if std::panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
+        tracing::error!(name, "an extension panicked");
+    }
+}

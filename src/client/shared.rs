@@ -1,0 +1,277 @@
+//! What all handles of one client share.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use jid::{BareJid, FullJid};
+use tokio::sync::mpsc;
+use xmpp_parsers::message::Message;
+use xmpp_parsers::presence::Presence;
+
+use crate::auth::{Pin, ScramKeys};
+use crate::client::builder::Config;
+use crate::client::outbox::Outbox;
+use crate::client::request::Requests;
+use crate::client::{Sent, WeakClient};
+use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, Surface};
+use crate::error::{ErrorKind, Result};
+use crate::event::Hub;
+use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
+use crate::store::{AccountStore, Direction, Feed, IdentityKey, NewMessage, Origin};
+use crate::xml::{Frame, OutStanza};
+
+pub(crate) struct Shared {
+    pub(crate) weak: Weak<Self>,
+    pub(crate) account: BareJid,
+    pub(crate) config: Config,
+    pub(crate) registry: Registry,
+    pub(crate) hub: Hub,
+    pub(crate) state: Observable<State>,
+    pub(crate) store: Arc<dyn AccountStore>,
+    pub(crate) runtime: tokio::runtime::Handle,
+    pub(crate) requests: Requests,
+    pub(crate) outbox: Outbox,
+    pub(crate) handles: AtomicUsize,
+    pub(super) spawner: Spawner,
+    link: Mutex<Option<Link>>,
+    session: Mutex<Session>,
+    login: Mutex<LoginMemory>,
+    procedure: Mutex<Option<Procedure>>,
+}
+
+/// Who polls the driver.
+pub(super) enum Spawner {
+    Runtime,
+    External(Mutex<Option<mpsc::UnboundedSender<Drive>>>),
+}
+
+/// The way to the running driver.
+pub(super) struct Link {
+    pub(super) control: mpsc::UnboundedSender<Control>,
+    pub(super) outgoing: mpsc::Sender<Outgoing>,
+}
+
+#[derive(Default)]
+struct Session {
+    jid: Option<FullJid>,
+    features: Option<Frame>,
+    connection: Option<ConnectionInfo>,
+}
+
+/// What earlier logins left: proof of what the server can do, and keys that spare the next one PBKDF2.
+#[derive(Default, Clone)]
+pub(super) struct LoginMemory {
+    pub(super) pin: Pin,
+    pub(super) keys: Option<ScramKeys>,
+}
+
+impl Observe for State {
+    type Change = Self;
+
+    fn apply(&mut self, change: &Self) {
+        self.clone_from(change);
+    }
+}
+
+impl Shared {
+    #[allow(clippy::too_many_arguments, reason = "called once, by the builder")]
+    pub(super) fn new(
+        weak: Weak<Self>,
+        account: BareJid,
+        config: Config,
+        registry: Registry,
+        store: Arc<dyn AccountStore>,
+        persistent: bool,
+        runtime: tokio::runtime::Handle,
+        spawner: Spawner,
+    ) -> Self {
+        Self {
+            weak,
+            account,
+            config,
+            registry,
+            hub: Hub::new(!persistent),
+            state: Observable::new(State::Offline { last: None }),
+            store,
+            runtime,
+            requests: Requests::default(),
+            outbox: Outbox::default(),
+            handles: AtomicUsize::new(0),
+            spawner,
+            link: Mutex::default(),
+            session: Mutex::default(),
+            login: Mutex::default(),
+            procedure: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn ctx(&self) -> Option<Ctx> {
+        self.weak.upgrade().map(Ctx::new)
+    }
+
+    pub(crate) fn weak_client(&self) -> WeakClient {
+        WeakClient::from_weak(self.weak.clone())
+    }
+
+    pub(crate) fn bound_jid(&self) -> Option<FullJid> {
+        lock(&self.session).jid.clone()
+    }
+
+    pub(crate) fn features(&self) -> Option<Frame> {
+        lock(&self.session).features.clone()
+    }
+
+    pub(crate) fn connection_info(&self) -> Option<ConnectionInfo> {
+        lock(&self.session).connection.clone()
+    }
+
+    pub(super) fn set_connection(&self, info: ConnectionInfo) {
+        lock(&self.session).connection = Some(info);
+    }
+
+    pub(super) fn set_bound(&self, bound: Option<(FullJid, Frame)>) {
+        let mut session = lock(&self.session);
+        (session.jid, session.features) = bound.unzip();
+    }
+
+    pub(super) fn login_memory(&self) -> LoginMemory {
+        lock(&self.login).clone()
+    }
+
+    pub(super) fn change_login_memory(&self, change: impl FnOnce(&mut LoginMemory)) {
+        change(&mut lock(&self.login));
+    }
+
+    pub(super) fn set_procedure(&self, procedure: Option<Procedure>) {
+        *lock(&self.procedure) = procedure;
+    }
+
+    pub(super) fn take_procedure_once(&self) -> Option<Procedure> {
+        lock(&self.procedure).take()
+    }
+
+    pub(super) fn link(&self) -> MutexGuard<'_, Option<Link>> {
+        lock(&self.link)
+    }
+
+    /// Orders something from the running driver; `false` if none is running.
+    pub(crate) fn control(&self, order: Control) -> bool {
+        self.link().as_ref().is_some_and(|link| link.control.send(order).is_ok())
+    }
+
+    /// Hands a stanza to the running driver; waits while it is busy.
+    pub(crate) async fn outgoing(&self, outgoing: Outgoing) -> Result<()> {
+        let sender = self.link().as_ref().map(|link| link.outgoing.clone());
+        match sender {
+            Some(sender) => sender.send(outgoing).await.map_err(|_| ErrorKind::NotOnline.into()),
+            None => Err(ErrorKind::NotOnline.into()),
+        }
+    }
+
+    pub(super) fn spawn_driver(&self, drive: Drive) {
+        match &self.spawner {
+            Spawner::Runtime => drop(self.runtime.spawn(drive)),
+            Spawner::External(work) => {
+                if let Some(work) = &*lock(work) {
+                    // A driver future that was dropped polls nothing: the state says `Connecting` for ever, as documented.
+                    let _ = work.send(drive);
+                }
+            }
+        }
+    }
+
+    /// The last handle is gone: close in the background, end everything.
+    pub(crate) fn last_handle_dropped(&self) {
+        let running = self.control(Control::Close);
+        if let Spawner::External(work) = &self.spawner {
+            lock(work).take();
+        }
+        if !running {
+            self.end();
+        }
+    }
+
+    /// No task is left: streams end, waiters learn it.
+    pub(super) fn end(&self) {
+        self.hub.end();
+        self.outbox.close();
+    }
+
+    /// An id that nobody can guess and that is never used again.
+    #[allow(clippy::unused_self, reason = "a client's ids are its own matter")]
+    pub(crate) fn new_id(&self) -> Result<String> {
+        use base64::Engine as _;
+        let mut bytes = [0; 15];
+        getrandom::fill(&mut bytes)
+            .map_err(|error| crate::error::Error::new(ErrorKind::Io).with_context(format!("no random numbers: {error}")))?;
+        Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    pub(crate) fn check_size(&self, size: usize) -> Result<()> {
+        let limit = self.config.max_stanza_bytes;
+        if size > limit { Err(ErrorKind::StanzaTooLarge { size, limit }.into()) } else { Ok(()) }
+    }
+
+    pub(crate) async fn send_presence(&self, mut presence: Presence) -> Result<()> {
+        if self.bound_jid().is_none() {
+            return Err(ErrorKind::NotOnline.into());
+        }
+        if let Some(cx) = self.ctx() {
+            for decorate in &self.registry.presence {
+                decorate(&mut presence, &cx);
+            }
+        }
+        let stanza = OutStanza::presence(&presence)?;
+        self.check_size(stanza.byte_len())?;
+        self.outgoing(Outgoing::plain(stanza)).await
+    }
+
+    /// Stages, log, outbox; see [`Client::send`](crate::client::Client::send).
+    pub(crate) async fn send_message(&self, message: Message) -> Result<Sent> {
+        let Some(cx) = self.ctx() else { return Err(ErrorKind::ClientClosed.into()) };
+        let mut draft = OutboundDraft::new(message);
+        let id = match &draft.message.id {
+            Some(id) => id.0.clone(),
+            None => self.new_id()?,
+        };
+        draft.message.id = Some(xmpp_parsers::message::Id(id.clone()));
+        set_origin_id(&mut draft.message, &id);
+        for stage in &self.registry.outbound {
+            draft = stage(draft, cx.clone()).await?;
+        }
+        draft.message.id = Some(xmpp_parsers::message::Id(id.clone()));
+        let stanza = OutStanza::message(&draft.message)?;
+        self.check_size(stanza.byte_len())?;
+        self.log_sent(&id, &draft.message, &stanza).await?;
+        self.outbox.add(id, stanza, || self.state.with(State::is_online)).await
+    }
+
+    async fn log_sent(&self, id: &str, message: &Message, stanza: &OutStanza) -> Result<()> {
+        let Some(to) = &message.to else { return Ok(()) };
+        let sent = stanza.to_stanza();
+        if !super::dispatch::logged_by_default(&sent) {
+            return Ok(());
+        }
+        let mut record = super::dispatch::record(&sent, to.to_bare().into(), Direction::Outgoing, std::time::SystemTime::now());
+        record.from = self.bound_jid().map(Into::into);
+        let message = NewMessage::new(record, Origin::Live).key(IdentityKey::own(id)).feed(Feed::History);
+        self.store.apply(crate::store::Batch::new().append(message)).await.map(drop)
+    }
+}
+
+/// The origin-id (XEP-0359) is the message's id, whatever copies it passes through.
+fn set_origin_id(message: &mut Message, id: &str) {
+    let is_origin_id = |payload: &minidom::Element| payload.is("origin-id", crate::xml::ns::SID);
+    message.payloads.retain(|payload| !is_origin_id(payload));
+    message.payloads.push(xmpp_parsers::stanza_id::OriginId { id: id.to_owned() }.into());
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        debug_assert_eq!(self.handles.load(Ordering::Relaxed), 0, "a handle outlived its client");
+    }
+}
