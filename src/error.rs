@@ -231,6 +231,10 @@ pub enum ErrorKind {
     ClientClosed,
     /// The call needs a session, and the client is not online.
     NotOnline,
+    /// The call needs a client that is not running; close it first.
+    AlreadyRunning,
+    /// The message was given up; no server accepted it.
+    NotSent,
     /// Reading or writing the connection failed.
     Io,
     /// An application's own error ([`Error::other`]).

@@ -3,13 +3,20 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
 pub mod auth;
+mod builtin;
+pub mod client;
 pub mod connection;
+mod driver;
 pub mod error;
+pub mod event;
+pub mod ext;
+pub mod prelude;
 pub mod store;
 pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod xml;
 
+pub use crate::client::Client;
 pub use crate::error::{Error, ErrorKind, Phase, Result};
 pub use {jid, minidom, xmpp_parsers, xso};

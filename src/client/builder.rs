@@ -135,7 +135,7 @@ impl ClientBuilder {
     }
 
     /// Shares resolver and TLS configuration with other clients.
-    pub fn shared(mut self, shared: &crate::driver::SharedNetwork) -> Self {
+    pub fn shared(mut self, shared: &driver::SharedNetwork) -> Self {
         self.connect = self.connect.shared(shared);
         self
     }
@@ -285,7 +285,9 @@ fn core_config(
         None => Credentials::without_password(username),
     };
     let resource = match resource {
-        Some(resource) => Some(ResourcePart::new(&resource).map_err(|error| invalid(format!("resource(): {error}")))?.into_owned()),
+        Some(resource) => {
+            Some(ResourcePart::new(&resource).map_err(|error| invalid(format!("resource(): {error}")))?.into_owned())
+        }
         None => None,
     };
     let mut core = CoreConfig::new(account.clone(), credentials);

@@ -15,7 +15,7 @@ use crate::error::{Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, IqKind, SessionKind, iq_reply};
 use crate::store::{Batch, Direction, IdentityKey, MessageFlags, MessageKind, MessageRecord, NewMessage, Origin};
-use crate::xml::{Frame, Stanza, StanzaKind, ns};
+use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, ns};
 
 impl Surface for Shared {
     fn core_config(&self) -> CoreConfig {
@@ -141,6 +141,10 @@ impl Surface for Shared {
                 None => {}
             }
         }))
+    }
+
+    fn refuse(&self, request: &Stanza) -> Option<OutStanza> {
+        iq_reply(request, Err(StanzaError::new(StanzaErrorType::Wait, "resource-constraint").into()))?.ok()
     }
 
     fn presence(&self, presence: Numbered) {
@@ -304,7 +308,9 @@ pub(super) fn record(stanza: &Stanza, conversation: Jid, direction: Direction, a
     record.id = stanza.id().map(Into::into);
     record.origin_id = stanza.child(ns::SID, "origin-id").and_then(|child| child.attr("id")).map(Into::into);
     record.text = stanza.child_text(ns::CLIENT, "body").map(Into::into);
-    if let Some(stamp) = stanza.child(ns::DELAY, "delay").and_then(|delay| delay.attr("stamp")).and_then(|stamp| parse_stamp(&stamp)) {
+    if let Some(stamp) =
+        stanza.child(ns::DELAY, "delay").and_then(|delay| delay.attr("stamp")).and_then(|stamp| parse_stamp(&stamp))
+    {
         record.stamp = stamp;
         record.flags = MessageFlags::STAMPED;
     }

@@ -13,7 +13,7 @@ use crate::client::builder::Config;
 use crate::client::outbox::Outbox;
 use crate::client::request::Requests;
 use crate::client::{Sent, WeakClient};
-use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, Surface};
+use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State};
 use crate::error::{ErrorKind, Result};
 use crate::event::Hub;
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};

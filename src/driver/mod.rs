@@ -14,8 +14,14 @@ mod task;
 pub use backoff::Reconnect;
 pub use state::State;
 
+pub use crate::connection::{ConnectionInfo, Connector, Shared as SharedNetwork, Timeouts, TlsMode, Trust};
+pub use crate::stream::Deadlines;
+
 pub(crate) use before_auth::{BeforeAuth, Procedure};
-pub(crate) use task::{Control, Drive, Inbox, Mode, Outgoing, run};
+pub(crate) use task::{Control, Drive, Inbox, Mode, Outgoing, now, run};
+
+pub(crate) use crate::connection::ConnectOptions;
+pub(crate) use crate::stream::CoreConfig;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,8 +29,8 @@ use std::time::SystemTime;
 use futures::future::BoxFuture;
 use jid::FullJid;
 
-use crate::connection::{ConnectOptions, ConnectionInfo};
-use crate::stream::CoreConfig;
+use crate::connection::TlsPolicy;
+use crate::stream::TlsRule;
 use crate::xml::{Frame, OutStanza, Stanza};
 
 /// A stanza and the number it was read under.
@@ -62,6 +68,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
 
     /// Lane 2: a request. The future answers it; `None` if it was answered already.
     fn request(self: Arc<Self>, request: Numbered) -> Option<BoxFuture<'static, ()>>;
+    /// The answer to a request that is over the limit of lane 2.
+    fn refuse(&self, request: &Stanza) -> Option<OutStanza>;
     /// Lane 4: presence, in order, at once.
     fn presence(&self, presence: Numbered);
     /// Lane 3: messages, in order. Gives the numbers that are taken over already.
@@ -77,7 +85,7 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn reply(&self, token: u64, result: crate::error::Result<Stanza>);
 
     /// Numbers of stanzas that were held and are now taken over.
-    fn taken_over(&self) -> &crate::driver::TakenOver;
+    fn taken_over(&self) -> &TakenOver;
     /// Drops what nobody subscribed to for too long; called when [`unclaimed_deadline`](Self::unclaimed_deadline) passes.
     fn expire_unclaimed(&self);
     /// When that is due next.
@@ -118,5 +126,13 @@ impl Outgoing {
     /// A stanza nobody waits for.
     pub(crate) fn plain(stanza: OutStanza) -> Self {
         Self::Stanza { token: reply_token(), stanza }
+    }
+}
+
+/// What the core asks of a connection that is made by these options.
+pub(crate) fn tls_rule(options: &ConnectOptions) -> TlsRule {
+    match options.tls {
+        TlsPolicy::Required => TlsRule::Required,
+        TlsPolicy::DangerousPlaintext => TlsRule::DangerousPlaintext,
     }
 }

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Sleep;
 
 use crate::auth::{ChannelBinding, ScramKeys};
-use crate::connection::{self, Connection, ConnectOptions, ConnectionInfo, TlsBindingKind};
+use crate::connection::{self, ConnectOptions, Connection, TlsBindingKind};
 use crate::driver::before_auth::{BeforeAuth, DriverEnds};
 use crate::driver::io::{Io, IoEvent, WRITE_HIGH};
 use crate::driver::task::{Control, Inbox, Outgoing};
@@ -199,7 +199,7 @@ impl Session {
 
     /// Over the limit of lane 2.
     fn refuse(&mut self, request: &Numbered) {
-        if let Some(stanza) = request.stanza.refusal("wait", "resource-constraint") {
+        if let Some(stanza) = self.surface.refuse(&request.stanza) {
             self.core.handle(Input::Send { token: super::reply_token(), stanza }, now());
         }
     }
@@ -308,7 +308,10 @@ impl Session {
         self.arm();
         let surface = Arc::clone(&self.surface);
         let reading = self.lane.paused_since.is_none();
-        let sending = self.bound && self.closing.is_none() && self.order.is_none() && self.io.as_ref().is_some_and(|io| io.unwritten() < WRITE_HIGH);
+        let sending = self.bound
+            && self.closing.is_none()
+            && self.order.is_none()
+            && self.io.as_ref().is_some_and(|io| io.unwritten() < WRITE_HIGH);
         let online = self.online_since.is_some();
         let Some(io) = &mut self.io else {
             self.core.handle(Input::Eof, now());
@@ -459,7 +462,8 @@ impl Session {
 
     /// Sets the timer to the next deadline, if that has changed.
     fn arm(&mut self) {
-        let next = [self.core.next_deadline(), self.lane.deadline(), self.surface.unclaimed_deadline()].into_iter().flatten().min();
+        let next =
+            [self.core.next_deadline(), self.lane.deadline(), self.surface.unclaimed_deadline()].into_iter().flatten().min();
         match (&mut self.timer, next) {
             (Some((at, _)), Some(next)) if *at == next => {}
             (Some((at, sleep)), Some(next)) => {
@@ -533,7 +537,8 @@ impl Session {
 
 impl Lane {
     fn lags(&self, now: Instant) -> bool {
-        self.waiting.len() as u64 >= MAX_LAG || self.waiting.front().is_some_and(|(_, since)| now.saturating_duration_since(*since) >= MAX_LAG_TIME)
+        self.waiting.len() as u64 >= MAX_LAG
+            || self.waiting.front().is_some_and(|(_, since)| now.saturating_duration_since(*since) >= MAX_LAG_TIME)
     }
 
     fn deadline(&self) -> Option<Instant> {

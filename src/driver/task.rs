@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::connection::{self, Connection, ConnectOptions, TlsMode};
+use crate::connection::{self, ConnectOptions, Connection, TlsMode};
 use crate::driver::backoff::{Backoff, Verdict};
 use crate::driver::session::{self, End, Session};
 use crate::driver::{Reconnect, State, Surface};
@@ -120,7 +120,7 @@ impl Loop {
             self.redirects = 0;
             self.mode = Mode::KeepTrying;
         }
-        let now = session::now();
+        let now = now();
         let Verdict::Retry(delay) = self.backoff.decide(&error, online_since, now, session::random_u64()) else {
             return Some(State::Failed(error));
         };

@@ -51,6 +51,8 @@ impl fmt::Display for ErrorKind {
             Self::NoRuntime => f.write_str("called outside a tokio runtime"),
             Self::ClientClosed => f.write_str("the client is closed"),
             Self::NotOnline => f.write_str("the client is not online"),
+            Self::AlreadyRunning => f.write_str("the client is running; close it first"),
+            Self::NotSent => f.write_str("the message was given up"),
             Self::Io => f.write_str("input/output error"),
             Self::Other => f.write_str("application error"),
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 
-use crate::client::{Client, WeakClient};
+use crate::client::WeakClient;
 use crate::error::{Error, Result};
 use crate::event::mailbox::{CAPACITY, CAPACITY_BYTES, Mailbox};
 use crate::event::subscription::decode;
@@ -146,14 +146,15 @@ impl fmt::Debug for HandlerGuard {
 }
 
 /// Registers a handler. Its calls come one after another in order of arrival; a slow handler delays only itself.
-pub(crate) fn register<M: 'static, H: Handler<M>>(client: &WeakClient, hub: &crate::event::Hub, runtime: &tokio::runtime::Handle, handler: H) -> HandlerGuard {
+pub(crate) fn register<M: 'static, H: Handler<M>>(
+    client: &WeakClient,
+    hub: &crate::event::Hub,
+    runtime: &tokio::runtime::Handle,
+    handler: H,
+) -> HandlerGuard {
     type EventOf<M, H> = <<H as sealed::Handler<M>>::Item as sealed::HandlerEvent>::Event;
-    let mailbox = Arc::new(Mailbox::new(
-        <EventOf<M, H> as Event>::route(),
-        TypeId::of::<EventOf<M, H>>(),
-        CAPACITY,
-        CAPACITY_BYTES,
-    ));
+    let mailbox =
+        Arc::new(Mailbox::new(<EventOf<M, H> as Event>::route(), TypeId::of::<EventOf<M, H>>(), CAPACITY, CAPACITY_BYTES));
     let spawn = {
         let (mailbox, client, runtime, handler) = (Arc::downgrade(&mailbox), client.clone(), runtime.clone(), Arc::new(handler));
         move || {

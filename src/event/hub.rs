@@ -67,7 +67,8 @@ impl Hub {
         Arc::make_mut(&mut mailboxes).push(Arc::clone(mailbox));
         drop(mailboxes);
         let mut claimed = Vec::new();
-        let (mine, others) = std::mem::take(&mut unclaimed.queue).into_iter().partition(|(inbound, ..)| mailbox.route.matches(inbound));
+        let (mine, others) =
+            std::mem::take(&mut unclaimed.queue).into_iter().partition(|(inbound, ..)| mailbox.route.matches(inbound));
         unclaimed.queue = others;
         for (inbound, hold, _) in VecDeque::<(Inbound, Arc<Hold>, Instant)>::from(mine) {
             unclaimed.bytes -= inbound.stanza().byte_len();
@@ -168,7 +169,8 @@ impl Hub {
         unclaimed.bytes += bytes;
         unclaimed.queue.push_back((inbound.clone(), hold(), now));
         let mut dropped = Vec::new();
-        while unclaimed.queue.len() > DEFAULT_CAPACITY || (unclaimed.bytes > DEFAULT_CAPACITY_BYTES && unclaimed.queue.len() > 1) {
+        while unclaimed.queue.len() > DEFAULT_CAPACITY || (unclaimed.bytes > DEFAULT_CAPACITY_BYTES && unclaimed.queue.len() > 1)
+        {
             dropped.extend(unclaimed.pop());
         }
         drop(unclaimed);

@@ -46,4 +46,5 @@ pub use stage::{InboundDraft, OutboundDraft, Position, inbound, outbound};
 
 pub use registry::{Declared, Identity};
 
+pub(crate) use iq::reply as iq_reply;
 pub(crate) use registry::{Entry, IqKind, Registry};

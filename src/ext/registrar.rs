@@ -35,12 +35,21 @@ impl Registrar<'_> {
     }
 
     /// Announces an identity (XEP-0030): category and type from the registry, and a name for people.
-    pub fn identity(&mut self, category: impl Into<Cow<'static, str>>, type_: impl Into<Cow<'static, str>>, name: impl Into<Cow<'static, str>>) {
+    pub fn identity(
+        &mut self,
+        category: impl Into<Cow<'static, str>>,
+        type_: impl Into<Cow<'static, str>>,
+        name: impl Into<Cow<'static, str>>,
+    ) {
         self.drafts.declared.identities.push(Declared::identity(category, type_, name));
     }
 
     /// Announces a node: its features are told to whoever asks for that node (XEP-0030 §3.2).
-    pub fn node<F: Into<Cow<'static, str>>>(&mut self, node: impl Into<Cow<'static, str>>, features: impl IntoIterator<Item = F>) {
+    pub fn node<F: Into<Cow<'static, str>>>(
+        &mut self,
+        node: impl Into<Cow<'static, str>>,
+        features: impl IntoIterator<Item = F>,
+    ) {
         self.drafts.declared.nodes.insert(node.into(), features.into_iter().map(Into::into).collect());
     }
 
@@ -119,7 +128,9 @@ impl Registrar<'_> {
     /// Registers a handler for an event, as [`Client::on`](crate::client::Client::on) does: it has its own queue, and a
     /// slow one delays only itself.
     pub fn on<M: 'static, H: Handler<M>>(&mut self, handler: H) {
-        self.drafts.handlers.push(Box::new(move |client, hub, runtime| crate::event::register_handler(client, hub, runtime, handler).detach()));
+        self.drafts
+            .handlers
+            .push(Box::new(move |client, hub, runtime| crate::event::register_handler(client, hub, runtime, handler).detach()));
     }
 
     /// Adds a stage that every inbound message passes; see [`inbound`](crate::ext::inbound) for the built-in ones.
@@ -193,7 +204,13 @@ impl Registrar<'_> {
                 }
             }) as _
         };
-        self.drafts.iqs.push(IqRoute { extension: self.name, kind, ns: ns.into_owned(), name: name.map(Cow::into_owned), call: Arc::new(call) });
+        self.drafts.iqs.push(IqRoute {
+            extension: self.name,
+            kind,
+            ns: ns.into_owned(),
+            name: name.map(Cow::into_owned),
+            call: Arc::new(call),
+        });
     }
 
     fn on_iq_named<F, Fut>(&mut self, kind: IqKind, ns: Cow<'static, str>, name: Cow<'static, str>, handler: F)
@@ -202,7 +219,13 @@ impl Registrar<'_> {
         Fut: Future<Output = Result<Answer, IqRefusal>> + Send + 'static,
     {
         let call = move |stanza: Stanza, cx: Ctx| Box::pin(handler(IqRequest::new(stanza, ()), cx)) as _;
-        self.drafts.iqs.push(IqRoute { extension: self.name, kind, ns: ns.into_owned(), name: Some(name.into_owned()), call: Arc::new(call) });
+        self.drafts.iqs.push(IqRoute {
+            extension: self.name,
+            kind,
+            ns: ns.into_owned(),
+            name: Some(name.into_owned()),
+            call: Arc::new(call),
+        });
     }
 
     fn on_payload<P, F>(&mut self, kind: StanzaKind, look: F)

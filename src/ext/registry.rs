@@ -255,7 +255,9 @@ fn settle(declared: Vec<Setting>, given: Vec<Setting>) -> Result<HashMap<TypeId,
     let mut settings = HashMap::new();
     for (extension, id, name, default) in declared {
         if let Some(first) = owners.insert(id, extension) {
-            return Err(ErrorKind::Build(BuildError::Conflict { what: format!("setting {name}"), first, second: extension }).into());
+            return Err(
+                ErrorKind::Build(BuildError::Conflict { what: format!("setting {name}"), first, second: extension }).into()
+            );
         }
         settings.insert(id, default);
     }

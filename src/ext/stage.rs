@@ -116,12 +116,8 @@ impl InboundDraft {
         self.logged
     }
 
-    pub(crate) fn inbound(&self) -> &Inbound {
-        &self.inbound
-    }
-
-    pub(crate) fn keys(&self) -> &[IdentityKey] {
-        &self.keys
+    pub(crate) fn set_origin(&mut self, origin: Origin) {
+        self.inbound.set_origin(origin);
     }
 
     pub(crate) fn into_parts(self) -> (Inbound, Vec<IdentityKey>, Vec<RowChange>) {
@@ -148,7 +144,10 @@ pub(crate) type OutboundStage = Arc<dyn Fn(OutboundDraft, Ctx) -> BoxFuture<'sta
 
 /// Puts the stages in order: the built-in names are fixed, the others stand where they asked to. `Err` names the stage
 /// whose neighbour does not exist.
-pub(crate) fn order<S>(builtin: &[&'static str], added: Vec<(&'static str, Position, S)>) -> Result<Vec<S>, (&'static str, &'static str)> {
+pub(crate) fn order<S>(
+    builtin: &[&'static str],
+    added: Vec<(&'static str, Position, S)>,
+) -> Result<Vec<S>, (&'static str, &'static str)> {
     let mut names: Vec<&'static str> = builtin.to_vec();
     let mut after: BTreeMap<&'static str, &'static str> = BTreeMap::new();
     let mut stages: BTreeMap<&'static str, S> = BTreeMap::new();

@@ -1,0 +1,9 @@
+//! What most programs need: `use xmppkit::prelude::*;`.
+//!
+//! The getter traits come in without their names, so that `client.roster()` works and nothing clashes.
+
+pub use futures::StreamExt;
+pub use jid::{BareJid, FullJid, Jid};
+
+pub use crate::client::Client;
+pub use crate::event::{Event, Incoming};
