@@ -1,0 +1,347 @@
+//! An extension written as a foreign crate would write it: only public items, every door the registrar has.
+//!
+//! What is not here has no public door yet: stream features, nonzas and inline children of the negotiation.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use xmppkit::client::{Client, State, TlsMode, Trust, WeakClient};
+use xmppkit::error::{BuildError, ErrorKind, Result, StanzaErrorType};
+use xmppkit::event::{Event, Inbound, Incoming, Malformed, Route};
+use xmppkit::ext::{Answer, Ctx, Extension, IqRequest, Observable, Observe, Position, Registrar, SessionKind, inbound, outbound};
+use xmppkit::jid::Jid;
+use xmppkit::testing::Server;
+use xmppkit::xmpp_parsers::message::Message;
+use xmppkit::xmpp_parsers::presence::Presence;
+use xmppkit::xso::{AsXml, FromXml};
+
+const NS: &str = "urn:example:dice";
+const ROWS: &str = "urn:example:dice:rows";
+
+/// A throw that is asked for, and the throw itself.
+#[derive(FromXml, AsXml, Debug, Clone, PartialEq)]
+#[xml(namespace = NS, name = "throw")]
+struct Throw {
+    #[xml(attribute)]
+    sides: u32,
+}
+
+/// What rides on messages.
+#[derive(FromXml, AsXml, Debug, Clone)]
+#[xml(namespace = NS, name = "luck")]
+struct Luck {
+    #[xml(attribute)]
+    value: u32,
+}
+
+/// What rides on presence.
+#[derive(FromXml, AsXml, Debug, Clone)]
+#[xml(namespace = NS, name = "mood")]
+struct Mood {
+    #[xml(attribute)]
+    value: u32,
+}
+
+/// A message that carries luck.
+#[derive(Debug, Clone)]
+struct Lucky {
+    from: Option<Jid>,
+    value: u32,
+}
+
+impl Event for Lucky {
+    fn route() -> Route {
+        Route::message().payload(NS, "luck")
+    }
+
+    fn from_inbound(inbound: &Inbound, _client: &WeakClient) -> Option<Self> {
+        let luck: Luck = inbound.stanza().payload().ok()??;
+        Some(Self { from: inbound.stanza().from_jid(), value: luck.value })
+    }
+}
+
+/// Reported by the extension, not read from a stanza.
+#[derive(Debug, Clone, PartialEq)]
+struct MoodSwing(u32);
+
+impl Event for MoodSwing {
+    fn route() -> Route {
+        Route::emitted()
+    }
+
+    fn from_inbound(_: &Inbound, _: &WeakClient) -> Option<Self> {
+        None
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Moods(Vec<u32>);
+
+impl Observe for Moods {
+    type Change = u32;
+
+    fn apply(&mut self, change: &u32) {
+        self.0.push(*change);
+    }
+}
+
+/// How lucky one is by default; applications may set another value.
+#[derive(Debug, Clone, PartialEq)]
+struct Luckiness(u32);
+
+struct Base;
+
+impl Extension for Base {
+    fn register(&self, _: &mut Registrar<'_>) {}
+
+    fn before_presence<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { cx.ext::<Dice>().ok_or(ErrorKind::ExtensionMissing("Dice"))?.note("base: before presence") })
+    }
+}
+
+#[derive(Default)]
+struct Dice {
+    log: Mutex<Vec<String>>,
+    moods: Option<Observable<Moods>>,
+    handled: Arc<AtomicU32>,
+}
+
+impl Dice {
+    fn new() -> Self {
+        Self { moods: Some(Observable::new(Moods::default())), ..Self::default() }
+    }
+
+    fn note(&self, what: impl Into<String>) -> Result<()> {
+        self.log.lock().expect("log").push(what.into());
+        Ok(())
+    }
+
+    fn noted(&self) -> Vec<String> {
+        self.log.lock().expect("log").clone()
+    }
+}
+
+impl Extension for Dice {
+    fn register(&self, reg: &mut Registrar<'_>) {
+        reg.requires::<Base>();
+        reg.feature(NS);
+        reg.identity("gaming", "dice", "Dice");
+        reg.node("urn:example:dice#rules", ["urn:example:dice#fair"]);
+        reg.pep_interest("urn:example:dice#throws");
+        reg.setting(Luckiness(1));
+        reg.store_namespace(ROWS, 2, |_from, rows| Ok(rows));
+
+        reg.on_iq_get(|request: IqRequest<Throw>, _cx: Ctx| async move {
+            if request.payload().sides == 0 {
+                return Err(xmppkit::error::StanzaError::new(StanzaErrorType::Modify, "not-acceptable").into());
+            }
+            Answer::payload(&Throw { sides: request.payload().sides })
+        });
+        reg.on_iq_set(|request: IqRequest<Throw>, cx: Ctx| async move {
+            cx.rows(ROWS).put("last", request.payload().sides.to_string()).await?;
+            Ok(Answer::empty())
+        });
+        reg.on_iq_get_named(NS, "rules", |_request, _cx| async move { Ok(Answer::empty()) });
+        reg.on_iq_set_named(NS, "rules", |_request, _cx| async move { Ok(Answer::empty()) });
+
+        reg.inbound_stage("dice:derive", Position::After(inbound::DERIVE), |draft, _cx| {
+            if let Ok(Some(luck)) = draft.stanza().payload::<Luck>() {
+                if luck.value == 13 {
+                    draft.discard("unlucky");
+                }
+                draft.put(ROWS, "luck", luck.value.to_string());
+            }
+        });
+        reg.outbound_stage("dice:luck", Position::Before(outbound::ENCRYPT), |mut draft, cx| async move {
+            let luckiness = cx.setting::<Luckiness>().map_or(0, |luckiness| luckiness.0);
+            let element = xmppkit::xso::transform(&Luck { value: luckiness }).map_err(xmppkit::Error::other)?;
+            draft.message.payloads.push(element);
+            Ok(draft)
+        });
+        reg.own_presence(|presence: &mut Presence, _cx| {
+            presence.payloads.extend(xmppkit::xso::transform(&Mood { value: 7 }));
+        });
+        reg.on_presence(|mood: Mood, _inbound, cx| {
+            if let Some(dice) = cx.ext::<Dice>()
+                && let Some(moods) = &dice.moods
+            {
+                moods.change(mood.value);
+            }
+            cx.emit(MoodSwing(mood.value));
+        });
+        reg.on_message(|_luck: Luck, _inbound, cx| {
+            if let Some(dice) = cx.ext::<Dice>() {
+                let _ = dice.note("looked at luck");
+            }
+        });
+        reg.on_route(Route::message().payload(NS, "luck"), |_inbound, cx| {
+            if let Some(dice) = cx.ext::<Dice>() {
+                let _ = dice.note("saw the route");
+            }
+        });
+        let handled = Arc::clone(&self.handled);
+        reg.on(move |_lucky: Lucky, _cx: Ctx| {
+            let handled = Arc::clone(&handled);
+            async move {
+                handled.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+    }
+
+    fn before_presence<'a>(&'a self, _cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.note("before presence") })
+    }
+
+    fn session<'a>(&'a self, _cx: &'a Ctx, kind: SessionKind) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.note(format!("session: {kind:?}")) })
+    }
+
+    fn session_lost(&self, _cx: &Ctx) {
+        let _ = self.note("session lost");
+    }
+
+    fn closing<'a>(&'a self, _cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { self.note("closing") })
+    }
+}
+
+async fn client(server: &Server, name: &str, luckiness: Option<u32>) -> Client {
+    let account = format!("{name}@{}", server.domain()).parse().expect("a JID");
+    let mut builder = Client::builder(account)
+        .password("secret")
+        .server(server.address().ip().to_string(), server.address().port(), TlsMode::StartTls)
+        .trust(Trust::only_ca(server.ca_pem()).expect("the server's CA"))
+        .with(Dice::new())
+        .with(Base);
+    if let Some(luckiness) = luckiness {
+        builder = builder.setting(Luckiness(luckiness));
+    }
+    builder.build().await.expect("a client")
+}
+
+async fn server() -> Server {
+    Server::builder().domain("example.org").account("romeo", "secret").account("juliet", "secret").start().await.expect("a server")
+}
+
+#[tokio::test]
+async fn a_foreign_extension_uses_every_door() {
+    let server = server().await;
+    let romeo = client(&server, "romeo", Some(6)).await;
+    let juliet = client(&server, "juliet", None).await;
+    let mut lucky = juliet.subscribe::<Lucky>();
+    let mut swings = juliet.subscribe::<MoodSwing>().events();
+    romeo.connect().await.expect("romeo is online");
+    juliet.connect().await.expect("juliet is online");
+    let (romeo_jid, juliet_jid) = (romeo.jid().expect("bound"), juliet.jid().expect("bound"));
+
+    // requests: answered, refused, stored, unknown
+    let reply = romeo.iq_get(Some(juliet_jid.clone().into()), &Throw { sides: 6 }).await.expect("an answer");
+    assert_eq!(reply.payload::<Throw>().expect("a throw"), Throw { sides: 6 });
+    let refused = romeo.iq_get(Some(juliet_jid.clone().into()), &Throw { sides: 0 }).await.expect_err("a refusal");
+    assert!(matches!(refused.kind(), ErrorKind::Stanza(error) if error.condition == "not-acceptable"), "{refused}");
+    romeo.iq_set(Some(juliet_jid.clone().into()), &Throw { sides: 20 }).await.expect("an answer");
+    let dice = juliet.ext::<Dice>().expect("the extension");
+    let last = juliet.store().extension_row(ROWS, "last").await.expect("a read");
+    assert_eq!(last.as_deref(), Some(&b"20"[..]));
+    assert_eq!(juliet.store().extension_schema(ROWS).await.expect("a read"), 2);
+
+    // messages: the outbound stage adds luck, the inbound one derives a row and drops the unlucky
+    let unlucky = xmppkit::xso::transform(&Luck { value: 13 }).expect("an element");
+    romeo.send(Message::chat(Some(juliet_jid.clone().into())).with_payloads(vec![unlucky])).await.expect("accepted");
+    romeo.send(Message::chat(Some(juliet_jid.clone().into())).with_body(String::new(), "hi".to_owned())).await.expect("accepted");
+    let Some(Incoming::Item(item)) = lucky.next().await else { panic!("no item") };
+    assert_eq!((item.from.clone(), item.value), (Some(romeo_jid.clone().into()), 6));
+    assert_eq!(juliet.store().extension_row(ROWS, "luck").await.expect("a read").as_deref(), Some(&b"6"[..]));
+    assert_eq!(dice.noted().iter().filter(|line| *line == "looked at luck").count(), 1);
+    assert_eq!(dice.noted().iter().filter(|line| *line == "saw the route").count(), 1);
+    while dice.handled.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+
+    // presence: ours is decorated, theirs is looked at, a state is kept, an event is emitted
+    let mut presence = Presence::available();
+    presence.to = Some(juliet_jid.clone().into());
+    let mut moods = dice.moods.as_ref().expect("moods").watch();
+    romeo.send_presence(presence).await.expect("sent");
+    assert_eq!(swings.next().await, Some(MoodSwing(7)));
+    let _reset = moods.next().await;
+    assert!(dice.moods.as_ref().expect("moods").with(|moods| moods.0.contains(&7)));
+
+    // what is declared
+    assert!(juliet.declared().features.contains(NS));
+    assert!(juliet.declared().features.contains("urn:example:dice#throws+notify"));
+    assert!(juliet.declared().identities.iter().any(|identity| identity.category == "gaming"));
+    assert!(juliet.declared().nodes.contains_key("urn:example:dice#rules"));
+
+    // the hooks, in order
+    juliet.close().await;
+    assert!(matches!(juliet.state(), State::Closed));
+    let noted: Vec<String> = dice.noted().into_iter().filter(|line| !line.contains("luck") && !line.contains("route")).collect();
+    assert_eq!(noted, ["base: before presence", "before presence", "session: Fresh", "closing", "session lost"]);
+    romeo.close().await;
+}
+
+#[tokio::test]
+async fn a_payload_of_the_wrong_shape_is_reported_and_costs_nothing_else() {
+    let server = server().await;
+    let juliet = client(&server, "juliet", None).await;
+    let mut malformed = juliet.subscribe::<Malformed>().events();
+    juliet.connect().await.expect("online");
+    let jid = juliet.jid().expect("bound");
+    server
+        .send_stanza(&jid, &format!("<message from='mercutio@example.org' to='{jid}'><luck xmlns='{NS}' value='much'/></message>"))
+        .expect("delivered");
+    let event = malformed.next().await.expect("an event");
+    assert!(matches!(event.error.kind(), ErrorKind::Payload { ns, name } if ns == NS && name == "luck"), "{}", event.error);
+    assert!(juliet.state().is_online());
+    juliet.close().await;
+}
+
+fn builder() -> xmppkit::client::ClientBuilder {
+    Client::builder("romeo@example.org".parse().expect("a JID")).password("secret")
+}
+
+fn refused(result: Result<Client>) -> BuildError {
+    match result.expect_err("a refusal").kind() {
+        ErrorKind::Build(error) => error.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+struct Greedy;
+
+impl Extension for Greedy {
+    fn register(&self, reg: &mut Registrar<'_>) {
+        reg.on_iq_get(|_request: IqRequest<Throw>, _cx| async move { Ok(Answer::empty()) });
+    }
+}
+
+struct Vague;
+
+impl Extension for Vague {
+    fn register(&self, reg: &mut Registrar<'_>) {
+        reg.on_iq_get(|_request: IqRequest<xmppkit::minidom::Element>, _cx| async move { Ok(Answer::empty()) });
+    }
+}
+
+struct Lost;
+
+impl Extension for Lost {
+    fn register(&self, reg: &mut Registrar<'_>) {
+        reg.inbound_stage("lost", Position::After("nowhere"), |_draft, _cx| {});
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_together_is_an_error_when_the_client_is_built() {
+    assert!(matches!(refused(builder().with(Dice::new()).build().await), BuildError::MissingRequirement { .. }));
+    assert!(matches!(refused(builder().with(Base).with(Dice::new()).with(Greedy).build().await), BuildError::Conflict { .. }));
+    assert!(matches!(refused(builder().with(Base).with(Base).build().await), BuildError::DuplicateExtension(_)));
+    assert!(matches!(refused(builder().with(Vague).build().await), BuildError::UnroutablePayload { .. }));
+    assert!(matches!(refused(builder().with(Lost).build().await), BuildError::UnknownStage { .. }));
+    assert!(matches!(refused(builder().setting(Luckiness(3)).build().await), BuildError::InvalidOption(_)));
+    let _client = tokio::time::timeout(Duration::from_secs(5), builder().with(Base).with(Dice::new()).build()).await.expect("in time");
+}
