@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use hickory_server::proto::op::ResponseCode;
 use hickory_server::proto::rr::RecordType;
 use xmppkit::ErrorKind;
-use xmppkit::connection::{ConnectOptions, Shared, TlsMode, connect};
+use xmppkit::connection::{Shared, TlsMode, connect};
 use xmppkit::error::ConnectReason;
 
 use super::dns_server::{DnsServer, Zone};
-use super::nets::{Recorder, connect_error, generous, options, refused_port, silent_listener};
+use super::nets::{Recorder, connect_error, generous, options, plain_options, refused_port, silent_listener};
 
 #[tokio::test]
 async fn both_services_are_one_set_ordered_by_priority() {
@@ -256,11 +256,11 @@ async fn dns_is_not_asked_for_literals_and_localhost() {
 #[tokio::test]
 async fn a_domain_that_is_no_host_name_is_an_invalid_name_and_final() {
     for domain in ["no host", "", "127.1"] {
-        let error = connect(&ConnectOptions::new(domain)).await.unwrap_err();
+        let error = connect(&plain_options(domain)).await.unwrap_err();
         assert_eq!(connect_error(&error).reason, ConnectReason::InvalidName, "{domain:?}");
         assert!(!error.is_retryable());
     }
-    let error = connect(&ConnectOptions::new("example.org").host("no host", 1, TlsMode::StartTls)).await.unwrap_err();
+    let error = connect(&plain_options("example.org").host("no host", 1, TlsMode::StartTls)).await.unwrap_err();
     assert_eq!(connect_error(&error).reason, ConnectReason::InvalidName);
 }
 
@@ -278,7 +278,7 @@ async fn an_explicit_host_is_the_only_one_tried() {
 #[tokio::test]
 async fn a_refused_port_is_named_with_its_address() {
     let port = refused_port("127.0.0.1").await;
-    let options = ConnectOptions::new("example.org").host("127.0.0.1", port, TlsMode::StartTls);
+    let options = plain_options("example.org").host("127.0.0.1", port, TlsMode::StartTls);
     let error = connect(&options).await.unwrap_err();
     let e = connect_error(&error);
     assert_eq!((e.reason, e.attempts.len()), (ConnectReason::Refused, 1));
@@ -303,7 +303,7 @@ async fn the_total_deadline_names_what_was_under_way() {
     let network = Arc::new(Recorder { silent: true, ..Recorder::default() });
     let mut timeouts = generous();
     timeouts.total = Duration::from_millis(100);
-    let options = ConnectOptions::new("192.0.2.1").timeouts(timeouts).connector(network);
+    let options = plain_options("192.0.2.1").timeouts(timeouts).connector(network);
     let error = connect(&options).await.unwrap_err();
     let e = connect_error(&error);
     assert_eq!((e.reason, e.attempts.len()), (ConnectReason::TimedOut, 1));
@@ -316,7 +316,7 @@ async fn an_attempt_that_stays_silent_times_out() {
     let network = Arc::new(Recorder { silent: true, ..Recorder::default() });
     let mut timeouts = generous();
     timeouts.attempt = Duration::from_millis(100);
-    let options = ConnectOptions::new("192.0.2.1").timeouts(timeouts).connector(network);
+    let options = plain_options("192.0.2.1").timeouts(timeouts).connector(network);
     let error = connect(&options).await.unwrap_err();
     assert_eq!(connect_error(&error).reason, ConnectReason::TimedOut);
 }
@@ -372,7 +372,7 @@ async fn nothing_is_left_running_when_the_last_shared_value_goes() {
 
 #[test]
 fn outside_a_runtime_connecting_is_a_typed_error() {
-    let error = futures::executor::block_on(connect(&ConnectOptions::new("example.org"))).unwrap_err();
+    let error = futures::executor::block_on(connect(&plain_options("example.org"))).unwrap_err();
     assert_eq!(error.kind(), &ErrorKind::NoRuntime);
 }
 
@@ -393,8 +393,23 @@ fn one_shared_value_serves_runtimes_one_after_another() {
 #[test]
 fn the_futures_are_send() {
     fn send<T: Send>(_: T) {}
-    let options = ConnectOptions::new("example.org");
+    let options = plain_options("example.org");
     send(connect(&options));
     let connection: Option<xmppkit::connection::Connection> = None;
     send(async { xmppkit::connection::start_tls(connection?, &options).await.ok() });
+}
+
+#[cfg(not(feature = "native-tls"))]
+#[tokio::test]
+async fn without_a_backend_tls_is_refused_before_anything_is_tried() {
+    use xmppkit::connection::ConnectOptions;
+    use xmppkit::error::TlsError;
+
+    let network = Recorder::new();
+    let required = ConnectOptions::new("192.0.2.1").connector(network.clone());
+    let direct = required.clone().dangerous_plaintext().host("192.0.2.1", 5223, TlsMode::Direct);
+    for options in [required, direct] {
+        assert_eq!(connect(&options).await.unwrap_err().kind(), &ErrorKind::Tls(TlsError::NoBackend));
+    }
+    assert!(network.targets().is_empty());
 }

@@ -64,7 +64,13 @@ impl Connector for Recorder {
 
 /// Options that ask only this DNS server.
 pub(super) fn options(domain: &str, nameserver: SocketAddr) -> ConnectOptions {
-    ConnectOptions::new(domain).nameservers([nameserver]).timeouts(generous())
+    plain_options(domain).nameservers([nameserver]).timeouts(generous())
+}
+
+/// Options under which every build connects.
+pub(super) fn plain_options(domain: &str) -> ConnectOptions {
+    let options = ConnectOptions::new(domain);
+    if cfg!(feature = "native-tls") { options } else { options.dangerous_plaintext() }
 }
 
 /// Deadlines that no healthy test meets.
