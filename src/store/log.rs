@@ -395,8 +395,8 @@ impl NewMessage {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LoggedMessage {
-    /// Its name in the log.
-    pub id: LogId,
+    /// Its name in the log; its `id` attribute is in the [record](MessageRecord::id).
+    pub log_id: LogId,
     /// Its key in the timeline.
     pub order: i64,
     /// Whether durable subscriptions get it.
@@ -414,14 +414,14 @@ pub struct LoggedMessage {
 impl LoggedMessage {
     /// A message in the log, for stores: history, until `feed` and `position` say more.
     #[must_use]
-    pub fn new(id: LogId, order: i64, copies: Copies, record: Arc<MessageRecord>) -> Self {
-        Self { id, order, feed: Feed::History, position: None, copies, record, status: None }
+    pub fn new(log_id: LogId, order: i64, copies: Copies, record: Arc<MessageRecord>) -> Self {
+        Self { log_id, order, feed: Feed::History, position: None, copies, record, status: None }
     }
 
     /// Its place in the timeline, from which [pages](super::MessageQuery) continue.
     #[must_use]
     pub fn place(&self) -> Place {
-        Place::new(self.order, self.id)
+        Place::new(self.order, self.log_id)
     }
 }
 

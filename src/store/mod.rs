@@ -141,6 +141,8 @@ pub trait Store: Send + Sync + fmt::Debug {
 
 /// One account's areas, open exclusively.
 ///
+/// Times are kept to the microsecond at least. Names, keys and texts may hold any character but NUL.
+///
 /// Every read may fail with [`ErrorKind::Store`](crate::ErrorKind::Store). A read sees at least every batch whose
 /// `apply` had resolved before the read was called. Dropping a read's future is harmless.
 pub trait AccountStore: Send + Sync + fmt::Debug {

@@ -32,7 +32,7 @@ pub(super) async fn an_exact_key_proves_a_duplicate(setup: &Setup) {
         assert!(second.duplicate, "key {n}");
         assert_eq!((second.id, second.position), (first.id, first.position));
         let found = account.find(&key).await.expect("find").expect("found by its key");
-        assert_eq!((found.id, found.text.as_deref()), (first.id, Some(&*format!("message {n}"))));
+        assert_eq!((found.log_id, found.text.as_deref()), (first.id, Some(&*format!("message {n}"))));
     }
     assert_eq!(account.find(&archive_key("a2")).await.expect("find"), None);
     // Without a key nothing is a duplicate.
@@ -89,7 +89,7 @@ pub(super) async fn keys_learnt_from_a_duplicate_count(setup: &Setup) {
     let first = append(&*account, live("hello", 0).key(IdentityKey::own("m1"))).await;
     append(&*account, archived("hello", 0).key(archive_key("a1")).key(IdentityKey::own("m1"))).await;
     let found = account.find(&archive_key("a1")).await.expect("find").expect("found by the key the copy brought");
-    assert_eq!(found.id, first.id);
+    assert_eq!(found.log_id, first.id);
     let third = append(&*account, archived("hello", 0).key(archive_key("a1"))).await;
     assert_eq!((third.duplicate, third.id), (true, first.id));
 }
@@ -103,7 +103,7 @@ pub(super) async fn the_first_key_that_is_known_decides(setup: &Setup) {
     assert_eq!((copy.duplicate, copy.id), (true, two.id));
     // A key stays with the message it came with.
     let found = account.find(&archive_key("a1")).await.expect("find").expect("found");
-    assert_eq!(found.id, one.id);
+    assert_eq!(found.log_id, one.id);
 }
 
 pub(super) async fn two_copies_in_one_batch_are_one_message(setup: &Setup) {

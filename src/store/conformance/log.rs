@@ -33,7 +33,7 @@ pub(super) async fn a_message_keeps_every_field(setup: &Setup) {
         let appended = append(&*account, NewMessage::new(record.clone(), origin).at(-5)).await;
         let kept = account.message(appended.id).await.expect("message").expect("there");
         assert_eq!(*kept.record, record);
-        assert_eq!((kept.id, kept.order, kept.position), (appended.id, -5, appended.position));
+        assert_eq!((kept.log_id, kept.order, kept.position), (appended.id, -5, appended.position));
         assert_eq!((kept.copies, kept.status.is_none()), (Copies::of(origin), true));
     }
     let kinds = [MessageKind::Normal, MessageKind::Chat, MessageKind::Groupchat, MessageKind::Headline, MessageKind::Error];

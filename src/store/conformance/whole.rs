@@ -87,7 +87,7 @@ pub(super) async fn a_batch_is_made_wholly_or_not_at_all(setup: &Setup) {
     let account = setup.account().await;
     everything(&*account).await;
     let before = snapshot(&*account).await;
-    let ids: Vec<_> = before.messages.iter().map(|message| message.id).collect();
+    let ids: Vec<_> = before.messages.iter().map(|message| message.log_id).collect();
     let gap = before.gaps[0].0;
     // Every change there is, and then one that fails.
     let all = || {

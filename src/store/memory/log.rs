@@ -306,7 +306,7 @@ impl Log {
         };
         let copies = self.known.identity.get(&id).map_or(Copies::default(), |identity| identity.copies);
         Some(LoggedMessage {
-            id,
+            log_id: id,
             order: entry.order,
             feed: entry.feed,
             position: entry.position,
