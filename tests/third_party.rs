@@ -225,7 +225,13 @@ async fn client(server: &Server, name: &str, luckiness: Option<u32>) -> Client {
 }
 
 async fn server() -> Server {
-    Server::builder().domain("example.org").account("romeo", "secret").account("juliet", "secret").start().await.expect("a server")
+    Server::builder()
+        .domain("example.org")
+        .account("romeo", "secret")
+        .account("juliet", "secret")
+        .start()
+        .await
+        .expect("a server")
 }
 
 #[tokio::test]
@@ -294,7 +300,10 @@ async fn a_payload_of_the_wrong_shape_is_reported_and_costs_nothing_else() {
     juliet.connect().await.expect("online");
     let jid = juliet.jid().expect("bound");
     server
-        .send_stanza(jid.clone(), &format!("<message from='mercutio@example.org' to='{jid}'><luck xmlns='{NS}' value='much'/></message>"))
+        .send_stanza(
+            jid.clone(),
+            &format!("<message from='mercutio@example.org' to='{jid}'><luck xmlns='{NS}' value='much'/></message>"),
+        )
         .expect("delivered");
     let event = malformed.next().await.expect("an event");
     assert!(matches!(event.error.kind(), ErrorKind::Payload { ns, name } if ns == NS && name == "luck"), "{}", event.error);
@@ -345,5 +354,6 @@ async fn what_does_not_fit_together_is_an_error_when_the_client_is_built() {
     assert!(matches!(refused(builder().with(Vague).build().await), BuildError::UnroutablePayload { .. }));
     assert!(matches!(refused(builder().with(Lost).build().await), BuildError::UnknownStage { .. }));
     assert!(matches!(refused(builder().setting(Luckiness(3)).build().await), BuildError::InvalidOption(_)));
-    let _client = tokio::time::timeout(Duration::from_secs(5), builder().with(Base).with(Dice::new()).build()).await.expect("in time");
+    let _client =
+        tokio::time::timeout(Duration::from_secs(5), builder().with(Base).with(Dice::new()).build()).await.expect("in time");
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::auth::{Credentials, MechanismFactory, Policy, Secret};
 use crate::client::connect::Driver;
 use crate::client::shared::{Shared, Spawner};
-use crate::client::{Client, Reconnect, Timeouts, TlsMode, Trust, WeakClient};
+use crate::client::{Client, Reconnect, Timeouts, TlsMode, Trust};
 use crate::driver::{self, ConnectOptions, Connector, CoreConfig, Deadlines};
 use crate::error::{BuildError, Error, ErrorKind, Result};
 use crate::ext::{Entry, Extension, Registry};
@@ -257,7 +257,7 @@ impl ClientBuilder {
             Shared::new(weak.clone(), self.account, config, registry, account_store, persistent, runtime, spawner)
         });
         for install in handlers {
-            install(&WeakClient::from_weak(Arc::downgrade(&shared)), &shared.hub, &shared.runtime);
+            install(&shared.weak_client(), &shared.hub, &shared.runtime);
         }
         Ok(Client::from_shared(shared))
     }

@@ -64,10 +64,18 @@ where
         return Err(Error::new(ErrorKind::AlreadyRunning));
     }
     shared.set_procedure(Some(procedure));
+    let _unless_begun = ForgetProcedure(&shared);
     start(&shared, Mode::FirstAttempt);
-    let result = online(&shared).await;
-    shared.set_procedure(None);
-    result
+    online(&shared).await
+}
+
+/// A procedure that has not begun when its caller stops waiting must not happen on a later connection.
+struct ForgetProcedure<'a>(&'a Shared);
+
+impl Drop for ForgetProcedure<'_> {
+    fn drop(&mut self) {
+        self.0.set_procedure(None);
+    }
 }
 
 /// Runs a driver unless one is running.

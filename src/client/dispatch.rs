@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use jid::{FullJid, Jid};
+use jid::{BareJid, FullJid, Jid};
 use xmpp_parsers::presence::Presence;
 
 use crate::client::shared::Shared;
@@ -32,6 +32,10 @@ impl Surface for Shared {
 
     fn take_procedure(&self) -> Option<Procedure> {
         self.take_procedure_once()
+    }
+
+    fn give_back_procedure(&self, procedure: Procedure) {
+        self.set_procedure(Some(procedure));
     }
 
     fn state(&self, state: State) {
@@ -234,7 +238,8 @@ impl Shared {
                 }
             }
             self.consume(&inbound);
-            if self.hub.deliver_message(&inbound, crate::driver::now()) {
+            let claimed = self.registry.claims.iter().any(|route| route.matches(&inbound));
+            if self.hub.deliver_message(&inbound, claimed, crate::driver::now()) {
                 taken.push(inbound.number());
             }
         }
@@ -275,9 +280,9 @@ impl Shared {
     fn new_message(&self, inbound: &Inbound, keys: Vec<IdentityKey>, rows: Vec<crate::store::RowChange>) -> NewMessage {
         let stanza = inbound.stanza();
         let from = stanza.from_jid();
-        let own = from.as_ref().is_some_and(|from| from.to_bare() == self.account) && inbound.origin() != Origin::Live;
+        let own = from.as_ref().is_some_and(|from| from.to_bare() == *self.account) && inbound.origin() != Origin::Live;
         let (direction, other) = if own { (Direction::Outgoing, stanza.to_jid()) } else { (Direction::Incoming, from.clone()) };
-        let conversation = other.unwrap_or_else(|| self.account.clone().into()).to_bare();
+        let conversation = other.map_or_else(|| BareJid::clone(&self.account), Jid::into_bare);
         let record = record(stanza, conversation.into(), direction, inbound.received());
         let mut message = NewMessage::new(record, inbound.origin());
         for key in keys {

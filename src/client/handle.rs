@@ -207,7 +207,7 @@ impl Client {
     /// A handle that does not keep the client alive.
     #[must_use]
     pub fn downgrade(&self) -> WeakClient {
-        WeakClient { shared: Arc::downgrade(&self.shared) }
+        self.shared.weak_client()
     }
 
     /// A context, as handlers are given one.
@@ -250,11 +250,18 @@ impl fmt::Debug for Client {
 #[derive(Clone)]
 pub struct WeakClient {
     shared: Weak<Shared>,
+    account: Arc<BareJid>,
 }
 
 impl WeakClient {
-    pub(crate) fn from_weak(shared: Weak<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn from_weak(shared: Weak<Shared>, account: Arc<BareJid>) -> Self {
+        Self { shared, account }
+    }
+
+    /// The account; known also when the client is gone.
+    #[must_use]
+    pub fn account(&self) -> &BareJid {
+        &self.account
     }
 
     /// The client, if a handle to it is left.

@@ -23,4 +23,9 @@ pub(crate) use shared::Shared;
 pub(crate) mod door {
     pub(crate) use super::connect::connect_with;
     pub(crate) use crate::driver::BeforeAuth;
+
+    /// What the client logs in with.
+    pub(crate) fn credentials(client: &super::Client) -> &crate::auth::Credentials {
+        &client.shared().config.core.credentials
+    }
 }

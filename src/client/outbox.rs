@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
+use jid::Jid;
 use tokio::sync::Notify;
 
 use crate::client::sent::{Sent, SentState};
@@ -149,7 +150,7 @@ impl Inner {
             self.records.retain(|_, record| record.strong_count() > 0);
         }
         let status = SendStatus { queued: Some(SystemTime::now()), ..SendStatus::default() };
-        let record = Arc::new(SentState::new(id.clone(), status));
+        let record = Arc::new(SentState::new(id.clone(), stanza.to().and_then(|to| Jid::new(to).ok()), status));
         self.records.insert(id, Arc::downgrade(&record));
         self.last_token += 1;
         self.bytes += stanza.byte_len();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jid::Jid;
 use tokio::sync::Notify;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -41,6 +42,12 @@ impl Sent {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.state.id
+    }
+
+    /// To whom it goes; `None` is the own account.
+    #[must_use]
+    pub fn to(&self) -> Option<&Jid> {
+        self.state.to.as_ref()
     }
 
     /// The record as it stands.
@@ -85,6 +92,7 @@ impl fmt::Debug for Sent {
 /// The record behind a token.
 pub(crate) struct SentState {
     id: String,
+    to: Option<Jid>,
     inner: Mutex<Inner>,
     changed: Notify,
 }
@@ -95,8 +103,8 @@ struct Inner {
 }
 
 impl SentState {
-    pub(crate) fn new(id: String, status: SendStatus) -> Self {
-        Self { id, inner: Mutex::new(Inner { status, abandoned: false }), changed: Notify::new() }
+    pub(crate) fn new(id: String, to: Option<Jid>, status: SendStatus) -> Self {
+        Self { id, to, inner: Mutex::new(Inner { status, abandoned: false }), changed: Notify::new() }
     }
 
     pub(crate) fn merge(&self, status: &SendStatus) {

@@ -22,7 +22,7 @@ use crate::xml::{Frame, OutStanza};
 
 pub(crate) struct Shared {
     pub(crate) weak: Weak<Self>,
-    pub(crate) account: BareJid,
+    pub(crate) account: Arc<BareJid>,
     pub(crate) config: Config,
     pub(crate) registry: Registry,
     pub(crate) hub: Hub,
@@ -87,7 +87,7 @@ impl Shared {
     ) -> Self {
         Self {
             weak,
-            account,
+            account: Arc::new(account),
             config,
             registry,
             hub: Hub::new(!persistent),
@@ -110,7 +110,7 @@ impl Shared {
     }
 
     pub(crate) fn weak_client(&self) -> WeakClient {
-        WeakClient::from_weak(self.weak.clone())
+        WeakClient::from_weak(self.weak.clone(), Arc::clone(&self.account))
     }
 
     pub(crate) fn bound_jid(&self) -> Option<FullJid> {

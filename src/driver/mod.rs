@@ -48,6 +48,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn connect_options(&self) -> ConnectOptions;
     /// What is to happen before authentication, once.
     fn take_procedure(&self) -> Option<Procedure>;
+    /// The connection ended before that could begin: it is to happen on the next one.
+    fn give_back_procedure(&self, procedure: Procedure);
 
     /// The connection state has changed.
     fn state(&self, state: State);

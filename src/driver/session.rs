@@ -519,6 +519,9 @@ impl Session {
         if self.bound {
             self.surface.session_lost();
         }
+        if let Some(procedure) = self.procedure.take() {
+            self.surface.give_back_procedure(procedure);
+        }
         match (self.order, ended) {
             (Some(Control::Suspend), _) => End::Suspended,
             (Some(_), _) => End::Closed,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jid::{BareJid, FullJid};
 use xmpp_parsers::presence::Presence;
 
-use crate::client::{Client, Shared};
+use crate::client::{Client, Sent, Shared};
 use crate::error::Result;
 use crate::event::Event;
 use crate::ext::{Declared, Extension};
@@ -85,6 +85,12 @@ impl Ctx {
     /// [`ErrorKind::NotOnline`](crate::ErrorKind::NotOnline) without a session.
     pub async fn send_presence(&self, presence: Presence) -> Result<()> {
         self.shared.send_presence(presence).await
+    }
+
+    /// The token of a message that was sent by this client and whose token somebody still holds.
+    #[must_use]
+    pub fn sent(&self, id: &str) -> Option<Sent> {
+        self.shared.outbox.sent(id)
     }
 
     /// Notes what became of a message that was sent: a receipt, a marker, a bounce. A message that is not known is no

@@ -125,6 +125,14 @@ impl Registrar<'_> {
         self.drafts.consumers.push(Consumer { route, look: Arc::new(look) });
     }
 
+    /// Says that messages which take this route are dealt with by this extension: without a subscriber they do not wait for
+    /// one, and are not reported as dropped.
+    ///
+    /// Claim only what is for the extension alone. What an application may yet subscribe to must stay unclaimed.
+    pub fn claim(&mut self, route: Route) {
+        self.drafts.claims.push(route);
+    }
+
     /// Registers a handler for an event, as [`Client::on`](crate::client::Client::on) does: it has its own queue, and a
     /// slow one delays only itself.
     pub fn on<M: 'static, H: Handler<M>>(&mut self, handler: H) {
