@@ -1,30 +1,69 @@
 //! Stanzas as a store keeps them.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// A stanza as standalone XML: every namespace and language it needs is written out (R29), so it parses alone.
+use crate::error::{Error, ErrorKind, Result};
+use crate::xml::{Frame, Stanza};
+
+/// A stanza (or a roster item, or what a hash of entity capabilities stands for) as a store keeps it: as standalone XML,
+/// with every namespace and language it needs written out (R29), so it parses alone.
 ///
-/// Cloning is a reference count. `Debug` shows the length only, for it holds what people wrote.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct StoredXml(Arc<str>);
+/// One made from a [`Stanza`] shares its bytes, and writes the text only when it is asked for: a store in memory never
+/// asks. Cloning is a reference count. `Debug` shows the length only, for it holds what people wrote.
+///
+/// ```
+/// use xmppkit::store::StoredXml;
+/// let kept = StoredXml::from("<message xmlns='jabber:client'><body>Hi</body></message>");
+/// assert_eq!(kept.stanza()?.child_text("jabber:client", "body").as_deref(), Some("Hi"));
+/// # Ok::<(), xmppkit::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct StoredXml(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Text(Arc<str>),
+    Stanza(Arc<(Stanza, OnceLock<String>)>),
+}
 
 impl StoredXml {
     /// From standalone XML.
     pub fn new(xml: impl Into<Arc<str>>) -> Self {
-        Self(xml.into())
+        Self(Repr::Text(xml.into()))
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Repr::Text(text) => text,
+            Repr::Stanza(kept) => kept.1.get_or_init(|| kept.0.to_standalone_xml()),
+        }
     }
 
-    /// Its length in bytes.
+    /// The stanza it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Store`] if it is none: what was stored was damaged, or is no stanza.
+    pub fn stanza(&self) -> Result<Stanza> {
+        match &self.0 {
+            Repr::Stanza(kept) => Ok(kept.0.clone()),
+            Repr::Text(text) => {
+                let frame = Frame::parse(text).map_err(|error| Error::new(ErrorKind::Store).with_source(error))?;
+                frame.stanza().ok_or_else(|| Error::new(ErrorKind::Store).with_context("what is kept is no stanza"))
+            }
+        }
+    }
+
+    /// Its length in bytes; of one made from a stanza, the length with which that came.
     #[must_use]
     pub fn byte_len(&self) -> usize {
-        self.0.len()
+        match &self.0 {
+            Repr::Text(text) => text.len(),
+            Repr::Stanza(kept) => kept.0.byte_len(),
+        }
     }
 }
 
@@ -40,8 +79,74 @@ impl From<&str> for StoredXml {
     }
 }
 
+impl From<Stanza> for StoredXml {
+    fn from(stanza: Stanza) -> Self {
+        Self(Repr::Stanza(Arc::new((stanza, OnceLock::new()))))
+    }
+}
+
+impl From<&Stanza> for StoredXml {
+    fn from(stanza: &Stanza) -> Self {
+        stanza.clone().into()
+    }
+}
+
+/// Equal are those with the same text.
+impl PartialEq for StoredXml {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for StoredXml {}
+
 impl fmt::Debug for StoredXml {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StoredXml({} bytes)", self.byte_len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(xml: &str) -> Stanza {
+        Frame::parse(xml).expect("well-formed").stanza().expect("a stanza")
+    }
+
+    #[test]
+    fn a_stanza_and_its_text_are_kept_alike() {
+        let stanza = received("<message xmlns='jabber:client' id='m1'><body>Hi &amp; bye</body></message>");
+        let kept = StoredXml::from(&stanza);
+        assert_eq!(kept.as_str(), stanza.to_standalone_xml());
+        let text = StoredXml::from(stanza.to_standalone_xml());
+        assert_eq!(kept, text);
+        assert_eq!(text.stanza().expect("parses").id().as_deref(), Some("m1"));
+        assert_eq!(kept.stanza().expect("is one").id().as_deref(), Some("m1"));
+    }
+
+    #[test]
+    fn the_length_stays_when_the_text_is_written() {
+        let outer =
+            "<message xmlns='jabber:client' xml:lang='en'><x xmlns='urn:example'><message xmlns='jabber:client'/></x></message>";
+        let outer = received(outer);
+        let inner = outer.child("urn:example", "x").and_then(|x| x.child("jabber:client", "message")).expect("there");
+        let kept = StoredXml::from(outer.inner(inner).expect("a stanza"));
+        let before = kept.byte_len();
+        assert!(kept.as_str().len() > before, "the language was written out: {}", kept.as_str());
+        assert_eq!(kept.byte_len(), before);
+    }
+
+    #[test]
+    fn what_is_no_stanza_is_a_store_error() {
+        for damaged in ["", "<message", "<item xmlns='jabber:iq:roster'/>", "<message xmlns='jabber:client'/><x/>"] {
+            assert_eq!(StoredXml::from(damaged).stanza().expect_err(damaged).kind(), &ErrorKind::Store);
+        }
+    }
+
+    #[test]
+    fn debug_keeps_the_words_out() {
+        let kept = StoredXml::from("<message xmlns='jabber:client'><body>secret</body></message>");
+        assert_eq!(format!("{kept:?}"), "StoredXml(60 bytes)");
     }
 }

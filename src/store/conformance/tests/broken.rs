@@ -557,10 +557,12 @@ impl AccountStore for BrokenAccount {
             Some(AlwaysMore) => page.more = true,
             Some(NeverMore) => page.more = false,
             Some(PageNeedsItsMessage) => {
-                if let PageFrom::Before(place) | PageFrom::After(place) = query.page {
-                    if now(self.inner.message(place.id)).expect("message").is_none() {
-                        page.messages.clear();
-                    }
+                let from = match query.page {
+                    PageFrom::Before(place) | PageFrom::After(place) => Some(place.id),
+                    _ => None,
+                };
+                if from.is_some_and(|id| now(self.inner.message(id)).expect("message").is_none()) {
+                    page.messages.clear();
                 }
             }
             _ => {}
