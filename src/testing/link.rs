@@ -157,9 +157,9 @@ impl Link {
         self.drain().await;
     }
 
-    /// The end without a word.
+    /// The end without a word, after what was said before.
     pub(super) async fn close_silently(mut self) {
-        self.outbound.clear();
+        let _ = timeout(LINGER, self.flush()).await;
         if let Some(tcp) = self.tcp() {
             let _ = tcp.shutdown().await;
             self.drain().await;

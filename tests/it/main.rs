@@ -4,3 +4,4 @@ mod connection;
 mod real_servers;
 mod suite;
 mod support;
+mod testing_server;
