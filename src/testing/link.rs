@@ -131,17 +131,31 @@ impl Link {
         .await
     }
 
-    /// Makes the TLS handshake as the server.
+    /// Makes the TLS handshake as the server. It waits out a stall, knows no delays, and any cut ends it.
     pub(super) async fn start_tls(&mut self, acceptor: &TlsAcceptor) -> Result<(), Event> {
-        let Io::Plain(tcp) = std::mem::replace(&mut self.io, Io::Gone) else { return Err(Event::Gone) };
-        match Box::pin(acceptor.accept(tcp)).await {
-            Ok(tls) => {
-                self.io = Io::Tls(Box::new(tls));
-                Ok(())
+        while self.weather.stall_in || self.weather.stall_out {
+            if let Some(event) = poll_fn(|cx| self.poll_commands(cx)).await {
+                return Err(event);
             }
-            Err(error) => {
-                tracing::debug!(%error, "TLS handshake failed");
-                Err(Event::Gone)
+        }
+        let Io::Plain(tcp) = std::mem::replace(&mut self.io, Io::Gone) else { return Err(Event::Gone) };
+        let mut handshake = Box::pin(acceptor.accept(tcp));
+        loop {
+            let command = poll_fn(|cx| self.poll_commands(cx));
+            tokio::select! {
+                done = &mut handshake => match done {
+                    Ok(tls) => {
+                        self.io = Io::Tls(Box::new(tls));
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "TLS handshake failed");
+                        return Err(Event::Gone);
+                    }
+                },
+                event = command => if let Some(event) = event {
+                    return Err(event);
+                },
             }
         }
     }
@@ -213,26 +227,41 @@ impl Link {
         }
     }
 
+    /// Obeys the next command; gives the event it is, if it is one.
+    fn poll_commands(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        match ready!(self.commands.poll_recv(cx)) {
+            Some(command) => Poll::Ready(self.obey(command, cx)),
+            // The connection is out of the server's books: nothing will ever come.
+            None => Poll::Ready(Some(Event::Gone)),
+        }
+    }
+
     fn take_commands(&mut self, cx: &mut Context<'_>) -> Option<Event> {
-        while let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
-            match command {
-                Command::Write(bytes) => self.write(bytes),
-                Command::Close(error) => return Some(Event::Close(error)),
-                Command::Weather(change) => self.weather.apply(change),
-                Command::Cut(Cut::HalfClose) => {
-                    self.shut_write(cx);
+        loop {
+            match self.poll_commands(cx) {
+                Poll::Ready(Some(event)) => return Some(event),
+                Poll::Ready(None) => {}
+                Poll::Pending => return None,
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command, cx: &mut Context<'_>) -> Option<Event> {
+        match command {
+            Command::Write(bytes) => self.write(bytes),
+            Command::Close(error) => return Some(Event::Close(error)),
+            Command::Weather(change) => self.weather.apply(change),
+            Command::Cut(Cut::HalfClose) => self.shut_write(cx),
+            Command::Cut(Cut::Fin) => {
+                self.shut_write(cx);
+                return Some(Event::Gone);
+            }
+            Command::Cut(Cut::Rst) => {
+                if let Some(tcp) = self.tcp() {
+                    let _ = tcp.set_zero_linger();
                 }
-                Command::Cut(Cut::Fin) => {
-                    self.shut_write(cx);
-                    return Some(Event::Gone);
-                }
-                Command::Cut(Cut::Rst) => {
-                    if let Some(tcp) = self.tcp() {
-                        let _ = tcp.set_zero_linger();
-                    }
-                    self.io = Io::Gone;
-                    return Some(Event::Gone);
-                }
+                self.io = Io::Gone;
+                return Some(Event::Gone);
             }
         }
         None

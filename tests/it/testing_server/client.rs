@@ -60,6 +60,13 @@ impl Client {
 
     /// Connected, TLS started over STARTTLS, and the features after it read.
     pub(crate) async fn secured(server: &Server) -> (Self, Frame) {
+        let mut client = Self::secured_with(server, &format!("<starttls xmlns='{TLS}'/>")).await;
+        let features = client.open().await;
+        (client, features)
+    }
+
+    /// Connected and TLS started by these words, with nothing said inside it.
+    pub(crate) async fn secured_with(server: &Server, starttls: &str) -> Self {
         let tcp = TcpStream::connect(server.address()).await.unwrap();
         // The plain part by hand: the socket is needed back for TLS.
         let mut plain = Plain { tcp, framer: Framer::new(Limits::default()) };
@@ -67,12 +74,10 @@ impl Client {
         assert!(matches!(plain.next().await, StreamItem::Open(_)));
         let StreamItem::Element(features) = plain.next().await else { panic!("no features") };
         assert!(features.child(TLS, "starttls").is_some(), "{}", features.to_standalone_xml());
-        plain.tcp.write_all(format!("<starttls xmlns='{TLS}'/>").as_bytes()).await.unwrap();
+        plain.tcp.write_all(starttls.as_bytes()).await.unwrap();
         let StreamItem::Element(proceed) = plain.next().await else { panic!("no proceed") };
         assert!(proceed.is(TLS, "proceed"));
-        let mut client = Self::over(handshake(server, plain.tcp).await.unwrap(), server);
-        let features = client.open().await;
-        (client, features)
+        Self::over(handshake(server, plain.tcp).await.unwrap(), server)
     }
 
     /// Logged in by SCRAM-SHA-1 or what the server has, with this resource bound.
