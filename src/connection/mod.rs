@@ -78,9 +78,7 @@ use crate::error::{ErrorKind, Phase, ProtocolError, Result};
 /// # }
 /// ```
 pub async fn connect(options: &ConnectOptions) -> Result<Connection> {
-    if tokio::runtime::Handle::try_current().is_err() {
-        return Err(ErrorKind::NoRuntime.into());
-    }
+    in_runtime()?;
     Box::pin(establish::establish(options)).await
 }
 
@@ -94,11 +92,16 @@ pub async fn connect(options: &ConnectOptions) -> Result<Connection> {
 /// # Errors
 /// [`ErrorKind::Certificate`] if the certificate is not accepted; [`ErrorKind::Tls`]; [`ErrorKind::Timeout`] or
 /// [`ErrorKind::Closed`] with [`Phase::TlsHandshake`]; [`ErrorKind::Protocol`] if the connection is inside TLS already
-/// (XEP-0368 forbids STARTTLS there).
+/// (XEP-0368 forbids STARTTLS there); [`ErrorKind::NoRuntime`] outside a tokio runtime.
 pub async fn start_tls(connection: Connection, options: &ConnectOptions) -> Result<Connection> {
+    in_runtime()?;
     if connection.info().tls.is_some() {
         return Err(ErrorKind::Protocol(ProtocolError::Unexpected(Phase::StartTls)).into());
     }
     let host = establish::domain_of(options)?;
     Box::pin(tls::secure(connection, &host, TlsMode::StartTls, options)).await
+}
+
+fn in_runtime() -> Result<()> {
+    tokio::runtime::Handle::try_current().map(drop).map_err(|_| ErrorKind::NoRuntime.into())
 }

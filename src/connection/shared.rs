@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
 
 use super::dns::Resolver;
 #[cfg(feature = "native-tls")]
@@ -31,10 +34,13 @@ pub struct Shared {
 
 #[derive(Default)]
 struct Inner {
-    resolvers: Mutex<HashMap<Vec<SocketAddr>, Arc<Resolver>>>,
+    resolvers: Cells<Vec<SocketAddr>, Arc<Resolver>>,
     #[cfg(feature = "native-tls")]
-    tls: Mutex<HashMap<TlsKey, TlsConnector>>,
+    tls: Cells<TlsKey, TlsConnector>,
 }
+
+/// Values that are made once, however many clients ask for them at the same time.
+type Cells<K, V> = Mutex<HashMap<K, Arc<OnceCell<V>>>>;
 
 impl Shared {
     /// A new, empty value: what is needed is made on first use.
@@ -50,13 +56,8 @@ impl Shared {
 
     /// The resolver that asks these servers, or the system's.
     pub(super) async fn resolver(&self, nameservers: &[SocketAddr]) -> Result<Arc<Resolver>> {
-        if let Some(resolver) = lock(&self.inner.resolvers).get(nameservers) {
-            return Ok(resolver.clone());
-        }
         let servers = nameservers.to_vec();
-        let resolver = Arc::new(blocking(move || Resolver::new(&servers)).await?);
-        keep(&self.inner.resolvers, nameservers.to_vec(), resolver.clone());
-        Ok(resolver)
+        once(&self.inner.resolvers, servers.clone(), move || Ok(Arc::new(Resolver::new(&servers)))).await
     }
 
     /// DNS did not answer. If it was asked by the system's configuration, that is read again next time: the network may
@@ -70,16 +71,7 @@ impl Shared {
     /// The TLS configuration of this key.
     #[cfg(feature = "native-tls")]
     pub(super) async fn tls(&self, key: TlsKey) -> Result<TlsConnector> {
-        if let Some(connector) = lock(&self.inner.tls).get(&key) {
-            return Ok(connector.clone());
-        }
-        let connector = blocking({
-            let key = key.clone();
-            move || key.build()
-        })
-        .await??;
-        keep(&self.inner.tls, key, connector.clone());
-        Ok(connector)
+        once(&self.inner.tls, key.clone(), move || key.build()).await
     }
 }
 
@@ -89,20 +81,58 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Files are read and parsed off the async workers.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(Error::other)
-}
-
-fn keep<K: std::hash::Hash + Eq, V>(map: &Mutex<HashMap<K, V>>, key: K, value: V) {
-    let mut map = lock(map);
-    if map.len() >= KEPT {
-        map.clear();
-    }
-    map.insert(key, value);
+/// The value of this key, made if there is none: files are read and parsed for it, so off the async workers.
+async fn once<K, V>(cells: &Cells<K, V>, key: K, make: impl FnOnce() -> Result<V> + Send + 'static) -> Result<V>
+where
+    K: Hash + Eq,
+    V: Clone + Send + 'static,
+{
+    let cell = {
+        let mut cells = lock(cells);
+        if cells.len() >= KEPT && !cells.contains_key(&key) {
+            cells.clear();
+        }
+        cells.entry(key).or_default().clone()
+    };
+    let value = cell.get_or_try_init(async || tokio::task::spawn_blocking(make).await.map_err(Error::other)?).await?;
+    Ok(value.clone())
 }
 
 /// What is behind these locks is whole between any two statements, so a panic elsewhere spoils nothing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thousand_clients_at_once_make_one_value() {
+        let (cells, made) = (Cells::default(), Arc::new(AtomicUsize::new(0)));
+        let ask = || {
+            let made = made.clone();
+            once(&cells, "key", move || Ok(made.fetch_add(1, Ordering::Relaxed)))
+        };
+        let values = futures::future::try_join_all((0..1000).map(|_| ask())).await.unwrap();
+        assert_eq!((values.iter().max(), made.load(Ordering::Relaxed)), (Some(&0), 1));
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_not_kept() {
+        let cells: Cells<&str, u8> = Cells::default();
+        once(&cells, "key", || Err(Error::other("once"))).await.unwrap_err();
+        assert_eq!(once(&cells, "key", || Ok(7)).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn only_a_few_values_are_kept() {
+        let cells = Cells::default();
+        for key in 0..100 {
+            once(&cells, key, move || Ok(key)).await.unwrap();
+        }
+        assert!(lock(&cells).len() <= KEPT);
+    }
 }

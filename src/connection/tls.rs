@@ -41,8 +41,9 @@ pub(super) async fn secure(connection: Connection, host: &Host, mode: TlsMode, o
             None => return Err(error),
         },
     };
-    tracing::debug!(target = info.target, ?kind, "the certificate is refused");
-    let error = Error::new(ErrorKind::Certificate(certificate::refused(kind, der, text)));
+    tracing::debug!(server = info.target, ?kind, "the certificate is refused");
+    let error = Error::new(ErrorKind::Certificate(certificate::refused(kind, der, text)))
+        .with_context(format!("{} showed it", info.target));
     Err(match source {
         Some(source) => error.with_source(source),
         None => error,

@@ -183,6 +183,7 @@ async fn every_bad_certificate_has_its_kind_and_can_be_shown_and_pinned() {
             let e = refused(&error);
             assert_eq!(e.kind, kind, "{what}: {error}");
             assert!(!error.is_retryable(), "{what}");
+            assert!(error.to_string().contains(&format!("127.0.0.1:{}", server.port)), "{what}: {error}");
             assert!(std::error::Error::source(&error).is_some() || e.text.contains("alternative names"), "{what}");
             assert_eq!(e.der.as_deref(), Some(identity.der.as_slice()), "{what}");
             assert_eq!(e.fingerprint, Some(sha256(&identity.der)), "{what}");
