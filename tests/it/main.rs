@@ -1,6 +1,8 @@
 //! Integration tests: one binary.
 
+mod common;
 mod connection;
+mod errors;
 mod real_servers;
 mod suite;
 mod support;

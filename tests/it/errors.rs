@@ -1,0 +1,280 @@
+//! Every way a login can fail: its kind, its phase, its deadline, and whether it is tried again (R15, C3).
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use xmppkit::client::{Client, ClientBuilder, Deadlines, State, Timeouts, TlsMode};
+use xmppkit::error::{
+    AuthError, CertificateErrorKind, ConnectReason, Error, ErrorKind, Phase, ProtocolError, StreamError, TlsError,
+};
+use xmppkit::testing::{CertificateKind, Mechanism, Misbehaviour, Server};
+
+use crate::common::{DOMAIN, PASSWORD, builder, server};
+
+/// The deadline every phase is given here.
+const DEADLINE: Duration = Duration::from_millis(600);
+/// What a loaded machine may add to it.
+const SLACK: Duration = Duration::from_secs(8);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Then {
+    Stops,
+    Retries,
+}
+
+/// What is expected of one cause.
+struct Row {
+    cause: &'static str,
+    /// The kind, as text: `Auth(NotAuthorized)`.
+    kind: &'static str,
+    /// The phase it is found in, where the kind names one.
+    phase: Option<Phase>,
+    /// Whether it is found only when the phase's deadline passes.
+    waits: bool,
+    then: Then,
+}
+
+const fn row(cause: &'static str, kind: &'static str, phase: Option<Phase>, waits: bool, then: Then) -> Row {
+    Row { cause, kind, phase, waits, then }
+}
+
+/// The table.
+const TABLE: &[Row] = &[
+    row("wrong password", "Auth(NotAuthorized)", None, false, Then::Stops),
+    row("unknown host", "Connect(UnknownHost)", None, false, Then::Retries),
+    row("refused port", "Connect(Refused)", None, false, Then::Retries),
+    row("no TLS offered", "Tls(NotOffered)", None, false, Then::Stops),
+    row("STARTTLS refused", "Tls(StartTlsRefused)", None, false, Then::Retries),
+    row("garbage for TLS", "Tls(HandshakeFailed)", None, false, Then::Retries),
+    row("self-signed certificate", "Certificate(UnknownIssuer)", None, false, Then::Stops),
+    row("certificate for another name", "Certificate(WrongName)", None, false, Then::Stops),
+    row("expired certificate", "Certificate(Expired)", None, false, Then::Stops),
+    row("not the pinned certificate", "Certificate(NotPinned)", None, false, Then::Stops),
+    row("no common mechanism", "Auth(NoMechanism)", None, false, Then::Stops),
+    row("forged success", "Auth(SuccessBeforeProof)", None, false, Then::Stops),
+    row("wrong server signature", "Auth(WrongServerSignature)", None, false, Then::Stops),
+    row("wrong nonce", "Auth(WrongNonce)", None, false, Then::Stops),
+    row("malformed challenge", "Auth(Malformed)", None, false, Then::Stops),
+    row("iteration count too low", "Auth(IterationsTooLow)", None, false, Then::Stops),
+    row("iteration count too high", "Auth(IterationsTooHigh)", None, false, Then::Stops),
+    row("account-disabled", "Auth(AccountDisabled)", None, false, Then::Stops),
+    row("credentials-expired", "Auth(CredentialsExpired)", None, false, Then::Stops),
+    row("encryption-required", "Auth(EncryptionRequired)", None, false, Then::Stops),
+    row("invalid-authzid", "Auth(InvalidAuthzid)", None, false, Then::Stops),
+    row("temporary-auth-failure", "Auth(TemporaryFailure)", None, false, Then::Retries),
+    row("another SASL failure", "Auth(Refused \"mechanism-too-weak\")", None, false, Then::Stops),
+    row("bind refused", "Bind(not-allowed)", None, false, Then::Stops),
+    row("another account bound", "Protocol(InvalidBinding)", None, false, Then::Stops),
+    row("silent after accept", "Timeout", Some(Phase::Header), true, Then::Retries),
+    row("silent instead of features", "Timeout", Some(Phase::Features), true, Then::Retries),
+    row("silent at STARTTLS", "Timeout", Some(Phase::StartTls), true, Then::Retries),
+    row("silent in the handshake", "Timeout", Some(Phase::TlsHandshake), true, Then::Retries),
+    row("silent at authentication", "Timeout", Some(Phase::Auth), true, Then::Retries),
+    row("silent at bind", "Timeout", Some(Phase::Bind), true, Then::Retries),
+    row("closes after accept", "Closed", Some(Phase::Header), false, Then::Retries),
+    row("closes instead of features", "Closed", Some(Phase::Features), false, Then::Retries),
+    row("closes at STARTTLS", "Closed", Some(Phase::StartTls), false, Then::Retries),
+    row("closes in the handshake", "Closed", Some(Phase::TlsHandshake), false, Then::Retries),
+    row("closes at authentication", "Closed", Some(Phase::Auth), false, Then::Retries),
+    row("closes at bind", "Closed", Some(Phase::Bind), false, Then::Retries),
+    row("host-unknown", "Stream(host-unknown)", None, false, Then::Stops),
+    row("not-authorized as a stream error", "Stream(not-authorized)", None, false, Then::Stops),
+    row("conflict", "Stream(conflict)", None, false, Then::Stops),
+    row("unsupported-version", "Stream(unsupported-version)", None, false, Then::Stops),
+    row("system-shutdown", "Stream(system-shutdown)", None, false, Then::Retries),
+    row("reset", "Stream(reset)", None, false, Then::Retries),
+    row("connection-timeout", "Stream(connection-timeout)", None, false, Then::Retries),
+    row("remote-connection-failed", "Stream(remote-connection-failed)", None, false, Then::Retries),
+    row("internal-server-error", "Stream(internal-server-error)", None, false, Then::Retries),
+    row("policy-violation", "Stream(policy-violation)", None, false, Then::Retries),
+    row("resource-constraint", "Stream(resource-constraint)", None, false, Then::Retries),
+    row("a condition nobody knows", "Stream(example-condition)", None, false, Then::Retries),
+    row("no XML", "Protocol(NotWellFormed)", None, false, Then::Retries),
+    row("a DTD", "Protocol(RestrictedXml)", None, false, Then::Retries),
+    row("another namespace", "Protocol(InvalidNamespace)", None, false, Then::Stops),
+    row("an old version", "Protocol(UnsupportedVersion)", None, false, Then::Stops),
+];
+
+/// What makes each cause happen.
+async fn provoke(cause: &str) -> (Server, ClientBuilder) {
+    let start = |builder: xmppkit::testing::Builder| async move { builder.start().await.expect("a server") };
+    let bad = |misbehaviour: Misbehaviour| start(server().misbehave(misbehaviour));
+    let server = match cause {
+        "no TLS offered" => bad(Misbehaviour::StripTls).await,
+        "STARTTLS refused" => bad(Misbehaviour::RefuseStartTls).await,
+        "garbage for TLS" => bad(Misbehaviour::TlsGarbage).await,
+        "self-signed certificate" => start(server().certificate(CertificateKind::SelfSigned)).await,
+        "certificate for another name" => start(server().certificate(CertificateKind::WrongName)).await,
+        "expired certificate" => start(server().certificate(CertificateKind::Expired)).await,
+        "no common mechanism" => start(server().mechanisms([Mechanism::Other("X-STRANGE".into())])).await,
+        "forged success" => bad(Misbehaviour::ForgedSuccess).await,
+        "wrong server signature" => bad(Misbehaviour::WrongServerSignature).await,
+        "wrong nonce" => bad(Misbehaviour::WrongNonce).await,
+        "malformed challenge" => bad(Misbehaviour::MalformedChallenge).await,
+        "iteration count too low" => bad(Misbehaviour::IterationsTooLow).await,
+        "iteration count too high" => bad(Misbehaviour::IterationsTooHigh).await,
+        "account-disabled" | "credentials-expired" | "encryption-required" | "invalid-authzid" | "temporary-auth-failure" => {
+            bad(Misbehaviour::AuthFailure(cause.into())).await
+        }
+        "another SASL failure" => bad(Misbehaviour::AuthFailure("mechanism-too-weak".into())).await,
+        "bind refused" => bad(Misbehaviour::RefuseBind("not-allowed".into())).await,
+        "another account bound" => bad(Misbehaviour::BindOtherAccount).await,
+        "silent after accept" => bad(Misbehaviour::SilentIn(Phase::Header)).await,
+        "silent instead of features" => bad(Misbehaviour::SilentIn(Phase::Features)).await,
+        "silent at STARTTLS" => bad(Misbehaviour::SilentIn(Phase::StartTls)).await,
+        "silent in the handshake" => bad(Misbehaviour::SilentIn(Phase::TlsHandshake)).await,
+        "silent at authentication" => bad(Misbehaviour::SilentIn(Phase::Auth)).await,
+        "silent at bind" => bad(Misbehaviour::SilentIn(Phase::Bind)).await,
+        "closes after accept" => bad(Misbehaviour::CloseIn(Phase::Header)).await,
+        "closes instead of features" => bad(Misbehaviour::CloseIn(Phase::Features)).await,
+        "closes at STARTTLS" => bad(Misbehaviour::CloseIn(Phase::StartTls)).await,
+        "closes in the handshake" => bad(Misbehaviour::CloseIn(Phase::TlsHandshake)).await,
+        "closes at authentication" => bad(Misbehaviour::CloseIn(Phase::Auth)).await,
+        "closes at bind" => bad(Misbehaviour::CloseIn(Phase::Bind)).await,
+        "not-authorized as a stream error" => bad(Misbehaviour::StreamErrorIn(Phase::Features, "not-authorized".into())).await,
+        "a condition nobody knows" => bad(Misbehaviour::StreamErrorIn(Phase::Features, "example-condition".into())).await,
+        "host-unknown" | "conflict" | "unsupported-version" | "system-shutdown" | "reset" | "connection-timeout"
+        | "remote-connection-failed" | "internal-server-error" | "policy-violation" | "resource-constraint" => {
+            bad(Misbehaviour::StreamErrorIn(Phase::Features, cause.into())).await
+        }
+        "no XML" => bad(Misbehaviour::SendIn(Phase::Header, "HTTP/1.1 400 Bad Request\r\n\r\n".into())).await,
+        "a DTD" => bad(Misbehaviour::SendIn(Phase::Header, "<?xml version='1.0'?><!DOCTYPE stream>".into())).await,
+        "another namespace" => bad(Misbehaviour::SendIn(Phase::Header, header("jabber:server", "1.0"))).await,
+        "an old version" => bad(Misbehaviour::SendIn(Phase::Header, header("jabber:client", "0.9"))).await,
+        _ => start(server()).await,
+    };
+    let mut client = builder(&server, "romeo");
+    match cause {
+        "wrong password" => client = client.password("wrong"),
+        "unknown host" => client = client.server("no-such-host.invalid", 5222, TlsMode::StartTls),
+        "refused port" => client = client.server("127.0.0.1", unused_port(), TlsMode::StartTls),
+        "not the pinned certificate" => client = client.trust(xmppkit::client::Trust::pin([7; 32])),
+        _ => {}
+    }
+    (server, client)
+}
+
+fn header(ns: &str, version: &str) -> String {
+    format!(
+        "<stream:stream xmlns='{ns}' xmlns:stream='http://etherx.jabber.org/streams' from='{DOMAIN}' id='1' version='{version}'>"
+    )
+}
+
+fn unused_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+fn deadlines() -> Deadlines {
+    let mut deadlines = Deadlines::default();
+    for deadline in [
+        &mut deadlines.header,
+        &mut deadlines.features,
+        &mut deadlines.start_tls,
+        &mut deadlines.tls_handshake,
+        &mut deadlines.auth,
+        &mut deadlines.bind,
+        &mut deadlines.closing,
+    ] {
+        *deadline = DEADLINE;
+    }
+    deadlines
+}
+
+fn timeouts() -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    timeouts.tls_handshake = DEADLINE;
+    timeouts
+}
+
+/// The kind as the table writes it, and the phase it names.
+fn describe(error: &Error) -> (String, Option<Phase>) {
+    match error.kind() {
+        ErrorKind::Auth(AuthError::Refused(condition)) => (format!("Auth(Refused {condition:?})"), None),
+        ErrorKind::Auth(auth) => (format!("Auth({})", first_word(&format!("{auth:?}"))), None),
+        ErrorKind::Connect(connect) => (format!("Connect({:?})", connect.reason), None),
+        ErrorKind::Tls(tls) => (format!("Tls({tls:?})"), None),
+        ErrorKind::Certificate(certificate) => (format!("Certificate({})", first_word(&format!("{:?}", certificate.kind))), None),
+        ErrorKind::Stream(StreamError { condition, .. }) => (format!("Stream({condition})"), None),
+        ErrorKind::Bind(stanza) => (format!("Bind({})", stanza.condition), None),
+        ErrorKind::Protocol(protocol) => (format!("Protocol({protocol:?})"), None),
+        ErrorKind::Timeout(phase) => ("Timeout".into(), Some(*phase)),
+        ErrorKind::Closed(phase) => ("Closed".into(), Some(*phase)),
+        other => (format!("{other:?}"), None),
+    }
+}
+
+fn first_word(text: &str) -> &str {
+    text.split([' ', '(', '{']).next().unwrap_or(text)
+}
+
+async fn try_row(row: &Row) -> Result<(), String> {
+    let (server, client) = provoke(row.cause).await;
+    let client: Client = client.deadlines(deadlines()).timeouts(timeouts()).build().await.map_err(|error| error.to_string())?;
+    let began = Instant::now();
+    let error = match tokio::time::timeout(DEADLINE + SLACK, client.connect().into_future()).await {
+        Ok(Ok(())) => return Err(format!("{}: it went online", row.cause)),
+        Ok(Err(error)) => error,
+        Err(_) => return Err(format!("{}: no error within {:?}", row.cause, DEADLINE + SLACK)),
+    };
+    let took = began.elapsed();
+    let (kind, phase) = describe(&error);
+    let then = match client.state() {
+        State::Failed(_) => Then::Stops,
+        State::Offline { last: Some(_) } => Then::Retries,
+        other => return Err(format!("{}: ended in {other:?}", row.cause)),
+    };
+    let waited = took >= DEADLINE;
+    if (kind.as_str(), phase, then) != (row.kind, row.phase, row.then) || (row.waits && !waited) {
+        return Err(format!("{}: {kind} {phase:?} {then:?} after {took:?}: {error}", row.cause));
+    }
+    if error.is_retryable() != (then == Then::Retries) {
+        return Err(format!("{}: is_retryable() disagrees with what happened", row.cause));
+    }
+    drop(server);
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_cause_gives_its_own_error_within_its_deadline_and_stops_or_retries_as_the_table_says() {
+    use futures::StreamExt;
+    let wrong: Vec<String> = futures::stream::iter(TABLE)
+        .map(try_row)
+        .buffer_unordered(6)
+        .filter_map(|result| async { result.err() })
+        .collect()
+        .await;
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_two_causes_share_kind_and_reason() {
+    let mut seen = BTreeMap::new();
+    for row in TABLE {
+        if let Some(other) = seen.insert((row.kind, row.phase.map(|phase| format!("{phase:?}"))), row.cause) {
+            panic!("{} and {other} give the same error {}", row.cause, row.kind);
+        }
+    }
+}
+
+/// A wrong password is not tried again and again: one connection, one attempt.
+#[tokio::test]
+async fn a_final_error_is_not_retried_even_with_start() {
+    use futures::StreamExt;
+    let server = server().start().await.expect("a server");
+    let client = builder(&server, "romeo").password("wrong").build().await.expect("a client");
+    let mut states = client.states();
+    client.start();
+    let failed = crate::common::within("the failure", async {
+        loop {
+            if let Some(State::Failed(error)) = states.next().await {
+                return error;
+            }
+        }
+    })
+    .await;
+    assert!(failed.is_auth(), "{failed}");
+    assert_eq!(server.counters().connections, 1);
+    let _ = (PASSWORD, CertificateErrorKind::Expired, ConnectReason::Refused, ProtocolError::NotWellFormed, TlsError::NotOffered);
+}
