@@ -192,6 +192,8 @@ impl Connection {
     async fn handshake(&mut self, direct: bool) -> Result<(), End> {
         self.enter(Phase::TlsHandshake).await?;
         if self.misbehaves(&Misbehaviour::TlsGarbage) {
+            // Only after the client has begun: what comes with `<proceed/>` is discarded by a careful client.
+            let _hello = self.link.next().await;
             self.link.write("this is no TLS\r\n".repeat(8));
             return Err(self.ignore().await);
         }
@@ -367,7 +369,10 @@ impl Connection {
         });
         match found {
             Some(Misbehaviour::SilentIn(_)) => Err(self.ignore().await),
-            Some(Misbehaviour::CloseIn(_)) => Err(End::Silent),
+            Some(Misbehaviour::CloseIn(_)) => {
+                self.link.flush().await?;
+                Err(End::Silent)
+            }
             Some(Misbehaviour::StreamErrorIn(_, condition)) => Err(Failure::new(&condition, None).into()),
             Some(Misbehaviour::SendIn(_, text)) => {
                 self.link.write(text);

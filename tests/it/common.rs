@@ -5,16 +5,16 @@ use std::time::Duration;
 use xmppkit::client::{Client, ClientBuilder, TlsMode, Trust};
 use xmppkit::testing::{Builder, Server};
 
-pub const DOMAIN: &str = "example.org";
-pub const PASSWORD: &str = "correct horse";
+pub(crate) const DOMAIN: &str = "example.org";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// A server with two accounts.
-pub fn server() -> Builder {
+pub(crate) fn server() -> Builder {
     Server::builder().domain(DOMAIN).account("romeo", PASSWORD).account("juliet", PASSWORD)
 }
 
 /// A builder for a client of one of its accounts.
-pub fn builder(server: &Server, name: &str) -> ClientBuilder {
+pub(crate) fn builder(server: &Server, name: &str) -> ClientBuilder {
     let address = server.address();
     Client::builder(server.jid(name).expect("a JID"))
         .password(PASSWORD)
@@ -22,18 +22,18 @@ pub fn builder(server: &Server, name: &str) -> ClientBuilder {
         .trust(Trust::only_ca(server.ca_pem()).expect("the server's CA"))
 }
 
-pub async fn client(server: &Server, name: &str) -> Client {
+pub(crate) async fn client(server: &Server, name: &str) -> Client {
     builder(server, name).build().await.expect("a client")
 }
 
-pub async fn online(server: &Server, name: &str) -> Client {
+pub(crate) async fn online(server: &Server, name: &str) -> Client {
     let client = client(server, name).await;
     client.connect().await.expect("online");
     client
 }
 
 /// A wait that ends with a word instead of hanging.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(20), future).await {
         Ok(output) => output,
         Err(_) => panic!("waited in vain for {what}"),

@@ -222,7 +222,7 @@ async fn try_row(row: &Row) -> Result<(), String> {
     let (kind, phase) = describe(&error);
     let then = match client.state() {
         State::Failed(_) => Then::Stops,
-        State::Offline { last: Some(_) } => Then::Retries,
+        State::Offline { last: Some(_), .. } => Then::Retries,
         other => return Err(format!("{}: ended in {other:?}", row.cause)),
     };
     let waited = took >= DEADLINE;

@@ -1,5 +1,6 @@
 //! Integration tests: one binary.
 
+mod client;
 mod common;
 mod connection;
 mod errors;

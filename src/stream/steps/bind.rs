@@ -60,8 +60,11 @@ impl Step<Authenticated> for Bind {
         let jid = stanza.child(ns::BIND, "bind").and_then(|bind| bind.child(ns::BIND, "jid"));
         let jid = jid.and_then(|jid| FullJid::new(jid.text().trim()).ok());
         match jid {
-            // Whatever its local part: after binding, our address is what the server says (C9); but only in its own domain.
-            Some(jid) if *jid.domain() == *io.config.domain => Ok(Progress::Grant(jid)),
+            // Without an account (ANONYMOUS) our address is what the server says, in its own domain (C9). With one it is that
+            // account's: under another address its store and its contacts would be believed to be ours.
+            Some(jid) if *jid.domain() == *io.config.domain && io.config.account.as_ref().is_none_or(|own| jid.to_bare() == *own) => {
+                Ok(Progress::Grant(jid))
+            }
             _ => Err(ErrorKind::Protocol(ProtocolError::InvalidBinding).into()),
         }
     }

@@ -303,6 +303,13 @@ fn protocol_violations_are_told_to_the_server() {
             InvalidBinding,
             "undefined-condition",
         ),
+        (
+            "the address of another account",
+            Moment::Bind,
+            bound("bind-1").replace(FULL, "mallory@im.example.com/x"),
+            InvalidBinding,
+            "undefined-condition",
+        ),
     ];
     for (name, moment, reply, expected, condition) in rows {
         let (failure, sent) = end_of(Server::new(Framing::Tcp).instead(moment, reply));

@@ -106,7 +106,7 @@ const SAYINGS: [(&str, &[Phase]); 9] = [
     ("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>", &[Phase::Auth]),
     ("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>", &[Phase::Auth]),
     (
-        "<iq type='result' id='bind-1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>a@im.example.com/b</jid></bind></iq>",
+        "<iq type='result' id='bind-1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>juliet@im.example.com/b</jid></bind></iq>",
         &[Phase::Bind],
     ),
     ("<message><body>early</body></message>", &[]),

@@ -1,0 +1,449 @@
+//! The client's life: before, during and after a connection, on the in-process server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::{FutureExt, StreamExt};
+use xmppkit::client::{Client, ConnectionInfo, Milestone, Reconnect, Reply, State};
+use xmppkit::error::{ErrorKind, Phase};
+use xmppkit::event::{Event, GapKind, Inbound, Incoming, Origin, Route};
+use xmppkit::ext::Ctx;
+use xmppkit::store::MemoryStore;
+use xmppkit::testing::{Cut, Direction, Server, Target};
+use xmppkit::xmpp_parsers::message::Message;
+use xmppkit::xmpp_parsers::ping::Ping;
+
+use crate::common::{builder, client, online, server, within};
+
+/// Any message with a body.
+#[derive(Debug, Clone)]
+struct Text(String);
+
+impl Event for Text {
+    fn route() -> Route {
+        Route::message().payload("jabber:client", "body")
+    }
+
+    fn from_inbound(inbound: &Inbound, _: &xmppkit::client::WeakClient) -> Option<Self> {
+        Some(Self(inbound.stanza().child_text("jabber:client", "body")?.into_owned()))
+    }
+}
+
+fn says(from: &str, to: impl std::fmt::Display, text: &str) -> String {
+    format!("<message xmlns='jabber:client' from='{from}' to='{to}' type='chat'><body>{text}</body></message>")
+}
+
+fn quick() -> Reconnect {
+    let mut pace = Reconnect::default();
+    pace.base = Duration::from_millis(20);
+    pace
+}
+
+fn describe(state: &State) -> &'static str {
+    match state {
+        State::Offline { .. } => "offline",
+        State::Connecting { .. } => "connecting",
+        State::Online { .. } => "online",
+        State::Suspended { .. } => "suspended",
+        State::Waiting { .. } => "waiting",
+        State::Failed(_) => "failed",
+        State::Closed => "closed",
+        _ => "?",
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_made_before_connecting_gets_what_the_server_kept() {
+    let server = server().start().await.expect("a server");
+    let juliet = server.jid("juliet").expect("a JID");
+    server.route_stanza(&says("romeo@example.org/balcony", &juliet, "art thou there?")).expect("routed");
+    let client = client(&server, "juliet").await;
+    let mut texts = client.subscribe::<Text>();
+    client.connect().await.expect("online");
+    let Some(Incoming::Item(item)) = within("the message", texts.next()).await else { panic!("no item") };
+    assert_eq!((item.0.as_str(), item.origin()), ("art thou there?", Origin::Offline));
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_message_that_came_before_anybody_subscribed_goes_to_the_first_who_does() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, "juliet").await;
+    let jid = client.jid().expect("bound");
+    server.route_stanza(&says("romeo@example.org/b", &jid, "early")).expect("routed");
+    let _pong = client.iq_get(Some(server.domain().parse().expect("a JID")), &Ping).await.expect("a pong");
+    let mut first = client.subscribe::<Text>().events();
+    let mut second = client.subscribe::<Text>().events();
+    assert_eq!(within("the message", first.next()).await.map(|text| text.0).as_deref(), Some("early"));
+    server.route_stanza(&says("romeo@example.org/b", &jid, "late")).expect("routed");
+    assert_eq!(within("the message", second.next()).await.map(|text| text.0).as_deref(), Some("late"));
+    assert_eq!(client.dropped_messages(), 0);
+    client.close().await;
+}
+
+#[tokio::test]
+async fn the_states_are_told_in_order_through_a_cut() {
+    let server = server().start().await.expect("a server");
+    let client = builder(&server, "romeo").reconnect(quick()).build().await.expect("a client");
+    let mut states = client.states();
+    client.connect().await.expect("online");
+    assert_eq!(server.cut(Target::All, Cut::Rst), 1);
+    let mut seen = Vec::new();
+    within("the second session", async {
+        while seen.iter().filter(|state| **state == "online").count() < 2 {
+            seen.push(describe(&states.next().await.expect("a state")));
+        }
+    })
+    .await;
+    seen.dedup();
+    assert_eq!(seen, ["offline", "connecting", "online", "waiting", "connecting", "online"]);
+    client.close().await;
+    assert_eq!(describe(&within("the end", states.next()).await.expect("a state")), "closed");
+}
+
+#[tokio::test]
+async fn closing_ends_the_session_in_an_orderly_way() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, "romeo").await;
+    within("the end", client.close()).await;
+    assert!(matches!(client.state(), State::Closed));
+    within("the server's side", server.wait_for(|server| server.sessions().is_empty() && server.connections() == 0)).await;
+    // and it can be connected again
+    client.connect().await.expect("online again");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn suspending_drops_the_connection_and_leaves_the_stream_open() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, "romeo").await;
+    within("the end", client.suspend()).await;
+    assert!(client.state().is_stopped());
+    within("the server's side", server.wait_for(|server| server.connections() == 0)).await;
+}
+
+#[tokio::test]
+async fn streams_end_when_the_client_is_closed_and_go_on_when_it_connects_again() {
+    let server = server().start().await.expect("a server");
+    let client = client(&server, "juliet").await;
+    let mut texts = client.subscribe::<Text>().events();
+    assert!(texts.next().now_or_never().is_none(), "before connecting it waits");
+    client.connect().await.expect("online");
+    client.close().await;
+    assert!(within("the end", texts.next()).await.is_none());
+    client.connect().await.expect("online again");
+    server.route_stanza(&says("romeo@example.org/b", client.jid().expect("bound"), "again")).expect("routed");
+    assert_eq!(within("the message", texts.next()).await.map(|text| text.0).as_deref(), Some("again"));
+    client.close().await;
+}
+
+/// The server lives on a runtime of its own, so that the client's tasks can be counted.
+fn server_elsewhere() -> (tokio::runtime::Runtime, Server) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let server = runtime.block_on(server().start()).expect("a server");
+    (runtime, server)
+}
+
+#[test]
+fn dropping_the_last_handle_ends_every_task() {
+    let (_elsewhere, server) = server_elsewhere();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        assert_eq!(alive(), 0);
+        let client = client(&server, "juliet").await;
+        assert_eq!(alive(), 0, "building spawns nothing");
+        let handled = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&handled);
+        client
+            .on(move |_: Text, cx: Ctx| {
+                let (count, _client) = (Arc::clone(&count), cx.client());
+                async move {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+            .detach();
+        let mut texts = client.subscribe::<Text>().events();
+        client.connect().await.expect("online");
+        let second = client.clone();
+        server.route_stanza(&says("romeo@example.org/b", client.jid().expect("bound"), "hi")).expect("routed");
+        within("the message", texts.next()).await;
+        drop(client);
+        assert_eq!(handled.load(Ordering::SeqCst), 1);
+        assert!(second.state().is_online(), "one handle is left");
+        drop(second);
+        assert!(within("the end", texts.next()).await.is_none());
+        within("the end of every task", async {
+            while alive() > 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    });
+    let gone = async { within("the server's side", server.wait_for(|server| server.connections() == 0)).await };
+    runtime.block_on(gone);
+}
+
+#[tokio::test]
+async fn a_driver_can_be_polled_by_whoever_likes() {
+    let server = server().start().await.expect("a server");
+    let (client, driver) = builder(&server, "romeo").build_with_driver().await.expect("a client");
+    let drive = tokio::spawn(driver);
+    client.connect().await.expect("online");
+    drop(client);
+    within("the driver's end", drive).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn one_account_of_one_store_is_open_once() {
+    let server = server().start().await.expect("a server");
+    let store = Arc::new(MemoryStore::new());
+    let first = builder(&server, "romeo").store(store.clone()).build().await.expect("a client");
+    let second = builder(&server, "romeo").store(store.clone()).build().await.expect_err("in use");
+    assert_eq!(second.kind(), &ErrorKind::StoreInUse);
+    let _other = builder(&server, "juliet").store(store.clone()).build().await.expect("another account");
+    drop(first);
+    let _third = builder(&server, "romeo").store(store).build().await.expect("free again");
+}
+
+#[test]
+fn outside_a_runtime_building_is_a_typed_error() {
+    let builder = Client::builder("romeo@example.org".parse().expect("a JID")).password("secret");
+    let result = futures::executor::block_on(builder.build());
+    assert_eq!(result.expect_err("an error").kind(), &ErrorKind::NoRuntime);
+}
+
+#[tokio::test]
+async fn requests_are_answered_refused_timed_out_and_lost() {
+    let server = server().start().await.expect("a server");
+    let client = builder(&server, "romeo").reconnect(quick()).build().await.expect("a client");
+    let domain = Some(server.domain().parse::<xmppkit::jid::Jid>().expect("a JID"));
+    let offline = client.iq_get(domain.clone(), &Ping).await.expect_err("offline");
+    assert_eq!(offline.kind(), &ErrorKind::NotOnline);
+    client.connect().await.expect("online");
+    client.iq_get(domain.clone(), &Ping).await.expect("a pong");
+    let refused = client.iq_get("juliet@example.org/nowhere".parse::<xmppkit::jid::Jid>().ok(), &Ping).await;
+    assert!(matches!(refused.expect_err("no such resource").kind(), ErrorKind::Stanza(error) if error.condition == "service-unavailable"));
+
+    server.stall(Target::All, Direction::FromClient);
+    let late = client.iq_get(domain.clone(), &Ping).timeout(Duration::from_millis(50)).await.expect_err("too late");
+    assert_eq!(late.kind(), &ErrorKind::RequestTimeout(Duration::from_millis(50)));
+    let lost = tokio::spawn(client.iq_get(domain, &Ping).into_future());
+    tokio::task::yield_now().await;
+    server.cut(Target::All, Cut::Rst);
+    let lost = within("the loss", lost).await.expect("no panic").expect_err("lost");
+    assert!(matches!(lost.kind(), ErrorKind::SessionLost { .. }), "{lost}");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_message_sent_offline_goes_out_when_online_and_its_token_tells() {
+    let server = server().start().await.expect("a server");
+    let juliet = online(&server, "juliet").await;
+    let mut texts = juliet.subscribe::<Text>().events();
+    let romeo = client(&server, "romeo").await;
+    let to = juliet.account().clone();
+    let mut tokens = Vec::new();
+    for number in 0..20 {
+        let message = Message::chat(Some(to.clone().into())).with_body("".into(), number.to_string());
+        tokens.push(romeo.send(message).await.expect("accepted"));
+    }
+    assert!(tokens.iter().all(|token| token.status().queued.is_some() && token.status().written.is_none()));
+    romeo.connect().await.expect("online");
+    for number in 0..20 {
+        assert_eq!(within("a message", texts.next()).await.map(|text| text.0), Some(number.to_string()));
+    }
+    within("the token", tokens[19].wait_for(Milestone::Written)).await.expect("written");
+    romeo.close().await;
+    juliet.close().await;
+}
+
+#[tokio::test]
+async fn a_stanza_too_large_for_any_server_is_refused_before_it_costs_the_stream() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, "romeo").await;
+    let message = Message::chat("juliet@example.org".parse().ok()).with_body("".into(), "x".repeat(300_000));
+    let error = client.send(message).await.expect_err("too large");
+    assert!(matches!(error.kind(), ErrorKind::StanzaTooLarge { limit: 262_144, .. }), "{error}");
+    assert!(client.state().is_online());
+    client.close().await;
+}
+
+#[tokio::test]
+async fn handlers_keep_order_can_fail_can_panic_and_can_be_removed() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, "juliet").await;
+    let jid = client.jid().expect("bound");
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let guard = client.on(move |text: Text| {
+        let sender = sender.clone();
+        async move {
+            assert!(text.0 != "panic", "as asked");
+            sender.send(text.0.clone()).map_err(xmppkit::Error::other)?;
+            if text.0 == "fail" { Err(ErrorKind::NotOnline.into()) } else { Ok(()) }
+        }
+    });
+    for text in ["one", "panic", "fail", "two"] {
+        server.route_stanza(&says("romeo@example.org/b", &jid, text)).expect("routed");
+    }
+    for text in ["one", "fail", "two"] {
+        assert_eq!(within("a call", receiver.recv()).await.as_deref(), Some(text));
+    }
+    drop(guard);
+    assert_eq!(within("the removal", receiver.recv()).await, None, "the closure is dropped with the guard");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_handler_of_incoming_sees_items_as_a_stream_does() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, "juliet").await;
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    client
+        .on(move |incoming: Incoming<Text>, _cx: Ctx| {
+            let sender = sender.clone();
+            async move { sender.send(incoming.item().map(|item| item.0.clone())).map_err(xmppkit::Error::other) }
+        })
+        .detach();
+    server.route_stanza(&says("romeo@example.org/b", client.jid().expect("bound"), "hi")).expect("routed");
+    assert_eq!(within("a call", receiver.recv()).await, Some(Some("hi".to_owned())));
+    client.close().await;
+}
+
+/// Reading pauses at the bound of R2, the slow one is cut off and told, the quick one misses nothing.
+#[tokio::test]
+async fn a_slow_subscriber_is_cut_off_with_a_gap_and_costs_the_others_nothing() {
+    const SENT: usize = 1_600;
+    let server = server().start().await.expect("a server");
+    let client = online(&server, "juliet").await;
+    let jid = client.jid().expect("bound");
+    let slow = client.subscribe::<Text>();
+    let mut quick = client.subscribe::<Text>().events();
+    for number in 0..SENT {
+        server.route_stanza(&says("romeo@example.org/b", &jid, &number.to_string())).expect("routed");
+    }
+    for number in 0..SENT {
+        assert_eq!(within("a message", quick.next()).await.map(|text| text.0), Some(number.to_string()));
+    }
+    let mut slow = Box::pin(slow);
+    let (mut items, mut missing) = (0, 0);
+    while let Some(Some(incoming)) = slow.next().now_or_never() {
+        match incoming {
+            Incoming::Item(item) => {
+                assert_eq!(item.0, (items + missing).to_string(), "what is missing is missing where the gap says");
+                items += 1;
+            }
+            Incoming::Gap(gap) => {
+                assert_eq!(gap.kind, GapKind::Overflow);
+                missing += usize::try_from(gap.count.expect("a count")).expect("a count");
+            }
+            _ => panic!("something else"),
+        }
+    }
+    assert!(items >= 1024, "{items}");
+    assert!(missing > 0);
+    assert_eq!(items + missing, SENT);
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_second_copy_of_a_message_under_the_same_origin_id_is_dropped() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, "juliet").await;
+    let jid = client.jid().expect("bound");
+    let mut texts = client.subscribe::<Text>().events();
+    let copy = |from: &str, text: &str| {
+        format!(
+            "<message xmlns='jabber:client' from='{from}' to='{jid}'><body>{text}</body>\
+             <origin-id xmlns='urn:xmpp:sid:0' id='o1'/></message>"
+        )
+    };
+    for stanza in [
+        copy("romeo@example.org/a", "once"),
+        copy("romeo@example.org/b", "once"),
+        copy("mercutio@example.org/a", "once"),
+        copy("romeo@example.org/a", "something else"),
+    ] {
+        server.route_stanza(&stanza).expect("routed");
+    }
+    for expected in ["once", "once", "something else"] {
+        assert_eq!(within("a message", texts.next()).await.map(|text| text.0).as_deref(), Some(expected));
+    }
+    let log = client.store().feed(xmppkit::store::Position::START, 10).await.expect("a read");
+    assert_eq!(log.len(), 3);
+    client.close().await;
+}
+
+#[tokio::test]
+async fn nothing_said_before_tls_is_believed_after_it() {
+    let injected = says("mallory@example.org/x", "juliet@example.org", "believe me");
+    let server = server()
+        .misbehave(xmppkit::testing::Misbehaviour::InjectBeforeTls(injected))
+        .start()
+        .await
+        .expect("a server");
+    let client = client(&server, "juliet").await;
+    let mut texts = client.subscribe::<Text>().events();
+    client.connect().await.expect("online");
+    let _pong = client.iq_get(Some(server.domain().parse().expect("a JID")), &Ping).await.expect("a pong");
+    assert!(texts.next().now_or_never().is_none());
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_session_the_server_ends_is_begun_anew() {
+    let server = server().start().await.expect("a server");
+    let client = builder(&server, "romeo").reconnect(quick()).build().await.expect("a client");
+    let mut states = client.states();
+    client.connect().await.expect("online");
+    for condition in ["system-shutdown", "reset", "connection-timeout"] {
+        server.kick(Target::All, condition);
+        within("the next session", async {
+            loop {
+                match states.next().await.expect("a state") {
+                    State::Waiting { cause, .. } => {
+                        assert!(matches!(cause.kind(), ErrorKind::Stream(error) if error.condition == condition), "{cause}");
+                        break;
+                    }
+                    _ => continue,
+                }
+            }
+            while !client.state().is_online() {
+                states.next().await;
+            }
+        })
+        .await;
+    }
+    server.kick(Target::All, "conflict");
+    within("the end", async {
+        while !matches!(states.next().await, Some(State::Failed(_))) {}
+    })
+    .await;
+}
+
+/// Everything public that is a future can move between threads.
+#[test]
+fn futures_are_send() {
+    fn is_send<T: Send>(_: T) {}
+    #[allow(dead_code, unreachable_code, clippy::diverging_sub_expression, reason = "only the types matter")]
+    fn all(client: &Client, sent: &xmppkit::client::Sent, server: &Server) {
+        is_send(client.connect().into_future());
+        is_send(client.close());
+        is_send(client.suspend());
+        is_send(client.send(Message::chat(None)));
+        is_send(client.iq_get(None, &Ping).into_future());
+        is_send(client.subscribe::<Text>());
+        is_send(client.states());
+        is_send(sent.wait_for(Milestone::Written));
+        is_send(server.restart());
+        is_send(Client::builder("a@b".parse().expect("a JID")).build());
+        is_send(Client::builder("a@b".parse().expect("a JID")).build_with_driver());
+    }
+    fn is_sync<T: Send + Sync + 'static>() {}
+    is_sync::<Client>();
+    is_sync::<Reply>();
+    is_sync::<ConnectionInfo>();
+    is_sync::<xmppkit::Error>();
+    let _ = Phase::Session;
+}
