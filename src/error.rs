@@ -105,7 +105,9 @@ impl Error {
             | ErrorKind::Io => true,
             ErrorKind::Auth(e) => matches!(e, AuthError::TemporaryFailure),
             ErrorKind::Stream(e) => e.is_retryable(),
-            ErrorKind::Protocol(e) => !matches!(e, ProtocolError::InvalidNamespace | ProtocolError::UnsupportedVersion | ProtocolError::InvalidBinding),
+            ErrorKind::Protocol(e) => {
+                !matches!(e, ProtocolError::InvalidNamespace | ProtocolError::UnsupportedVersion | ProtocolError::InvalidBinding)
+            }
             ErrorKind::Stanza(e) | ErrorKind::Bind(e) => e.error_type == StanzaErrorType::Wait,
             ErrorKind::Register(e) => matches!(e, RegisterError::TooSoon | RegisterError::Closed),
             ErrorKind::OutboxFull | ErrorKind::StoreInUse => true,

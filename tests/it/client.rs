@@ -224,7 +224,9 @@ async fn requests_are_answered_refused_timed_out_and_lost() {
     client.connect().await.expect("online");
     client.iq_get(domain.clone(), &Ping).await.expect("a pong");
     let refused = client.iq_get("juliet@example.org/nowhere".parse::<xmppkit::jid::Jid>().ok(), &Ping).await;
-    assert!(matches!(refused.expect_err("no such resource").kind(), ErrorKind::Stanza(error) if error.condition == "service-unavailable"));
+    assert!(
+        matches!(refused.expect_err("no such resource").kind(), ErrorKind::Stanza(error) if error.condition == "service-unavailable")
+    );
 
     server.stall(Target::All, Direction::FromClient);
     let late = client.iq_get(domain.clone(), &Ping).timeout(Duration::from_millis(50)).await.expect_err("too late");
@@ -378,11 +380,7 @@ async fn a_second_copy_of_a_message_under_the_same_origin_id_is_dropped() {
 #[tokio::test]
 async fn nothing_said_before_tls_is_believed_after_it() {
     let injected = says("mallory@example.org/x", "juliet@example.org", "believe me");
-    let server = server()
-        .misbehave(xmppkit::testing::Misbehaviour::InjectBeforeTls(injected))
-        .start()
-        .await
-        .expect("a server");
+    let server = server().misbehave(xmppkit::testing::Misbehaviour::InjectBeforeTls(injected)).start().await.expect("a server");
     let client = client(&server, "juliet").await;
     let mut texts = client.subscribe::<Text>().events();
     client.connect().await.expect("online");
@@ -416,10 +414,7 @@ async fn a_session_the_server_ends_is_begun_anew() {
         .await;
     }
     server.kick(Target::All, "conflict");
-    within("the end", async {
-        while !matches!(states.next().await, Some(State::Failed(_))) {}
-    })
-    .await;
+    within("the end", async { while !matches!(states.next().await, Some(State::Failed(_))) {} }).await;
 }
 
 /// Everything public that is a future can move between threads.

@@ -134,10 +134,16 @@ async fn provoke(cause: &str) -> (Server, ClientBuilder) {
         "closes at bind" => bad(Misbehaviour::CloseIn(Phase::Bind)).await,
         "not-authorized as a stream error" => bad(Misbehaviour::StreamErrorIn(Phase::Features, "not-authorized".into())).await,
         "a condition nobody knows" => bad(Misbehaviour::StreamErrorIn(Phase::Features, "example-condition".into())).await,
-        "host-unknown" | "conflict" | "unsupported-version" | "system-shutdown" | "reset" | "connection-timeout"
-        | "remote-connection-failed" | "internal-server-error" | "policy-violation" | "resource-constraint" => {
-            bad(Misbehaviour::StreamErrorIn(Phase::Features, cause.into())).await
-        }
+        "host-unknown"
+        | "conflict"
+        | "unsupported-version"
+        | "system-shutdown"
+        | "reset"
+        | "connection-timeout"
+        | "remote-connection-failed"
+        | "internal-server-error"
+        | "policy-violation"
+        | "resource-constraint" => bad(Misbehaviour::StreamErrorIn(Phase::Features, cause.into())).await,
         "no XML" => bad(Misbehaviour::SendIn(Phase::Header, "HTTP/1.1 400 Bad Request\r\n\r\n".into())).await,
         "a DTD" => bad(Misbehaviour::SendIn(Phase::Header, "<?xml version='1.0'?><!DOCTYPE stream>".into())).await,
         "another namespace" => bad(Misbehaviour::SendIn(Phase::Header, header("jabber:server", "1.0"))).await,
@@ -239,12 +245,8 @@ async fn try_row(row: &Row) -> Result<(), String> {
 #[tokio::test]
 async fn every_cause_gives_its_own_error_within_its_deadline_and_stops_or_retries_as_the_table_says() {
     use futures::StreamExt;
-    let wrong: Vec<String> = futures::stream::iter(TABLE)
-        .map(try_row)
-        .buffer_unordered(6)
-        .filter_map(|result| async { result.err() })
-        .collect()
-        .await;
+    let wrong: Vec<String> =
+        futures::stream::iter(TABLE).map(try_row).buffer_unordered(6).filter_map(|result| async { result.err() }).collect().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

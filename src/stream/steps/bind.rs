@@ -62,7 +62,9 @@ impl Step<Authenticated> for Bind {
         match jid {
             // Without an account (ANONYMOUS) our address is what the server says, in its own domain (C9). With one it is that
             // account's: under another address its store and its contacts would be believed to be ours.
-            Some(jid) if *jid.domain() == *io.config.domain && io.config.account.as_ref().is_none_or(|own| jid.to_bare() == *own) => {
+            Some(jid)
+                if *jid.domain() == *io.config.domain && io.config.account.as_ref().is_none_or(|own| jid.to_bare() == *own) =>
+            {
                 Ok(Progress::Grant(jid))
             }
             _ => Err(ErrorKind::Protocol(ProtocolError::InvalidBinding).into()),
