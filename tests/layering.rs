@@ -46,6 +46,10 @@ const EXTENSIONS: &[&str] = &["roster", "presence", "messaging", "register", "xe
 /// The modules of ALLOWED that are one layer.
 const SURFACE: &[&str] = &["client", "event", "ext"];
 
+/// The list of the built-in extensions, and who alone may name it: a client has them unless they are removed. It names them
+/// all, and nothing else but `ext`.
+const LIST: (&str, &str) = ("builtin", "client");
+
 /// They only re-export, so they may name everything, and nothing names them.
 const FACADES: &[&str] = &["lib", "prelude"];
 
@@ -199,7 +203,7 @@ fn check(files: &[(String, String)]) -> Found {
     let mut doors = BTreeMap::new();
     for (file, scan) in &scans {
         let module = top(&module_of(file));
-        if row(&module).is_none() && !FACADES.contains(&module.as_str()) {
+        if row(&module).is_none() && module != LIST.0 && !FACADES.contains(&module.as_str()) {
             violations.push(format!("src/{file}: the module {module} has no row in ALLOWED"));
             continue;
         }
@@ -286,13 +290,17 @@ impl Known {
             Some(home) => home.clone(),
             None => top(&path),
         };
-        if FACADES.contains(&target.as_str()) || (!self.modules.contains(&target) && row(&target).is_none()) {
+        if target == module {
+            return Verdict::Fine;
+        }
+        if FACADES.contains(&target.as_str()) || (!self.modules.contains(&target) && row(&target).is_none() && target != LIST.0) {
             return Verdict::Wrong("a re-export; name the module it is from".into());
         }
-        if used.glob && target != module {
+        if used.glob {
             return Verdict::Wrong("a glob hides what is used".into());
         }
-        if target == module || target == "error" {
+        let listing = module == LIST.0 && (target == "ext" || is_extension(&target));
+        if target == "error" || listing || (module == LIST.1 && target == LIST.0) {
             return Verdict::Fine;
         }
         if row(module).is_some_and(|allowed| allowed.contains(&target.as_str())) {

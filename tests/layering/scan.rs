@@ -204,9 +204,14 @@ impl Scan {
         }
         match word(tokens.get(at)).as_deref() {
             Some("use") => at,
-            Some("fn" | "struct" | "enum" | "trait" | "type" | "const" | "static" | "mod") => {
+            Some("fn" | "struct" | "enum" | "trait" | "type" | "const" | "static") => {
                 self.restricted.extend(word(tokens.get(at + 1)));
                 at + 2
+            }
+            // What is in it stands in a module of its own.
+            Some("mod") => {
+                self.restricted.extend(word(tokens.get(at + 1)));
+                at
             }
             // A field.
             Some(name) => {

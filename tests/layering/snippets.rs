@@ -31,6 +31,9 @@ fn every_way_to_name_a_wrong_module_is_caught() {
         ("testing/mod.rs", "use crate::stream::Core;", "testing must not use stream"),
         ("roster/mod.rs", "use crate::driver::Task;", "roster must not use driver"),
         ("xep/ping.rs", "use super::super::stream::Core;", "xep::ping must not use stream"),
+        ("client/mod.rs", "pub(crate) mod door { use super::super::stream::Core; }", "client must not use stream"),
+        ("ext/mod.rs", "use crate::builtin::extensions;", "ext must not use builtin"),
+        ("builtin.rs", "use crate::client::Client;", "builtin must not use client"),
         // Detours.
         ("xml/frame.rs", "use crate::Error;", "re-export"),
         ("xml/frame.rs", "use crate::prelude::Client;", "re-export"),
@@ -127,6 +130,10 @@ fn what_is_allowed_passes() {
         &[("xml/mod.rs", "// use crate::driver::Task;\n/// [`crate::driver`]\nconst A: &str = \"crate::driver\";")],
         &[("xml/mod.rs", "use std::time::{Duration, Instant}; fn f(now: Instant) { g(cx.now, now) }")],
         &[("xml/mod.rs", "use tokioish::X; use crate::xml::{self, Frame}; pub(in crate::xml) fn f() {}")],
+        &[
+            ("client/mod.rs", "pub(crate) mod door { use super::handle::Client; } use crate::builtin::extensions;"),
+            ("builtin.rs", "use crate::{ext::Entry, roster::Roster};"),
+        ],
         // For tests only.
         &[("xml/mod.rs", "#[cfg(test)] mod tests { use crate::driver::Task; use tokio::spawn; }")],
         &[("xml/mod.rs", "#[cfg(test)] use crate::testing::Server; #[cfg(all(test, unix))] fn f() { crate::driver::go() }")],
