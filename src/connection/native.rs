@@ -61,7 +61,7 @@ impl Key {
 #[derive(Debug)]
 pub(super) enum Refused {
     /// The library refused the certificate, and does not give it.
-    ByLibrary { kind: CertificateErrorKind, error: native_tls::Error },
+    ByLibrary { kind: CertificateErrorKind, text: String, error: native_tls::Error },
     /// It was refused here, after the handshake.
     Here { kind: CertificateErrorKind, der: Vec<u8>, text: &'static str },
     /// On platforms that do not tell: the certificate or something else.
@@ -149,8 +149,9 @@ fn describe<S: io::Read + io::Write>(stream: &native_tls::TlsStream<S>) -> Resul
 const TEXTS_ARE_KNOWN: bool = cfg!(not(any(target_os = "windows", target_vendor = "apple")));
 
 fn explain(error: native_tls::Error, host: &Host, ended: bool) -> Refused {
-    if TEXTS_ARE_KNOWN && let Some(kind) = certificate_kind(&error.to_string(), host) {
-        return Refused::ByLibrary { kind, error };
+    let text = error.to_string();
+    if TEXTS_ARE_KNOWN && let Some(kind) = certificate_kind(&text, host) {
+        return Refused::ByLibrary { kind, text: verdict(&text).to_owned(), error };
     }
     if ended {
         Refused::Other(Error::new(ErrorKind::Closed(Phase::TlsHandshake)).with_source(error))
@@ -195,6 +196,11 @@ fn certificate_kind(text: &str, host: &Host) -> Option<CertificateErrorKind> {
     } else {
         CertificateErrorKind::Other
     })
+}
+
+/// The part of OpenSSL's text that is for people: what stands in the last brackets.
+fn verdict(text: &str) -> &str {
+    text.rsplit_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or(text, |(verdict, _)| verdict)
 }
 
 /// A stream that remembers whether the other side ended it: from the library's error alone that cannot be told.
@@ -261,6 +267,8 @@ mod tests {
         ] {
             assert_eq!(certificate_kind(&text, &Host::Name("example.org".into())), Some(kind), "{text}");
         }
+        assert_eq!(verdict(&format!("{v3} (self-signed certificate)")), "self-signed certificate");
+        assert_eq!(verdict(v3), v3);
     }
 
     #[test]

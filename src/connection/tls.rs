@@ -31,7 +31,7 @@ pub(super) async fn secure(connection: Connection, host: &Host, mode: TlsMode, o
     let (kind, der, text, source): (_, _, _, Option<Box<dyn StdError + Send + Sync>>) = match refused {
         Refused::Other(error) => return Err(error),
         Refused::Here { kind, der, text } => (kind, Some(der), text.to_owned(), None),
-        Refused::ByLibrary { kind, error } => (kind, look_again().await, error.to_string(), Some(error.into())),
+        Refused::ByLibrary { kind, text, error } => (kind, look_again().await, text, Some(error.into())),
         // That the same server shows a certificate to whoever accepts any says that the certificate was the trouble.
         Refused::Unclear(error) => match look_again().await {
             Some(der) => {
