@@ -185,10 +185,7 @@ impl Log {
     }
 
     pub(super) fn fill_gap(&mut self, position: Position) {
-        if matches!(self.feed.get(&position), Some(Fed::Gap(_))) {
-            self.feed.remove(&position);
-            self.bytes -= OVERHEAD;
-        }
+        self.close_gap(position, Leaving::Removed);
     }
 
     /// Lets the oldest go until what is left is within bounds.
@@ -201,8 +198,7 @@ impl Log {
                 (Some((_, Fed::Message(id))), _) => self.leave(*id, Leaving::Lost),
                 (Some((position, Fed::Gap(_))), _) => {
                     let position = *position;
-                    self.fill_gap(position);
-                    self.mark_lost(position);
+                    self.close_gap(position, Leaving::Lost);
                 }
                 (None, Some(id)) => self.leave(id, Leaving::Lost),
                 (None, None) => break,
@@ -234,10 +230,7 @@ impl Log {
         self.unfed.remove(&id);
         self.bytes -= cost(&entry.record);
         if let Some(position) = entry.position {
-            self.feed.remove(&position);
-            if leaving == Leaving::Lost {
-                self.mark_lost(position);
-            }
+            self.leave_feed(position, leaving);
         }
         if let Some(timeline) = self.conversations.get_mut(&entry.record.conversation) {
             timeline.places.remove(&Place::new(entry.order, id));
@@ -249,21 +242,31 @@ impl Log {
         self.known.leave(id);
     }
 
-    /// Notes that a position is lost, joined with its neighbours where nothing is left between them.
-    fn mark_lost(&mut self, position: Position) {
-        let (mut first, mut last) = (position, position);
-        if let Some((&before_first, &before_last)) = self.lost.range(..position).next_back()
-            && self.feed.range(before_last..position).next().is_none()
-        {
-            first = before_first;
+    fn close_gap(&mut self, position: Position, leaving: Leaving) {
+        if matches!(self.feed.get(&position), Some(Fed::Gap(_))) {
+            self.bytes -= OVERHEAD;
+            self.leave_feed(position, leaving);
         }
-        if let Some((&behind_first, &behind_last)) = self.lost.range(position..).next()
-            && self.feed.range(position..behind_first).next().is_none()
-        {
+    }
+
+    fn leave_feed(&mut self, position: Position, leaving: Leaving) {
+        self.feed.remove(&position);
+        if leaving == Leaving::Lost {
+            self.lost.insert(position, position);
+            self.join_losses(Position::new(position.get().saturating_sub(1)));
+        }
+        self.join_losses(position);
+    }
+
+    /// Joins the losses up to this position with those behind it, if nothing is left between them.
+    fn join_losses(&mut self, position: Position) {
+        let Some((&first, &last)) = self.lost.range(..=position).next_back() else { return };
+        let behind = self.lost.range((Bound::Excluded(position), Bound::Unbounded)).next();
+        let Some((&behind_first, &behind_last)) = behind else { return };
+        if self.feed.range(last..behind_first).next().is_none() {
             self.lost.remove(&behind_first);
-            last = behind_last;
+            self.lost.insert(first, behind_last);
         }
-        self.lost.insert(first, last);
     }
 
     pub(super) fn feed(&self, after: Position, limit: usize, outbox: &Outbox) -> Vec<FeedItem> {
@@ -468,4 +471,40 @@ fn is_unread(record: &MessageRecord) -> bool {
 
 fn cost(record: &MessageRecord) -> usize {
     OVERHEAD + record.xml.byte_len() + record.text.as_ref().map_or(0, String::len)
+}
+
+#[cfg(test)]
+impl Log {
+    /// Compares what is counted along the way with what is there.
+    pub(super) fn check(&self) {
+        let gaps = self.feed.values().filter(|fed| matches!(fed, Fed::Gap(_))).count();
+        let bytes: usize = self.messages.values().map(|entry| cost(&entry.record)).sum();
+        assert_eq!(self.bytes, bytes + gaps * OVERHEAD);
+        assert!(self.bytes <= self.max_bytes && self.feed.len() + self.unfed.len() <= self.max_messages);
+        assert_eq!(self.messages.len(), self.feed.len() - gaps + self.unfed.len());
+        for (id, entry) in &self.messages {
+            assert_eq!(entry.position.is_some(), entry.feed == Feed::Deliver);
+            assert_eq!(self.unfed.contains(id), entry.position.is_none());
+            assert!(self.conversations[&entry.record.conversation].places.contains(&Place::new(entry.order, *id)));
+        }
+        let unread = |entry: &&Entry| is_unread(&entry.record);
+        assert_eq!(
+            self.conversations.values().map(|timeline| timeline.unread).sum::<u64>(),
+            self.messages.values().filter(unread).count() as u64
+        );
+        assert_eq!(self.conversations.values().map(|t| t.places.len()).sum::<usize>(), self.messages.len());
+        assert!(self.conversations.values().all(|timeline| !timeline.places.is_empty()));
+        assert_eq!(self.known.identity.len(), self.messages.len() + self.known.gone.len());
+        let lost: Vec<_> = self.lost.iter().flat_map(|(first, last)| [*first, *last]).collect();
+        assert!(lost.is_sorted(), "{lost:?}");
+        assert!(self.lost.iter().all(|(first, last)| self.feed.range(*first..=*last).next().is_none()));
+        let between = self.lost.values().zip(self.lost.keys().skip(1));
+        for (last, next) in between {
+            assert!(self.feed.range(*last..*next).next().is_some(), "losses with nothing between them are one");
+        }
+    }
+
+    pub(super) fn known_keys(&self) -> (usize, usize) {
+        (self.known.exact.len(), self.known.similar.len())
+    }
 }

@@ -21,6 +21,9 @@ mod areas;
 mod log;
 mod outbox;
 
+#[cfg(test)]
+mod tests;
+
 /// Keeps accounts in memory, within bounds: the default store.
 ///
 /// Accounts last as long as the value or a clone of it; opening one again continues it. It is not

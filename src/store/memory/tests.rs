@@ -1,0 +1,155 @@
+//! What is particular to the memory store: its bounds. The contract is tested by the conformance suite.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jid::Jid;
+
+use super::areas::Areas;
+use super::{Limits, MemoryStore};
+use crate::store::{
+    Batch, Direction, Feed, FeedItem, GapKind, GapRecord, IdentityKey, LogId, MessageFlags, MessageRecord, NewMessage, Origin,
+    OutboxEntry, Position, SentUpdate, Store,
+};
+
+fn areas(messages: usize, bytes: usize) -> Areas {
+    Areas::new(Limits { log_messages: messages, log_bytes: bytes, outbox_messages: 10, outbox_bytes: 1 << 20 })
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn message(peer: u64, length: usize, seconds: u64) -> NewMessage {
+    let peer: Jid = format!("peer{peer}@montague.example").parse().expect("a JID");
+    let mut record = MessageRecord::new(peer, Direction::Incoming, "x".repeat(length), at(seconds));
+    record.text = Some(String::new());
+    NewMessage::new(record, Origin::Live)
+}
+
+fn apply(areas: &mut Areas, batch: Batch) -> crate::store::Applied {
+    areas.apply(batch).expect("the batch is made")
+}
+
+#[test]
+fn the_oldest_messages_make_room_by_count_and_by_bytes() {
+    let mut by_count = areas(3, usize::MAX);
+    let mut by_bytes = areas(100, 40_000);
+    for n in 0..10 {
+        apply(&mut by_count, Batch::new().append(message(n, 10, n)));
+        apply(&mut by_bytes, Batch::new().append(message(n, 10_000, n)));
+    }
+    for areas in [&by_count, &by_bytes] {
+        let items = areas.log.feed(Position::START, 100, &areas.outbox);
+        assert_eq!(items.len(), 4, "{items:?}");
+        assert_eq!(items[0], FeedItem::lost(Position::new(1), Position::new(7)), "one range for all that left");
+        areas.log.check();
+    }
+}
+
+#[test]
+fn one_message_larger_than_the_log_is_lost_and_reported() {
+    let mut areas = areas(100, 5_000);
+    apply(&mut areas, Batch::new().append(message(1, 10, 0)));
+    let applied = apply(&mut areas, Batch::new().append(message(1, 10_000, 0)));
+    let items = areas.log.feed(Position::START, 100, &areas.outbox);
+    assert_eq!(items, [FeedItem::lost(Position::new(1), applied.head)]);
+}
+
+#[test]
+fn gaps_are_bounded_like_messages() {
+    let mut areas = areas(3, usize::MAX);
+    for _ in 0..10 {
+        apply(&mut areas, Batch::new().gap(GapRecord::new(GapKind::NoArchive)));
+    }
+    assert_eq!(areas.log.gaps().len(), 3);
+    assert_eq!(areas.log.feed(Position::START, 1, &areas.outbox), [FeedItem::lost(Position::new(1), Position::new(7))]);
+}
+
+#[test]
+fn keys_outlive_their_messages_for_a_while_and_are_then_forgotten() {
+    let mut areas = areas(10, usize::MAX);
+    let key = |n: u64| IdentityKey::own(&n.to_string());
+    for n in 0..1_000 {
+        apply(&mut areas, Batch::new().append(message(0, 1, n).key(key(n)).key(similar(n))));
+    }
+    assert_eq!(areas.log.known_keys(), (50, 50), "10 in the log, and 40 that left it");
+    assert!(apply(&mut areas, Batch::new().append(message(0, 1, 0).key(key(955)))).appended[0].duplicate);
+    assert!(!apply(&mut areas, Batch::new().append(message(0, 1, 0).key(key(5)))).appended[0].duplicate);
+}
+
+fn similar(n: u64) -> IdentityKey {
+    IdentityKey::similar(None, None, "chat", None, &n.to_string())
+}
+
+#[test]
+fn records_of_settled_messages_and_capabilities_are_bounded() {
+    let mut areas = areas(10, usize::MAX);
+    for n in 0..2_000 {
+        let id = format!("m{n}");
+        let send = Batch::new().send(OutboxEntry::new(&*id, None, "<message/>", at(n)));
+        apply(&mut areas, send.update_sent(SentUpdate::new(id).acked(at(n))).put_caps(n.to_string(), "<query/>", at(n)));
+    }
+    assert_eq!((0..2_000).filter(|n| areas.outbox.get(&format!("m{n}")).is_some()).count(), 10);
+    assert!(areas.outbox.get("m1999").is_some());
+    assert_eq!(areas.caps.len(), 1_000);
+    assert!(areas.caps.contains_key("1999"));
+}
+
+#[test]
+fn accounts_last_as_long_as_the_store() {
+    futures::executor::block_on(async {
+        let store = MemoryStore::new();
+        let jid = "juliet@capulet.example".parse().expect("a JID");
+        let account = store.open_account(&jid).await.expect("opens");
+        account.apply(Batch::new().put("urn:example", "row", "value")).await.expect("is made");
+        drop(account);
+        let account = store.clone().open_account(&jid).await.expect("opens again");
+        assert!(account.extension_row("urn:example", "row").await.expect("row").is_some());
+    });
+}
+
+/// Many random changes of a small log, with its books checked after each.
+#[test]
+fn the_books_of_the_log_are_right_whatever_happens() {
+    let mut seed = 0x5EED_u64;
+    let mut random = move |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut areas = areas(20, 30_000);
+    let mut read = Position::START;
+    let mut delivered = 0_u64;
+    for step in 0..20_000 {
+        let known = LogId::new(random(areas.log.head().get() + 10));
+        let mark = [MessageFlags::READ, MessageFlags::NONE];
+        let batch = match random(12) {
+            0..=4 => {
+                let feed = [Feed::Deliver, Feed::Deliver, Feed::Hold, Feed::History][random(4) as usize];
+                let key = IdentityKey::own(&random(300).to_string());
+                Batch::new().append(message(random(4), random(3_000) as usize, step).key(key).key(similar(random(9))).feed(feed))
+            }
+            5 => Batch::new().release(None),
+            6 => Batch::new().remove_message(known),
+            7 => Batch::new().gap(GapRecord::new(GapKind::Expired)),
+            8 => Batch::new().fill_gap(Position::new(known.get())),
+            9 => Batch::new().set_flags(known, mark[random(2) as usize], mark[random(2) as usize]),
+            10 => Batch::new().set_content(known, "y".repeat(random(2_000) as usize), None),
+            _ if random(20) == 0 => Batch::new().prune(at(step.saturating_sub(random(40)))),
+            _ => Batch::new(),
+        };
+        apply(&mut areas, batch);
+        areas.log.check();
+        // A reader that comes by now and then meets rising positions, and everything up to the head.
+        if random(7) == 0 {
+            for item in areas.log.feed(read, 5, &areas.outbox) {
+                assert!(item.position() > read, "step {step}: {item:?} behind {read:?}");
+                if let FeedItem::Lost { first, last } = &item {
+                    assert!(*first > read && first <= last, "step {step}: {item:?} behind {read:?}");
+                }
+                read = item.position();
+                delivered += 1;
+            }
+        }
+    }
+    assert!(delivered > 2_000, "{delivered}");
+}
