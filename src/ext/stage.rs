@@ -149,7 +149,8 @@ pub(crate) fn order<S>(
     added: Vec<(&'static str, Position, S)>,
 ) -> Result<Vec<S>, (&'static str, &'static str)> {
     let mut names: Vec<&'static str> = builtin.to_vec();
-    let mut after: BTreeMap<&'static str, &'static str> = BTreeMap::new();
+    // Who stands where it does because of whom.
+    let mut leaders: BTreeMap<&'static str, &'static str> = BTreeMap::new();
     let mut stages: BTreeMap<&'static str, S> = BTreeMap::new();
     let mut waiting = added;
     while !waiting.is_empty() {
@@ -165,11 +166,11 @@ pub(crate) fn order<S>(
             };
             if matches!(position, Position::After(_)) {
                 index += 1;
-                while names.get(index).is_some_and(|other| after.get(other) == Some(&neighbour)) {
+                while names.get(index).is_some_and(|other| follows(&leaders, other, neighbour)) {
                     index += 1;
                 }
-                after.insert(name, neighbour);
             }
+            leaders.insert(name, neighbour);
             names.insert(index, name);
             stages.insert(name, stage);
         }
@@ -180,6 +181,18 @@ pub(crate) fn order<S>(
         waiting = left;
     }
     Ok(names.iter().filter_map(|name| stages.remove(name)).collect())
+}
+
+/// Whether a stage stands where it does because of this one, directly or through others.
+fn follows(leaders: &BTreeMap<&'static str, &'static str>, stage: &str, leader: &str) -> bool {
+    let mut leads = leaders.get(stage);
+    while let Some(name) = leads {
+        if *name == leader {
+            return true;
+        }
+        leads = leaders.get(name);
+    }
+    false
 }
 
 #[cfg(test)]
