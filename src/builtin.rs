@@ -4,5 +4,5 @@ use crate::ext::Entry;
 
 /// The built-in extensions.
 pub(crate) fn extensions() -> Vec<Entry> {
-    Vec::new()
+    vec![Entry::new(crate::messaging::Messaging::new())]
 }

@@ -10,6 +10,7 @@ mod driver;
 pub mod error;
 pub mod event;
 pub mod ext;
+pub mod messaging;
 pub mod prelude;
 pub mod store;
 pub mod stream;

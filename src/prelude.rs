@@ -7,3 +7,4 @@ pub use jid::{BareJid, FullJid, Jid};
 
 pub use crate::client::Client;
 pub use crate::event::{Event, Incoming};
+pub use crate::messaging::{ChatMessage, Messages as _};

@@ -238,8 +238,8 @@ impl Shared {
                 }
             }
             self.consume(&inbound);
-            let claimed = self.registry.claims.iter().any(|route| route.matches(&inbound));
-            if self.hub.deliver_message(&inbound, claimed, crate::driver::now()) {
+            let claimed = || self.registry.claims.iter().any(|route| route.matches(&inbound));
+            if self.hub.deliver_message(&inbound, crate::driver::now(), claimed) {
                 taken.push(inbound.number());
             }
         }

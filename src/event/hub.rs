@@ -88,7 +88,7 @@ impl Hub {
 
     /// Hands a message to every mailbox whose route it takes; without one it waits, unless an extension `claimed` it. Returns whether it is taken over already; if not, its
     /// number comes through [`TakenOver`] later.
-    pub(crate) fn deliver_message(&self, inbound: &Inbound, claimed: bool, now: Instant) -> bool {
+    pub(crate) fn deliver_message(&self, inbound: &Inbound, now: Instant, claimed: impl FnOnce() -> bool) -> bool {
         let mut hold: Option<Arc<Hold>> = None;
         let mut make = || Arc::clone(hold.get_or_insert_with(|| Arc::new(self.hold(inbound))));
         let mut matched = false;
@@ -96,7 +96,7 @@ impl Hub {
             matched = true;
             mailbox.push(inbound, if self.holding { Some(&mut make) } else { None });
         }
-        if !matched && !claimed {
+        if !matched && !claimed() {
             self.keep_unclaimed(inbound, now, &mut make);
         }
         hold.is_none()

@@ -1,0 +1,108 @@
+//! One-to-one messages (RFC 6121 §5).
+//!
+//! [`Messages`] is the way in: `client.messages()` is what arrives, as [`ChatMessage`] values; `client.chat(&contact)` sends;
+//! [`ChatMessage::reply`] answers. What was sent has a token, [`Sent`](crate::client::Sent), that fills up with what is heard
+//! of it: receipts (XEP-0184), markers (XEP-0333), errors.
+//!
+//! ```no_run
+//! use xmppkit::client::Milestone;
+//! use xmppkit::messaging::{ChatMessage, Direction};
+//! use xmppkit::prelude::*;
+//!
+//! # async fn run() -> xmppkit::Result<()> {
+//! let client = Client::builder("romeo@example.org".parse()?).password("secret").build().await?;
+//! // By a handler …
+//! let answer = |message: ChatMessage| async move {
+//!     if message.direction() == Direction::Incoming {
+//!         message.reply("Speak again, bright angel!").await?;
+//!     }
+//!     Ok::<_, xmppkit::Error>(())
+//! };
+//! client.on(answer).detach();
+//! client.connect().await?;
+//! // … and by hand.
+//! let sent = client.chat(&"juliet@example.org".parse()?).send("But soft!").await?;
+//! sent.wait_for(Milestone::Received).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The wire format of anything else in a message is reached with [`ChatMessage::payload`] and [`SendMessage::payload`], by
+//! type.
+
+mod chat;
+mod event;
+mod message;
+mod service;
+mod state;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use chat::{Chat, SendMessage};
+pub use event::{Bounce, ChatStateEvent};
+pub use message::{ChatMessage, ForwardedMessage};
+pub use service::Messaging;
+pub use wire::{ChatState, Delay, Marker, MarkerKind, Text, Thread};
+
+pub use crate::store::{Direction, MessageKind as MessageType, Origin};
+
+use jid::BareJid;
+
+use crate::client::Client;
+use crate::event::Subscription;
+
+/// Messages of a client: what `client.messages()` and `client.chat(..)` come from.
+pub trait Messages {
+    /// Subscribes to messages; see [`Subscription`]. Made before [`connect`](Client::connect) it misses nothing.
+    fn messages(&self) -> Subscription<ChatMessage>;
+
+    /// The conversation with this contact.
+    fn chat(&self, contact: &BareJid) -> Chat;
+}
+
+impl Messages for Client {
+    fn messages(&self) -> Subscription<ChatMessage> {
+        self.subscribe()
+    }
+
+    fn chat(&self, contact: &BareJid) -> Chat {
+        Chat::new(self, contact)
+    }
+}
+
+/// What can be set of [`Messaging`], with [`ClientBuilder::setting`](crate::client::ClientBuilder::setting).
+///
+/// ```
+/// use xmppkit::{Client, messaging::MessagingSettings};
+/// # fn example(account: xmppkit::jid::BareJid) {
+/// let builder = Client::builder(account).setting(MessagingSettings::new().request_receipts(false));
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MessagingSettings {
+    /// Whether chat messages ask to be told that they arrived (XEP-0184). They do unless this is off.
+    pub request_receipts: bool,
+}
+
+impl MessagingSettings {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { request_receipts: true }
+    }
+
+    /// Whether chat messages ask to be told that they arrived (XEP-0184).
+    #[must_use]
+    pub fn request_receipts(mut self, request: bool) -> Self {
+        self.request_receipts = request;
+        self
+    }
+}
+
+impl Default for MessagingSettings {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,167 @@
+//! What [`Messaging`] does: it keeps the locks of conversations, asks for receipts, and notes what is heard of messages that
+//! were sent.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jid::Jid;
+use xmpp_parsers::message;
+use xmpp_parsers::receipts::Request;
+
+use super::state::Locks;
+use super::wire::{self, MarkerKind};
+use super::{MessageType, MessagingSettings, Origin};
+use crate::error::Result;
+use crate::event::{Inbound, Route};
+use crate::ext::{Ctx, Extension, OutboundDraft, Position, Registrar, outbound};
+use crate::store::{Receipt, SentUpdate};
+use crate::xml::{Stanza, ns};
+
+/// One-to-one messages (RFC 6121 §5): the extension behind [`Messages`](super::Messages). Every client has it.
+#[derive(Debug, Default)]
+pub struct Messaging {
+    locks: Arc<Mutex<Locks>>,
+}
+
+impl Messaging {
+    /// The extension.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where a message to this conversation goes now.
+    pub(super) fn address(&self, conversation: &Jid) -> Jid {
+        match conversation.try_as_full() {
+            Ok(full) => full.clone().into(),
+            Err(contact) => lock(&self.locks).address(contact),
+        }
+    }
+}
+
+impl Extension for Messaging {
+    fn register(&self, reg: &mut Registrar<'_>) {
+        reg.setting(MessagingSettings::default());
+        reg.outbound_stage(
+            "receipts",
+            Position::After(outbound::DECORATE),
+            |draft, cx| async move { request_receipt(draft, &cx) },
+        );
+        let locks = Arc::clone(&self.locks);
+        reg.on_route(Route::message(), move |inbound, cx| heard(inbound, cx, &locks));
+        let locks = Arc::clone(&self.locks);
+        reg.on_route(Route::presence(), move |inbound, _cx| presence_changed(inbound.stanza(), &locks));
+        // What is about other messages concerns their tokens; an application that wants it all the same subscribes to it.
+        reg.claim(Route::message().when(|inbound| {
+            let stanza = inbound.stanza();
+            let about_others = || {
+                stanza.child(ns::CLIENT, "body").is_none()
+                    && stanza
+                        .children()
+                        .any(|c| c.has_ns(ns::RECEIPTS) || c.has_ns(ns::CHAT_MARKERS) || c.has_ns(ns::CHAT_STATES))
+            };
+            is_error(stanza) || about_others()
+        }));
+    }
+
+    fn session_lost(&self, _cx: &Ctx) {
+        lock(&self.locks).clear();
+    }
+}
+
+/// Asks that the arrival of a chat message be confirmed (XEP-0184, R23): never in rooms, never of a confirmation.
+fn request_receipt(mut draft: OutboundDraft, cx: &Ctx) -> Result<OutboundDraft> {
+    let wanted = cx.setting::<MessagingSettings>().is_some_and(|settings| settings.request_receipts);
+    let message = &mut draft.message;
+    if wanted
+        && message.type_ == message::MessageType::Chat
+        && !message.bodies.is_empty()
+        && !message.payloads.iter().any(|payload| payload.has_ns(ns::RECEIPTS))
+    {
+        message.payloads.push(Request.into());
+    }
+    Ok(draft)
+}
+
+fn heard(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>) {
+    let stanza = inbound.stanza();
+    match MessageType::from_attribute(stanza.stanza_type().as_deref()) {
+        MessageType::Error => bounced(inbound, cx, locks),
+        MessageType::Groupchat | MessageType::Headline => {}
+        _ => {
+            note_progress(inbound, cx);
+            // A resource that wrote before we came online may be gone.
+            if inbound.origin() == Origin::Live && stanza.child(ns::CLIENT, "body").is_some() {
+                if let Some(from) = stanza.from_jid().filter(|from| from.to_bare() != *cx.account()) {
+                    lock(locks).message(from);
+                }
+            }
+        }
+    }
+}
+
+/// Receipts and markers count only from whom the message was sent to (XEP-0184 §8).
+fn note_progress(inbound: &Inbound, cx: &Ctx) {
+    let stanza = inbound.stanza();
+    let receipt = wire::receipt(stanza).map(|id| (id, MarkerKind::Received));
+    let marker = wire::marker(stanza).map(|marker| (marker.id, marker.kind));
+    if receipt.is_none() && marker.is_none() {
+        return;
+    }
+    let Some(from) = stanza.from_jid() else { return };
+    for (id, kind) in receipt.into_iter().chain(marker) {
+        let is_recipient = |to: Option<&Jid>| to.is_some_and(|to| to.to_bare() == from.to_bare());
+        if !cx.sent(&id).is_some_and(|sent| is_recipient(sent.to())) {
+            tracing::debug!(%from, "a receipt or marker for nothing that was sent there was ignored");
+            continue;
+        }
+        let at = wire::delay(stanza, cx.account()).map_or(inbound.received(), |delay| delay.stamp);
+        let mut update = SentUpdate::new(id);
+        let receipt = Some(Receipt::new(from.clone(), at));
+        match kind {
+            MarkerKind::Received => update.status.received = receipt,
+            _ => update.status.displayed = receipt,
+        }
+        cx.update_sent(&update);
+    }
+}
+
+/// An error counts for the message of its id if it comes from where that was sent to, or from a server on the way.
+fn bounced(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>) {
+    let stanza = inbound.stanza();
+    let (Some(id), Some(error)) = (stanza.id(), stanza.error()) else { return };
+    let account = cx.account();
+    let from = match stanza.from() {
+        Some(from) => Jid::new(&from).ok(),
+        None => Some(account.clone().into()),
+    };
+    let Some(from) = from else { return };
+    let Some(sent) = cx.sent(&id) else { return };
+    let Some(to) = sent.to() else { return };
+    let is_domain_of_recipient = from.node().is_none() && from.resource().is_none() && from.domain() == to.domain();
+    if from.to_bare() != to.to_bare() && !is_domain_of_recipient && !wire::is_server(&from, account) && from != *account {
+        tracing::debug!(%from, "an error for nothing that was sent there was ignored");
+        return;
+    }
+    lock(locks).unlock(&to.to_bare());
+    let mut update = SentUpdate::new(id);
+    update.status.bounced = Some((error, inbound.received()));
+    cx.update_sent(&update);
+}
+
+fn presence_changed(stanza: &Stanza, locks: &Mutex<Locks>) {
+    // Subscriptions and errors say nothing about a resource's presence.
+    if !matches!(stanza.stanza_type().as_deref(), None | Some("unavailable")) {
+        return;
+    }
+    if let Some(from) = stanza.from_jid() {
+        lock(locks).unlock(&from.into_bare());
+    }
+}
+
+pub(super) fn is_error(stanza: &Stanza) -> bool {
+    stanza.stanza_type().as_deref() == Some("error")
+}
+
+fn lock(locks: &Mutex<Locks>) -> MutexGuard<'_, Locks> {
+    locks.lock().unwrap_or_else(PoisonError::into_inner)
+}
