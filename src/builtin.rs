@@ -4,5 +4,5 @@ use crate::ext::Entry;
 
 /// The built-in extensions.
 pub(crate) fn extensions() -> Vec<Entry> {
-    vec![Entry::new(crate::messaging::Messaging::new())]
+    vec![Entry::new(crate::messaging::Messaging::new()), Entry::new(crate::register::Registration::new())]
 }

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 mod display;
+mod form;
+
+pub use form::{AccountForm, FieldKind, FormField, FormOption, Media};
 
 /// What every fallible call of the library returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -600,10 +603,15 @@ pub enum RegisterError {
     NotAllowed,
     /// Too many registrations from this address; try later.
     TooSoon,
-    /// The server asks for more than a user name and a password: fill in its form.
-    FormRequired,
-    /// Registration happens on this web page.
+    /// The server asks for more than was given: this is its form.
+    FormRequired(Box<AccountForm>),
+    /// The server asks a question that only people can answer (XEP-0158); the field with media has it. Ask for the form, and
+    /// have somebody answer it.
+    Captcha(Box<AccountForm>),
+    /// Accounts are made on this web page; where the server names none, these are its instructions.
     OutOfBand(String),
     /// The server closed the stream while the form was open.
     Closed,
+    /// The form was dropped without being filled in.
+    Abandoned,
 }

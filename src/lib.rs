@@ -12,6 +12,7 @@ pub mod event;
 pub mod ext;
 pub mod messaging;
 pub mod prelude;
+pub mod register;
 pub mod store;
 pub mod stream;
 #[cfg(feature = "testing")]

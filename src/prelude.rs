@@ -8,3 +8,4 @@ pub use jid::{BareJid, FullJid, Jid};
 pub use crate::client::Client;
 pub use crate::event::{Event, Incoming};
 pub use crate::messaging::{ChatMessage, Messages as _};
+pub use crate::register::Registers as _;

@@ -43,6 +43,7 @@ impl Surface for Shared {
         tracing::debug!(account = %self.account, ?state, "connection state");
         if stopped {
             *self.link() = None;
+            self.set_procedure(None);
             self.requests.fail_all();
         }
         self.hub.pause(stopped);

@@ -238,11 +238,17 @@ impl fmt::Display for RegisterError {
             Self::NotAcceptable(text) => write!(f, "the server does not accept the values: {text}"),
             Self::NotAllowed => f.write_str("the server's policy forbids it"),
             Self::TooSoon => f.write_str("too many registrations from this address; try later"),
-            Self::FormRequired => {
-                f.write_str("the server asks for more than a user name and a password: ask for its form and fill it in")
+            Self::FormRequired(form) => {
+                f.write_str("the server's form asks for more than was given:")?;
+                for (i, field) in form.fields.iter().filter(|field| field.required).enumerate() {
+                    write!(f, "{} {}", if i == 0 { "" } else { "," }, field.name)?;
+                }
+                Ok(())
             }
-            Self::OutOfBand(url) => write!(f, "it happens at {url}"),
+            Self::Captcha(_) => f.write_str("the server asks a question that only people can answer"),
+            Self::OutOfBand(place) => write!(f, "accounts are made elsewhere: {place}"),
             Self::Closed => f.write_str("the server closed the stream while the form was open"),
+            Self::Abandoned => f.write_str("the form was not filled in"),
         }
     }
 }
