@@ -12,7 +12,7 @@ use crate::auth::{Credentials, MechanismFactory, Policy, Secret};
 use crate::client::connect::Driver;
 use crate::client::shared::{Shared, Spawner};
 use crate::client::{Client, Reconnect, Timeouts, TlsMode, Trust};
-use crate::driver::{self, ConnectOptions, Connector, CoreConfig, Deadlines};
+use crate::driver::{self, ConnectOptions, Connector, CoreConfig, Deadlines, XmlDirection, XmlSink};
 use crate::error::{BuildError, Error, ErrorKind, Result};
 use crate::ext::{Entry, Extension, Registry};
 use crate::store::{MemoryStore, Store};
@@ -35,6 +35,7 @@ pub struct ClientBuilder {
     login_step: Duration,
     max_stanza_bytes: usize,
     initial_presence: bool,
+    xml_sink: Option<XmlSink>,
     store: Option<Arc<dyn Store>>,
     extensions: Vec<Entry>,
     settings: Vec<(&'static str, TypeId, &'static str, Arc<dyn Any + Send + Sync>)>,
@@ -48,6 +49,7 @@ pub(crate) struct Config {
     pub(crate) login_step: Duration,
     pub(crate) max_stanza_bytes: usize,
     pub(crate) initial_presence: bool,
+    pub(crate) xml_sink: Option<XmlSink>,
 }
 
 impl ClientBuilder {
@@ -66,6 +68,7 @@ impl ClientBuilder {
             login_step: Duration::from_secs(30),
             max_stanza_bytes: MAX_STANZA_BYTES,
             initial_presence: true,
+            xml_sink: None,
             store: None,
             extensions: crate::builtin::extensions(),
             settings: Vec::new(),
@@ -177,6 +180,20 @@ impl ClientBuilder {
         self
     }
 
+    /// Shows everything that goes over the wire, as it goes, with passwords and SASL exchanges taken out. Pieces end where
+    /// reads and writes end, not where elements do.
+    ///
+    /// ```
+    /// # use xmppkit::Client;
+    /// # fn example(account: xmppkit::jid::BareJid) {
+    /// let builder = Client::builder(account).xml_log(|direction, xml| eprintln!("{direction}: {xml}"));
+    /// # }
+    /// ```
+    pub fn xml_log(mut self, sink: impl Fn(XmlDirection, &str) + Send + Sync + 'static) -> Self {
+        self.xml_sink = Some(Arc::new(sink));
+        self
+    }
+
     /// Where everything is kept that outlives a connection. By default in memory, bounded, and gone with the client.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
@@ -242,6 +259,7 @@ impl ClientBuilder {
             login_step: self.login_step,
             max_stanza_bytes: self.max_stanza_bytes,
             initial_presence: self.initial_presence,
+            xml_sink: self.xml_sink,
         };
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
         if store.version() < crate::store::VERSION {

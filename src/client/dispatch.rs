@@ -10,7 +10,7 @@ use jid::{BareJid, FullJid, Jid};
 use xmpp_parsers::presence::Presence;
 
 use crate::client::shared::Shared;
-use crate::driver::{ConnectOptions, ConnectionInfo, CoreConfig, Numbered, Outgoing, Procedure, State, Surface, TakenOver};
+use crate::driver::{ConnectOptions, ConnectionInfo, CoreConfig, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink};
 use crate::error::{Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, IqKind, SessionKind, iq_reply};
@@ -18,6 +18,10 @@ use crate::store::{Batch, Direction, IdentityKey, MessageFlags, MessageKind, Mes
 use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, ns};
 
 impl Surface for Shared {
+    fn account(&self) -> &jid::BareJid {
+        &self.account
+    }
+
     fn core_config(&self) -> CoreConfig {
         let memory = self.login_memory();
         let mut core = self.config.core.clone();
@@ -28,6 +32,10 @@ impl Surface for Shared {
 
     fn connect_options(&self) -> ConnectOptions {
         self.config.connect.clone()
+    }
+
+    fn xml_sink(&self) -> Option<XmlSink> {
+        self.config.xml_sink.clone()
     }
 
     fn take_procedure(&self) -> Option<Procedure> {

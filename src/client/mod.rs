@@ -15,7 +15,7 @@ pub use handle::{Client, WeakClient};
 pub use request::{Reply, Request};
 pub use sent::{Milestone, Sent};
 
-pub use crate::driver::{ConnectionInfo, Deadlines, Reconnect, State, Timeouts, TlsMode, Trust};
+pub use crate::driver::{ConnectionInfo, Deadlines, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection};
 
 pub(crate) use shared::Shared;
 

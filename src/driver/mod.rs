@@ -10,15 +10,19 @@ mod io;
 mod session;
 mod state;
 mod task;
+mod xml_log;
 
 pub use backoff::Reconnect;
 pub use state::State;
+pub use xml_log::XmlDirection;
 
 pub use crate::connection::{ConnectionInfo, Connector, Shared as SharedNetwork, Timeouts, TlsMode, Trust};
 pub use crate::stream::Deadlines;
 
 pub(crate) use before_auth::{BeforeAuth, Procedure};
 pub(crate) use task::{Control, Drive, Inbox, Mode, Outgoing, now, run};
+
+pub(crate) use xml_log::XmlSink;
 
 pub(crate) use crate::connection::ConnectOptions;
 pub(crate) use crate::stream::CoreConfig;
@@ -42,10 +46,14 @@ pub(crate) struct Numbered {
 
 /// What the driver hands things to: implemented by the client.
 pub(crate) trait Surface: Send + Sync + 'static {
+    /// Whose connection it is, for traces.
+    fn account(&self) -> &jid::BareJid;
     /// What the next connection's core is told.
     fn core_config(&self) -> CoreConfig;
     /// How the next connection is made.
     fn connect_options(&self) -> ConnectOptions;
+    /// Where the XML of the next connection is shown.
+    fn xml_sink(&self) -> Option<XmlSink>;
     /// What is to happen before authentication, once.
     fn take_procedure(&self) -> Option<Procedure>;
     /// The connection ended before that could begin: it is to happen on the next one.

@@ -15,6 +15,7 @@ use crate::connection::{self, ConnectOptions, Connection, TlsBindingKind};
 use crate::driver::before_auth::{BeforeAuth, DriverEnds};
 use crate::driver::io::{Io, IoEvent, WRITE_HIGH};
 use crate::driver::task::{Control, Inbox, Outgoing};
+use crate::driver::xml_log::{XmlDirection, XmlLog};
 use crate::driver::{Numbered, Procedure, State, Surface};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::{self, Answer, Ask, AskId, Ended, Input, Output, SeeOther, StreamCore, TlsRule};
@@ -60,6 +61,7 @@ pub(super) struct Session {
     options: ConnectOptions,
     core: StreamCore,
     io: Option<Io>,
+    log: Option<XmlLog>,
     timer: Option<(Instant, std::pin::Pin<Box<Sleep>>)>,
     keys: Option<(AskId, BoxFuture<'static, Result<ScramKeys, tokio::task::JoinError>>)>,
     procedure: Option<Procedure>,
@@ -102,11 +104,13 @@ impl Session {
         }
         let core = StreamCore::new(config, now())?;
         surface.connected(connection.info());
+        let log = surface.xml_sink().map(XmlLog::new);
         Ok(Self {
             surface,
             options,
             core,
             io: Some(Io::new(connection)),
+            log,
             timer: None,
             keys: None,
             procedure,
@@ -298,8 +302,11 @@ impl Session {
 
     /// Moves what the core wants written into the socket's buffer.
     fn transmit(&mut self) {
-        if let Some(io) = &mut self.io {
-            self.core.take_transmit(io.out());
+        let Some(io) = &mut self.io else { return };
+        let before = io.out().len();
+        while self.core.take_transmit(io.out()) {}
+        if let Some(log) = &mut self.log {
+            log.write(XmlDirection::Sent, &io.out()[before..]);
         }
     }
 
@@ -346,7 +353,12 @@ impl Session {
     fn io_event(&mut self, event: IoEvent) {
         let Some(io) = &mut self.io else { return };
         match event {
-            IoEvent::Read(count) => self.core.handle(Input::Bytes(io.bytes(count)), now()),
+            IoEvent::Read(count) => {
+                if let Some(log) = &mut self.log {
+                    log.write(XmlDirection::Received, io.bytes(count));
+                }
+                self.core.handle(Input::Bytes(io.bytes(count)), now());
+            }
             IoEvent::Eof => self.core.handle(Input::Eof, now()),
             IoEvent::Failed(error) => {
                 tracing::debug!(%error, "the connection broke");

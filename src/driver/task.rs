@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use crate::connection::{self, ConnectOptions, Connection, TlsMode};
 use crate::driver::backoff::{Backoff, Verdict};
@@ -59,7 +60,8 @@ pub(crate) type Drive = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Runs until closed, suspended, or failed.
 pub(crate) async fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace: Reconnect) {
     let mut driver = Loop { mode, backoff: Backoff::new(pace), attempt: 0, redirects: 0, other: None };
-    let last = driver.run(&surface, &mut inbox).await;
+    let span = tracing::info_span!("xmpp", account = %surface.account());
+    let last = driver.run(&surface, &mut inbox).instrument(span).await;
     surface.state(last);
 }
 
@@ -76,7 +78,8 @@ impl Loop {
         loop {
             self.attempt = self.attempt.saturating_add(1);
             surface.state(State::Connecting { attempt: self.attempt });
-            let end = self.connect_and_live(surface, inbox).await;
+            let span = tracing::debug_span!("connection", attempt = self.attempt);
+            let end = self.connect_and_live(surface, inbox).instrument(span).await;
             if let Some(state) = self.after(end, surface, inbox).await {
                 return state;
             }
