@@ -10,7 +10,9 @@ use jid::{BareJid, FullJid, Jid};
 use xmpp_parsers::presence::Presence;
 
 use crate::client::shared::Shared;
-use crate::driver::{ConnectOptions, ConnectionInfo, CoreConfig, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink};
+use crate::driver::{
+    ConnectOptions, ConnectionInfo, CoreConfig, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink,
+};
 use crate::error::{Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, IqKind, SessionKind, iq_reply};
@@ -18,7 +20,7 @@ use crate::store::{Batch, Direction, IdentityKey, MessageFlags, MessageKind, Mes
 use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, ns};
 
 impl Surface for Shared {
-    fn account(&self) -> &jid::BareJid {
+    fn account(&self) -> &BareJid {
         &self.account
     }
 

@@ -177,6 +177,9 @@ mod tests {
 
     #[test]
     fn empty_secret_elements_hide_nothing_that_follows() {
-        assert_eq!(redacted("<success/><a>b</a><response></response><c>d</c>"), "<success/><a>b</a><response></response><c>d</c>");
+        assert_eq!(
+            redacted("<success/><a>b</a><response></response><c>d</c>"),
+            "<success/><a>b</a><response></response><c>d</c>"
+        );
     }
 }

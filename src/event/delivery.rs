@@ -141,8 +141,12 @@ impl Gap {
 pub enum GapKind {
     /// The subscriber read too slowly and its mailbox was full.
     Overflow,
-    /// The messages left the bounded in-memory log before the subscriber asked for them.
+    /// The messages left the bounded log before the subscriber asked for them.
     Retention,
-    /// The server no longer has the messages.
+    /// The archive no longer knows the message from which the catch-up was to go on.
     Expired,
+    /// The catch-up from the archive failed.
+    CatchUpFailed,
+    /// A fresh session, and no archive that could tell what was missed.
+    NoArchive,
 }

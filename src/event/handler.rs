@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 
 use crate::client::WeakClient;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::mailbox::{CAPACITY, CAPACITY_BYTES, Mailbox};
 use crate::event::subscription::decode;
 use crate::event::{Event, Incoming};
@@ -117,32 +117,38 @@ impl<M, H: sealed::Handler<M>> Handler<M> for H {}
 /// Keeps a handler registered; dropping it removes the handler, and the call in progress is the last.
 #[must_use = "dropping the guard removes the handler; call detach() to keep it for the client's life"]
 pub struct HandlerGuard {
-    mailbox: Arc<Mailbox>,
-    client: WeakClient,
-    detached: bool,
+    remove: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl HandlerGuard {
+    pub(crate) fn new(remove: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { remove: Some(Box::new(remove)) }
+    }
+
     /// Leaves the handler registered for as long as the client lives.
     pub fn detach(mut self) {
-        self.detached = true;
+        self.remove = None;
     }
 }
 
 impl Drop for HandlerGuard {
     fn drop(&mut self) {
-        if !self.detached
-            && let Some(shared) = self.client.shared()
-        {
-            shared.hub.remove(&self.mailbox);
+        if let Some(remove) = self.remove.take() {
+            remove();
         }
     }
 }
 
 impl fmt::Debug for HandlerGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HandlerGuard").field("detached", &self.detached).finish_non_exhaustive()
+        f.debug_struct("HandlerGuard").finish_non_exhaustive()
     }
+}
+
+/// Calls a handler; a panic in it is an error like another.
+pub(crate) async fn call<Fut: Future<Output: HandlerOutput>>(handler: impl FnOnce() -> Fut) -> Result<()> {
+    let caught = AssertUnwindSafe(async { sealed::HandlerOutput::into_result(handler().await) }).catch_unwind().await;
+    caught.unwrap_or_else(|_| Err(Error::new(ErrorKind::Other).with_context("a handler panicked")))
 }
 
 /// Registers a handler. Its calls come one after another in order of arrival; a slow handler delays only itself.
@@ -165,7 +171,12 @@ pub(crate) fn register<M: 'static, H: Handler<M>>(
     };
     mailbox.set_handler(Arc::new(spawn));
     hub.add(&mailbox);
-    HandlerGuard { mailbox, client: client.clone(), detached: false }
+    let client = client.clone();
+    HandlerGuard::new(move || {
+        if let Some(shared) = client.shared() {
+            shared.hub.remove(&mailbox);
+        }
+    })
 }
 
 /// A handler's task: lives while there is something to handle (D34).
@@ -173,10 +184,8 @@ async fn run<M, H: Handler<M>>(mailbox: Arc<Mailbox>, client: WeakClient, handle
     while let Some(entry) = mailbox.next_for_handler() {
         let Some(item) = decode(entry, &client).and_then(<H::Item as sealed::HandlerEvent>::from_incoming) else { continue };
         let Some(cx) = client.ctx() else { return };
-        match AssertUnwindSafe(handler.call(item, cx)).catch_unwind().await.map(sealed::HandlerOutput::into_result) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, handler = type_name::<H>(), "a handler failed"),
-            Err(_) => tracing::error!(handler = type_name::<H>(), "a handler panicked"),
+        if let Err(error) = call(|| handler.call(item, cx)).await {
+            tracing::warn!(%error, handler = type_name::<H>(), "a handler failed");
         }
     }
 }

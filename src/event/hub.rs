@@ -1,7 +1,7 @@
 //! Every mailbox of a client, and the default one for what nobody subscribed to yet (R22).
 
 use std::any::{Any, TypeId};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,6 +34,8 @@ pub(crate) struct Hub {
     unclaimed: Mutex<Unclaimed>,
     taken_over: Arc<TakenOver>,
     dropped: AtomicU64,
+    /// Names of the durable subscriptions that are open.
+    pub(crate) durable: Mutex<BTreeSet<String>>,
     /// With a persistent store a message is taken over at the commit, and nobody holds it (R2).
     holding: bool,
 }
@@ -52,6 +54,7 @@ impl Hub {
             unclaimed: Mutex::default(),
             taken_over: Arc::default(),
             dropped: AtomicU64::new(0),
+            durable: Mutex::default(),
             holding,
         }
     }
@@ -70,7 +73,8 @@ impl Hub {
         let (mine, others) =
             std::mem::take(&mut unclaimed.queue).into_iter().partition(|(inbound, ..)| mailbox.route.matches(inbound));
         unclaimed.queue = others;
-        for (inbound, hold, _) in VecDeque::<(Inbound, Arc<Hold>, Instant)>::from(mine) {
+        let mine: VecDeque<(Inbound, Arc<Hold>, Instant)> = mine;
+        for (inbound, hold, _) in mine {
             unclaimed.bytes -= inbound.stanza().byte_len();
             mailbox.push(&inbound, Some(&mut || Arc::clone(&hold)));
             claimed.push(hold);
@@ -86,18 +90,25 @@ impl Hub {
         mailbox.end();
     }
 
-    /// Hands a message to every mailbox whose route it takes; without one it waits, unless an extension `claimed` it. Returns whether it is taken over already; if not, its
-    /// number comes through [`TakenOver`] later.
+    /// Hands a message to every mailbox whose route it takes; without one it waits, unless an extension `claimed` it.
+    /// Returns whether it is taken over already; if not, its number comes through [`TakenOver`] later.
     pub(crate) fn deliver_message(&self, inbound: &Inbound, now: Instant, claimed: impl FnOnce() -> bool) -> bool {
         let mut hold: Option<Arc<Hold>> = None;
         let mut make = || Arc::clone(hold.get_or_insert_with(|| Arc::new(self.hold(inbound))));
         let mut matched = false;
-        for mailbox in self.list().iter().filter(|mailbox| mailbox.route.matches(inbound)) {
-            matched = true;
-            mailbox.push(inbound, if self.holding { Some(&mut make) } else { None });
-        }
-        if !matched && !claimed() {
-            self.keep_unclaimed(inbound, now, &mut make);
+        let mut deliver = || {
+            for mailbox in self.list().iter().filter(|mailbox| mailbox.route.matches(inbound)) {
+                matched = true;
+                mailbox.push(inbound, if self.holding { Some(&mut make) } else { None });
+            }
+            matched
+        };
+        if !deliver() && !claimed() {
+            let unclaimed = self.unclaimed();
+            // Somebody may have subscribed since: nobody can while the lock is held.
+            if !deliver() {
+                self.keep_unclaimed(unclaimed, inbound, now, &mut make);
+            }
         }
         hold.is_none()
     }
@@ -160,9 +171,14 @@ impl Hub {
         drop(queue);
     }
 
-    fn keep_unclaimed(&self, inbound: &Inbound, now: Instant, hold: &mut dyn FnMut() -> Arc<Hold>) {
+    fn keep_unclaimed(
+        &self,
+        mut unclaimed: MutexGuard<'_, Unclaimed>,
+        inbound: &Inbound,
+        now: Instant,
+        hold: &mut dyn FnMut() -> Arc<Hold>,
+    ) {
         let bytes = inbound.stanza().byte_len();
-        let mut unclaimed = self.unclaimed();
         if unclaimed.ended {
             return;
         }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::event::hub::Hold;
 use crate::event::{Gap, GapKind, Inbound, Route};
+use crate::store::Position;
 
 /// Items a mailbox takes over before it holds.
 pub(crate) const CAPACITY: usize = 1024;
@@ -37,6 +38,9 @@ struct Inner {
     held: VecDeque<(Inbound, Arc<Hold>)>,
     waker: Option<Waker>,
     reader: Reader,
+    /// For a reader of the log: something was delivered since it looked last.
+    news: bool,
+    outlasting: bool,
     ended: bool,
     paused: bool,
 }
@@ -49,6 +53,8 @@ enum Reader {
     Stream,
     /// A handler: its task is spawned when there is something to do (D34).
     Handler { spawn: Arc<dyn Fn() + Send + Sync>, running: bool },
+    /// A durable subscription, which reads the log: nothing is queued here, it is only woken.
+    Log,
 }
 
 impl Mailbox {
@@ -59,7 +65,9 @@ impl Mailbox {
     /// Queues a stanza; if it does not fit, holds it where `hold` allows, and notes a gap where not.
     pub(crate) fn push(&self, inbound: &Inbound, hold: Option<&mut dyn FnMut() -> Arc<Hold>>) {
         let mut inner = self.lock();
-        if inner.held.is_empty() && self.fits(&inner, inbound) {
+        if matches!(inner.reader, Reader::Log) {
+            inner.news = true;
+        } else if inner.held.is_empty() && self.fits(&inner, inbound) {
             inner.add(inbound.clone());
         } else if let Some(hold) = hold {
             inner.held.push_back((inbound.clone(), hold()));
@@ -72,7 +80,9 @@ impl Mailbox {
     /// Queues an event that an extension reported.
     pub(crate) fn push_value(&self, value: Arc<dyn Any + Send + Sync>) {
         let mut inner = self.lock();
-        if inner.queue.len() < self.capacity {
+        if matches!(inner.reader, Reader::Log) {
+            // What an extension reports is in no log.
+        } else if inner.queue.len() < self.capacity {
             inner.queue.push_back(Entry::Value(value));
         } else {
             inner.add_gap(1);
@@ -100,6 +110,31 @@ impl Mailbox {
         poll
     }
 
+    /// From now on the mailbox only tells its reader that there is something in the log.
+    pub(crate) fn set_log_reader(&self) {
+        self.lock().reader = Reader::Log;
+    }
+
+    /// The reader goes on while the client is stopped: it may be started again.
+    pub(crate) fn set_outlasting(&self) {
+        let mut inner = self.lock();
+        inner.outlasting = true;
+        wake(inner);
+    }
+
+    /// Waits until there may be something new in the log; `false` at the end. Cancel-safe.
+    pub(crate) fn poll_news(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut inner = self.lock();
+        if std::mem::take(&mut inner.news) {
+            Poll::Ready(true)
+        } else if inner.ended || (inner.paused && !inner.outlasting) {
+            Poll::Ready(false)
+        } else {
+            inner.waker = Some(cx.waker().clone());
+            Poll::Pending
+        }
+    }
+
     /// The next entry for a handler's task; at `None` the task must end, another will be spawned.
     pub(crate) fn next_for_handler(&self) -> Option<Entry> {
         let mut inner = self.lock();
@@ -119,6 +154,16 @@ impl Mailbox {
         let mut inner = self.lock();
         inner.reader = Reader::Handler { spawn, running: false };
         wake(inner);
+    }
+
+    /// The place in the log of the first message that waits here.
+    pub(crate) fn first_position(&self) -> Option<Position> {
+        let inner = self.lock();
+        let queued = inner.queue.iter().filter_map(|entry| match entry {
+            Entry::Item(inbound) => inbound.position(),
+            Entry::Value(_) | Entry::Gap(_) => None,
+        });
+        queued.chain(inner.held.iter().filter_map(|(inbound, _)| inbound.position())).min()
     }
 
     /// Whether something is held.

@@ -26,6 +26,7 @@
 //! ```
 
 mod delivery;
+mod durable;
 mod handler;
 mod hub;
 mod inbound;
@@ -34,6 +35,7 @@ mod route;
 mod subscription;
 
 pub use delivery::{Delivery, Gap, GapKind, Incoming};
+pub use durable::{Durable, DurableEvents, HandlerGaveUp};
 pub use handler::{Handler, HandlerEvent, HandlerGuard, HandlerOutput};
 pub use inbound::Inbound;
 pub use route::Route;

@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use futures::Stream;
 
 use crate::client::{Client, WeakClient};
+use crate::error::Result;
 use crate::event::mailbox::{CAPACITY, CAPACITY_BYTES, Entry, Mailbox};
-use crate::event::{Delivery, Event, Incoming};
+use crate::event::{Delivery, Durable, Event, Incoming};
 
 /// A live subscription: a stream of what arrives from the moment it is made.
 ///
@@ -33,6 +34,18 @@ impl<E: Event> Subscription<E> {
         let mailbox = Arc::new(Mailbox::new(E::route(), TypeId::of::<E>(), CAPACITY, CAPACITY_BYTES));
         client.shared().hub.add(&mailbox);
         Self { mailbox, client: client.downgrade(), event: PhantomData }
+    }
+
+    /// The same events with a position in the store under this name, moved by acknowledging: what was not acknowledged
+    /// comes again, after a restart too where the store is persistent (R21).
+    ///
+    /// A name that is new begins with what arrives from now on, and with what waited for its first subscriber.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SubscriptionInUse`](crate::ErrorKind::SubscriptionInUse) while the name is open;
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store); [`ErrorKind::ClientClosed`](crate::ErrorKind::ClientClosed).
+    pub async fn durable(self, name: impl Into<String>) -> Result<Durable<E>> {
+        Durable::open(self.client.clone(), &self.mailbox, name.into()).await
     }
 
     /// The short form: only the events. A gap is reported at warn level.

@@ -3,6 +3,7 @@
 mod client;
 mod common;
 mod connection;
+mod durable;
 mod errors;
 mod real_servers;
 mod suite;

@@ -1,0 +1,197 @@
+//! Durable subscriptions: a position in the store, moved by acknowledging (D11, R21).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::{FutureExt, StreamExt};
+use xmppkit::client::{Client, WeakClient};
+use xmppkit::error::ErrorKind;
+use xmppkit::event::{Delivery, Event, GapKind, HandlerGaveUp, Inbound, Incoming, Route};
+use xmppkit::ext::Ctx;
+use xmppkit::store::MemoryStore;
+use xmppkit::testing::Server;
+use xmppkit::xmpp_parsers::ping::Ping;
+
+use crate::common::{builder, server, within};
+
+#[derive(Debug, Clone)]
+struct Text(String);
+
+impl Event for Text {
+    fn route() -> Route {
+        Route::message().payload("jabber:client", "body")
+    }
+
+    fn from_inbound(inbound: &Inbound, _: &WeakClient) -> Option<Self> {
+        Some(Self(inbound.stanza().child_text("jabber:client", "body")?.into_owned()))
+    }
+}
+
+async fn online(server: &Server, store: &Arc<MemoryStore>) -> Client {
+    let client = builder(server, "juliet").store(Arc::clone(store) as _).build().await.expect("a client");
+    client.connect().await.expect("online");
+    client
+}
+
+fn say(server: &Server, client: &Client, text: &str) {
+    let to = client.jid().expect("bound");
+    let xml = format!("<message from='romeo@example.org/b' to='{to}' type='chat'><body>{text}</body></message>");
+    server.route_stanza(&xml).expect("routed");
+}
+
+/// Everything sent so far has arrived and is in the log.
+async fn settle(server: &Server, client: &Client) {
+    client.iq_get(Some(server.domain().parse().expect("a JID")), &Ping).await.expect("a pong");
+}
+
+async fn next<S: futures::Stream<Item = Incoming<Text>> + Unpin>(stream: &mut S) -> Delivery<Text> {
+    match within("an item", stream.next()).await {
+        Some(Incoming::Item(item)) => item,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_comes_again_to_the_next_client_and_says_so() {
+    let server = server().start().await.expect("a server");
+    let store = Arc::new(MemoryStore::new());
+    let client = online(&server, &store).await;
+    let mut texts = client.subscribe::<Text>().durable("ui").await.expect("open");
+    for text in ["one", "two", "three"] {
+        say(&server, &client, text);
+    }
+    let one = next(&mut texts).await;
+    let two = next(&mut texts).await;
+    let three = next(&mut texts).await;
+    assert!(!one.redelivered() && !two.redelivered());
+    one.ack().await.expect("stored");
+    three.ack().await.expect("stored");
+    drop((two, texts));
+    client.close().await;
+    drop(client);
+
+    let client = online(&server, &store).await;
+    let mut texts = client.subscribe::<Text>().durable("ui").await.expect("open");
+    let again = next(&mut texts).await;
+    assert_eq!((again.0.as_str(), again.redelivered()), ("two", true));
+    again.ack().await.expect("stored");
+    say(&server, &client, "four");
+    let four = next(&mut texts).await;
+    assert_eq!((four.0.as_str(), four.redelivered()), ("four", false));
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_name_is_open_once_and_free_again_when_dropped() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, &Arc::default()).await;
+    let first = client.subscribe::<Text>().durable("ui").await.expect("open");
+    let second = client.subscribe::<Text>().durable("ui").await.expect_err("in use");
+    assert_eq!(second.kind(), &ErrorKind::SubscriptionInUse("ui".into()));
+    let _other = client.subscribe::<Text>().durable("log").await.expect("another name");
+    drop(first);
+    let _third = client.subscribe::<Text>().durable("ui").await.expect("free");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_new_name_begins_with_what_waited_for_its_first_subscriber_and_not_with_history() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, &Arc::default()).await;
+    let live = client.subscribe::<Text>();
+    say(&server, &client, "history");
+    settle(&server, &client).await;
+    drop(live);
+    say(&server, &client, "waiting");
+    settle(&server, &client).await;
+    let mut texts = client.subscribe::<Text>().durable("ui").await.expect("open");
+    assert_eq!(next(&mut texts).await.0, "waiting");
+    assert_eq!(client.dropped_messages(), 0);
+    client.close().await;
+}
+
+#[tokio::test]
+async fn the_short_form_acknowledges_when_the_next_one_is_asked_for() {
+    let server = server().start().await.expect("a server");
+    let store = Arc::new(MemoryStore::new());
+    let client = online(&server, &store).await;
+    let mut texts = client.subscribe::<Text>().durable("ui").await.expect("open").events();
+    for text in ["one", "two"] {
+        say(&server, &client, text);
+    }
+    assert_eq!(within("an event", texts.next()).await.map(|text| text.0).as_deref(), Some("one"));
+    assert_eq!(within("an event", texts.next()).await.map(|text| text.0).as_deref(), Some("two"));
+    drop(texts);
+    let mut texts = client.subscribe::<Text>().durable("ui").await.expect("open").events();
+    assert_eq!(within("an event", texts.next()).await.map(|text| text.0).as_deref(), Some("two"), "one was acknowledged");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn too_many_acknowledged_above_one_that_is_not_make_the_stream_wait_for_it() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, &Arc::default()).await;
+    let mut texts = client.subscribe::<Text>().durable("ui").await.expect("open");
+    for number in 0..1_030 {
+        say(&server, &client, &number.to_string());
+    }
+    let oldest = next(&mut texts).await;
+    for _ in 0..1_024 {
+        next(&mut texts).await.ack().await.expect("stored");
+    }
+    settle(&server, &client).await;
+    assert!(texts.next().now_or_never().is_none(), "it waits");
+    oldest.ack().await.expect("stored");
+    assert_eq!(next(&mut texts).await.0, "1025");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn what_left_a_bounded_log_before_it_was_read_is_a_gap() {
+    let server = server().start().await.expect("a server");
+    let store = Arc::new(MemoryStore::new().max_messages(10));
+    let client = online(&server, &store).await;
+    let mut texts = client.subscribe::<Text>().durable("ui").await.expect("open");
+    for number in 0..30 {
+        say(&server, &client, &number.to_string());
+    }
+    settle(&server, &client).await;
+    let Some(Incoming::Gap(gap)) = within("a gap", texts.next()).await else { panic!("no gap") };
+    assert_eq!((gap.kind, gap.count), (GapKind::Retention, Some(20)));
+    assert_eq!(next(&mut texts).await.0, "20");
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_durable_handler_is_called_again_when_it_fails_and_gives_up_in_the_end() {
+    let server = server().start().await.expect("a server");
+    let store = Arc::new(MemoryStore::new());
+    let client = online(&server, &store).await;
+    let mut given_up = client.subscribe::<HandlerGaveUp>().events();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    client
+        .subscribe::<Text>()
+        .durable("bot")
+        .await
+        .expect("open")
+        .on(move |text: Text, _cx: Ctx| {
+            let (count, sender) = (Arc::clone(&count), sender.clone());
+            async move {
+                if text.0 == "bad" {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    return Err(xmppkit::Error::from(ErrorKind::NotOnline));
+                }
+                sender.send(text.0).map_err(xmppkit::Error::other)
+            }
+        })
+        .detach();
+    say(&server, &client, "bad");
+    say(&server, &client, "good");
+    let report = within("the report", given_up.next()).await.expect("a report");
+    assert_eq!((report.name.as_str(), report.error.kind()), ("bot", &ErrorKind::NotOnline));
+    assert_eq!(calls.load(Ordering::SeqCst), 4);
+    assert_eq!(within("the next one", receiver.recv()).await.as_deref(), Some("good"));
+    client.close().await;
+}
