@@ -74,6 +74,15 @@ pub(super) fn clean_len(text: &str) -> usize {
     at
 }
 
+/// Whether there is a byte below 0x20: in clean text, a tab or a line end.
+pub(super) fn has_control(bytes: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * EACH;
+    let (words, rest) = bytes.as_chunks::<8>();
+    let control = |word: u64| !(((word & !HIGH) + 0x60 * EACH) | word) & HIGH;
+    words.iter().fold(0, |any, word| any | control(u64::from_le_bytes(*word))) != 0 || rest.iter().any(|b| *b < 0x20)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,15 @@ pub(super) fn reference(name: &[u8]) -> Option<char> {
     }
 }
 
+/// Whether this, a reference without its `&` and `;`, is a number, if not of a character that XML allows.
+pub(super) fn is_number(name: &[u8]) -> bool {
+    match name {
+        [b'#', b'x', digits @ ..] => !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit),
+        [b'#', digits @ ..] => !digits.is_empty() && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
+
 fn number(digits: &[u8], radix: u32) -> Option<char> {
     if digits.is_empty() {
         return None;

@@ -50,7 +50,7 @@ pub(super) struct Inner {
 }
 
 /// The attributes every stanza is routed by (RFC 6120 §8.1), where they stand.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) from: Span,
     pub(super) to: Span,
@@ -63,7 +63,7 @@ impl Header {
 }
 
 /// A prefix that an element inside the frame declares, and over which bytes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Prefix {
     pub(super) start: u32,
     pub(super) end: u32,
@@ -72,7 +72,7 @@ pub(super) struct Prefix {
 }
 
 /// An element inside a frame: where it stands, and what is in scope there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NodeData {
     /// Its `<`.
     pub(super) start: u32,
@@ -135,6 +135,14 @@ impl Frame {
             children: SmallVec::from_slice(&scanner.children),
             prefixes: SmallVec::from_slice(&scanner.prefixes),
         }))
+    }
+
+    /// Whether both are the same text with the same index.
+    #[cfg(test)]
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        let (a, b) = (&*self.0, &*other.0);
+        (&a.text, a.root, a.header, a.kind, &a.children, &a.prefixes)
+            == (&b.text, b.root, b.header, b.kind, &b.children, &b.prefixes)
     }
 
     pub(super) fn inner_ref(&self) -> &Inner {

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::chars;
+use super::checks::{Check, Checks};
 use super::decode;
 use super::error::{XmlError, XmlErrorKind as Kind};
 use super::frame::{Frame, ns_str};
 use super::limits::Limits;
-use super::ns;
-use super::scan::{self, Fail, Prolog, Scanner, Tag};
+use super::scan::{Scanner, Tag};
 use super::scope::StreamScope;
+use super::syntax::{self, Fail, Stop};
 
 /// Splits the bytes of one XML stream (RFC 6120 §4) into its header, its top-level elements and its end, and checks them:
 /// well-formedness (XML 1.0, Namespaces in XML 1.0), what RFC 6120 §11 forbids, and [`Limits`].
@@ -34,6 +35,7 @@ use super::scope::StreamScope;
 /// ```
 pub struct Framer {
     limits: Limits,
+    checks: Checks,
     /// What was pushed and not yet taken out, from `start` on: UTF-8 whose characters XML allows.
     buf: String,
     start: usize,
@@ -83,9 +85,19 @@ impl Framer {
     /// A framer at the start of a stream.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
+        Self::with_checks(limits, Checks::default())
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_check_disabled(limits: Limits, check: Option<Check>) -> Self {
+        Self::with_checks(limits, Checks::without(check))
+    }
+
+    fn with_checks(limits: Limits, checks: Checks) -> Self {
         let limits = limits.clamped();
         Self {
             limits,
+            checks,
             buf: String::new(),
             start: 0,
             base: 0,
@@ -93,8 +105,8 @@ impl Framer {
             poison: None,
             failed: None,
             state: State::Start,
-            scanner: Scanner::new(limits),
-            scope: StreamScope::standalone(ns::CLIENT),
+            scanner: Scanner::new(limits, checks),
+            scope: StreamScope::standalone(),
             root_name: String::new(),
         }
     }
@@ -117,10 +129,7 @@ impl Framer {
                 }
                 rest
             }
-            Err(InvalidUtf8) => {
-                self.poison = Some(Kind::Utf8);
-                return;
-            }
+            Err(InvalidUtf8) => return self.invalid_utf8(bytes),
         };
         let whole = self.partial.cut(rest);
         match simdutf8::basic::from_utf8(whole) {
@@ -129,8 +138,17 @@ impl Framer {
                 if let Some(valid) = whole.utf8_chunks().next() {
                     self.append(valid.valid());
                 }
-                self.poison = self.poison.or(Some(Kind::Utf8));
+                self.invalid_utf8(b"");
             }
+        }
+    }
+
+    fn invalid_utf8(&mut self, rest: &[u8]) {
+        if self.checks.on(Check::Utf8) {
+            self.poison = self.poison.or(Some(Kind::Utf8));
+        } else {
+            self.partial = Partial::default();
+            self.append(&String::from_utf8_lossy(rest));
         }
     }
 
@@ -138,7 +156,7 @@ impl Framer {
         if self.poison.is_some() {
             return;
         }
-        let clean = chars::clean_len(text);
+        let clean = if self.checks.on(Check::Character) { chars::clean_len(text) } else { text.len() };
         self.buf.push_str(&text[..clean]);
         if clean < text.len() {
             self.poison = Some(Kind::Character);
@@ -186,7 +204,7 @@ impl Framer {
     /// Starts over for a new stream on the same connection (RFC 6120 §4.3.3), and drops what was pushed and not yet taken
     /// out: nothing that came before TLS was negotiated counts after it.
     pub fn restart(&mut self) {
-        *self = Self::new(self.limits);
+        *self = Self::with_checks(self.limits, self.checks);
     }
 
     /// Starts over for a new stream whose bytes may have come already: a restart that does not change who could have sent
@@ -194,8 +212,8 @@ impl Framer {
     pub fn restart_keeping_input(&mut self) {
         self.state = State::Restarted;
         self.failed = None;
-        self.scanner = Scanner::new(self.limits);
-        self.scope = StreamScope::standalone(ns::CLIENT);
+        self.scanner.reset();
+        self.scope = StreamScope::standalone();
         self.root_name.clear();
     }
 
@@ -206,54 +224,55 @@ impl Framer {
     }
 
     fn advance(&mut self) -> Result<Option<StreamItem>, Fail> {
+        match self.step() {
+            Ok(item) => Ok(Some(item)),
+            Err(Stop::More) => Ok(None),
+            Err(Stop::Fail(fail)) => Err(fail),
+        }
+    }
+
+    fn step(&mut self) -> Result<StreamItem, Stop> {
         loop {
             match self.state {
                 State::Restarted => {
                     self.skip_space();
                     if self.start == self.buf.len() {
-                        return Ok(None);
+                        return Err(Stop::More);
                     }
                     self.state = State::Start;
                 }
-                State::Start => {
-                    if !self.xml_declaration()? {
-                        return Ok(None);
-                    }
-                }
+                State::Start => self.xml_declaration()?,
                 State::Prolog => {
-                    if !self.at_markup()? {
-                        return Ok(None);
+                    if self.at_tag()? {
+                        return self.header();
                     }
-                    return self.header();
                 }
                 State::Open => {
-                    if !self.at_markup()? {
-                        return Ok(None);
-                    }
-                    let text = &self.buf[self.start..];
-                    match text.as_bytes().get(1) {
-                        None => return Ok(None),
-                        Some(b'/') => return self.end_of_stream(),
-                        Some(b'!' | b'?') => return self.forbidden(),
-                        Some(_) => self.state = State::Element,
+                    if self.at_tag()? {
+                        self.state = State::Element;
+                    } else if self.buf[self.start..].starts_with("</") {
+                        return self.end_of_stream();
                     }
                 }
                 State::Element => {
                     let text = &self.buf[self.start..];
-                    let Some(len) = self.scanner.element(text, &self.scope)? else { return Ok(None) };
+                    let len = self.scanner.element(text, &self.scope).map_err(Stop::Fail)?.ok_or(Stop::More)?;
                     let frame = Frame::new(&text[..len], &self.scanner, &self.scope);
                     self.scanner.reset();
                     self.start += len;
                     self.state = State::Open;
-                    return Ok(Some(StreamItem::Element(frame)));
+                    return Ok(StreamItem::Element(frame));
                 }
                 State::Closing => {
                     self.state = State::Closed;
-                    return Ok(Some(StreamItem::Close));
+                    return Ok(StreamItem::Close);
                 }
                 State::Closed => {
                     self.skip_space();
-                    return if self.start < self.buf.len() { Err(Fail { kind: Kind::AfterEnd, at: 0 }) } else { Ok(None) };
+                    if self.start < self.buf.len() && self.checks.on(Check::AfterEnd) {
+                        return syntax::fail(Kind::AfterEnd, 0);
+                    }
+                    return Err(Stop::More);
                 }
             }
         }
@@ -264,54 +283,49 @@ impl Framer {
         self.start += bytes.iter().take_while(|&&b| chars::is_space(b)).count();
     }
 
-    /// Skips whitespace; whether a `<` stands behind it. Nothing else may.
-    fn at_markup(&mut self) -> Result<bool, Fail> {
+    /// Skips whitespace between top-level elements and looks at what stands behind it: whether it is a start tag or else an
+    /// end tag. Nothing else may be there.
+    fn at_tag(&mut self) -> Result<bool, Stop> {
         self.skip_space();
-        match self.buf.as_bytes().get(self.start) {
-            None => Ok(false),
-            Some(b'<') => Ok(true),
-            Some(_) => Err(Fail { kind: Kind::TextOutsideElement, at: 0 }),
+        let text = &self.buf[self.start..];
+        match text.as_bytes() {
+            [] | [b'<'] => Err(Stop::More),
+            [b'<', b'/', ..] if self.state == State::Prolog => syntax::fail(Kind::Syntax, 0),
+            [b'<', b'/', ..] => Ok(false),
+            [b'<', b'!' | b'?', ..] if !text.starts_with("<![CDATA[") => {
+                self.start += syntax::forbidden(text.as_bytes(), 0, self.checks)?;
+                self.at_tag()
+            }
+            [b'<', b, ..] if *b != b'!' => Ok(true),
+            _ if self.checks.on(Check::TextOutsideElement) => syntax::fail(Kind::TextOutsideElement, 0),
+            [_, rest @ ..] => {
+                self.start += 1 + memchr::memchr(b'<', rest).ok_or(Stop::More)?;
+                self.at_tag()
+            }
         }
     }
 
-    /// Reads the XML declaration, if one stands at the very start; whether that is decided.
-    fn xml_declaration(&mut self) -> Result<bool, Fail> {
+    /// Reads the XML declaration, if one stands at the very start.
+    fn xml_declaration(&mut self) -> Result<(), Stop> {
         let text = &self.buf[self.start..];
         match text.as_bytes() {
-            [] | [b'<'] => return Ok(false),
-            [b'<', b'?', ..] => match scan::xml_declaration(text)? {
-                Prolog::More => return Ok(false),
-                Prolog::Declaration(len) => self.start += len,
-            },
+            [] | [b'<'] => return Err(Stop::More),
+            [b'<', b'?', ..] => self.start += syntax::xml_declaration(text, self.checks)?,
             _ => {}
         }
         self.state = State::Prolog;
-        Ok(true)
+        Ok(())
     }
 
-    /// What stands between top-level elements and may not: never an item.
-    fn forbidden(&mut self) -> Result<Option<StreamItem>, Fail> {
-        match scan::forbidden(&self.buf[self.start..]) {
-            Some(kind) => Err(Fail { kind, at: 0 }),
-            None => Ok(None),
-        }
-    }
-
-    fn header(&mut self) -> Result<Option<StreamItem>, Fail> {
+    fn header(&mut self) -> Result<StreamItem, Stop> {
         let text = &self.buf[self.start..];
-        match text.as_bytes().get(1) {
-            None => return Ok(None),
-            Some(b'/') => return Err(Fail { kind: Kind::Syntax, at: 0 }),
-            Some(b'!' | b'?') => return self.forbidden(),
-            Some(_) => {}
-        }
-        let Some(tag) = self.scanner.header_tag(text)? else { return Ok(None) };
-        let scope = Arc::new(self.scanner.header_scope(text, tag)?);
+        let tag = self.scanner.header_tag(text).map_err(Stop::Fail)?.ok_or(Stop::More)?;
+        let scope = Arc::new(self.scanner.header_scope(text, tag).map_err(Stop::Fail)?);
         let header = StreamHeader::new(text, &self.scanner, scope.clone());
         self.root_name = tag.name(text).to_owned();
         self.scope = scope;
         self.finish_tag(tag);
-        Ok(Some(StreamItem::Open(header)))
+        Ok(StreamItem::Open(header))
     }
 
     fn finish_tag(&mut self, tag: Tag) {
@@ -320,12 +334,12 @@ impl Framer {
         self.state = if tag.empty { State::Closing } else { State::Open };
     }
 
-    fn end_of_stream(&mut self) -> Result<Option<StreamItem>, Fail> {
-        let Some(len) = self.scanner.end_tag(&self.buf[self.start..], &self.root_name)? else { return Ok(None) };
+    fn end_of_stream(&mut self) -> Result<StreamItem, Stop> {
+        let len = self.scanner.end_tag(&self.buf[self.start..], &self.root_name).map_err(Stop::Fail)?.ok_or(Stop::More)?;
         self.scanner.reset();
         self.start += len;
         self.state = State::Closed;
-        Ok(Some(StreamItem::Close))
+        Ok(StreamItem::Close)
     }
 }
 
@@ -409,6 +423,12 @@ pub struct StreamHeader {
 }
 
 impl StreamHeader {
+    #[cfg(test)]
+    pub(super) fn same_as(&self, other: &Self) -> bool {
+        let all = |h: &Self| (h.name.clone(), h.ns.clone(), h.from.clone(), h.to.clone(), h.id.clone(), h.version.clone());
+        all(self) == all(other) && self.scope == other.scope
+    }
+
     fn new(text: &str, scanner: &Scanner, scope: Arc<StreamScope>) -> Self {
         let attr = |name: &str| {
             scanner.attrs.iter().find(|a| a.name(text) == name).map(|a| decode::attribute(a.value(text)).into_owned())

@@ -36,6 +36,7 @@
 //! The layer is pure: it knows no sockets, no clock and no tasks.
 
 mod chars;
+mod checks;
 mod decode;
 mod error;
 mod frame;
@@ -49,6 +50,7 @@ mod scan;
 mod scope;
 mod standalone;
 mod stanza;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod write;

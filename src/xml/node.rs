@@ -66,8 +66,8 @@ impl<'a> Node<'a> {
 
     /// The namespace; empty if the element is in none.
     ///
-    /// What is in the stream's content namespace is in `jabber:client` here, on whichever stream it came, so that the same
-    /// code reads client and component streams.
+    /// What is in a content namespace (`jabber:client`, `jabber:component:accept`, `jabber:server`) is in `jabber:client`
+    /// here, on whichever kind of stream it came, so that the same code reads all of them.
     #[must_use]
     pub fn ns(self) -> Cow<'a, str> {
         if self.data.ns.is_content() { Cow::Borrowed(ns::CLIENT) } else { self.written_ns() }
@@ -83,20 +83,16 @@ impl<'a> Node<'a> {
         self.data.ns.is_content()
     }
 
-    /// Whether the element has this namespace and local name.
+    /// Whether the element has this namespace, by the name that [`ns`](Self::ns) gives, and this local name.
     #[must_use]
     pub fn is(self, ns: &str, name: &str) -> bool {
         self.name() == name && self.has_ns(ns)
     }
 
-    /// Whether the element is in this namespace.
+    /// Whether the element is in this namespace, by the name that [`ns`](Self::ns) gives.
     #[must_use]
     pub fn has_ns(self, ns: &str) -> bool {
-        if self.data.ns.is_content() {
-            ns == ns::CLIENT || ns == self.frame.inner_ref().scope.content_ns()
-        } else {
-            self.written_ns() == ns
-        }
+        if self.data.ns.is_content() { ns == ns::CLIENT } else { self.written_ns() == ns }
     }
 
     /// The value of the attribute of this name that is in no namespace, decoded.

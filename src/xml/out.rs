@@ -78,35 +78,35 @@ impl OutStanza {
     ///
     /// [`XmlError`] as [`Frame::parse`], and [`XmlErrorKind::NotAStanza`] if it is another element.
     pub fn from_xml(xml: &str) -> Result<Self, XmlError> {
-        let frame = Frame::parse(xml)?;
-        let stanza = frame.stanza().ok_or(XmlError::new(XmlErrorKind::NotAStanza, 0))?;
-        Self::from_stanza(&stanza)
+        Self::rewrite(&Frame::parse(xml)?)
     }
 
-    /// Takes a stanza that was received, an inner one too.
+    /// Takes a stanza that was received, an inner one too. The language it inherited there is written out.
     ///
     /// # Errors
     ///
     /// [`XmlError`] if rewriting it would pass a limit.
     pub fn from_stanza(stanza: &Stanza) -> Result<Self, XmlError> {
-        let mut text = Vec::with_capacity(stanza.byte_len() + DECLARATION.len());
+        Self::rewrite(&standalone::parse(&stanza.to_standalone_xml(), &unlimited())?)
+    }
+
+    fn rewrite(frame: &Frame) -> Result<Self, XmlError> {
+        let mut text = Vec::with_capacity(frame.byte_len() + DECLARATION.len());
         // A node that was read holds nothing that cannot be written.
-        write_node(&mut text, stanza.root(), "").map_err(|_| XmlError::new(XmlErrorKind::Syntax, 0))?;
-        Self::new(text)
+        write_node(&mut text, frame.root(), "").map_err(|_| XmlError::new(XmlErrorKind::Syntax, 0))?;
+        Self::new(&text)
     }
 
     fn of<T: AsXml>(value: &T) -> Result<Self, Error> {
         let mut text = Vec::with_capacity(512);
         write_element(&mut text, value, "")?;
-        Self::new(text).map_err(|e| PayloadError::new(ns::CLIENT, "", xso::error::Error::text_parse_error(e)).into())
+        Self::new(&text).map_err(|e| PayloadError::new(ns::CLIENT, "", xso::error::Error::text_parse_error(e)).into())
     }
 
     /// Checks what was written as if it had been received, so that no serialiser can break the stream.
-    fn new(text: Vec<u8>) -> Result<Self, XmlError> {
-        let text = simdutf8::basic::from_utf8(&text).map_err(|_| XmlError::new(XmlErrorKind::Utf8, 0))?;
-        let mut limits = Limits::default();
-        limits.max_stanza_bytes = usize::MAX;
-        let frame = standalone::parse(text, &limits)?;
+    fn new(text: &[u8]) -> Result<Self, XmlError> {
+        let text = simdutf8::basic::from_utf8(text).map_err(|_| XmlError::new(XmlErrorKind::Utf8, 0))?;
+        let frame = standalone::parse(text, &unlimited())?;
         let stanza = frame.stanza().ok_or(XmlError::new(XmlErrorKind::NotAStanza, 0))?;
         let own = |value: Option<std::borrow::Cow<'_, str>>| value.map(|v| v.into_owned().into_boxed_str());
         let (id, to, stanza_type) = (own(stanza.id()), own(stanza.to()), own(stanza.stanza_type()));
@@ -174,6 +174,11 @@ impl OutStanza {
     fn text(&self) -> &str {
         &self.0.stanza.frame().inner_ref().text
     }
+}
+
+/// What is sent is not bounded here: the server says how much it takes (R7).
+fn unlimited() -> Limits {
+    Limits { max_stanza_bytes: usize::MAX, ..Limits::default() }
 }
 
 impl fmt::Debug for OutStanza {

@@ -90,12 +90,13 @@ impl NsRef {
 }
 
 /// What the stream header puts into scope for every element of the stream.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct StreamScope {
     content_ns: Box<str>,
     /// Prefix (empty for the default namespace) and namespace name, decoded.
     bindings: Vec<(Box<str>, Box<str>)>,
     lang: Option<Box<str>>,
+    default: NsRef,
 }
 
 impl StreamScope {
@@ -104,17 +105,18 @@ impl StreamScope {
         let default = bindings.iter().find(|(prefix, _)| prefix.is_empty()).map_or("", |(_, uri)| uri);
         // RFC 6120 §4.8.3: the content namespace may be bound to a prefix, with the stream namespace as default.
         let content_ns = if default == ns::STREAM { ns::CLIENT } else { default };
-        Self { content_ns: content_ns.into(), bindings, lang }
+        let mut scope = Self { content_ns: content_ns.into(), bindings, lang, default: NsRef::NONE };
+        scope.default = scope.resolve("").unwrap_or(NsRef::NONE);
+        scope
     }
 
-    /// For text that stands alone: nothing is in scope, and this is the content namespace.
-    pub(super) fn standalone(content_ns: &str) -> Arc<Self> {
-        static CLIENT: LazyLock<Arc<StreamScope>> = LazyLock::new(|| StreamScope::bare(ns::CLIENT));
-        if content_ns == ns::CLIENT { CLIENT.clone() } else { Self::bare(content_ns) }
-    }
-
-    fn bare(content_ns: &str) -> Arc<Self> {
-        Arc::new(Self { content_ns: content_ns.into(), bindings: Vec::new(), lang: None })
+    /// For text that stands alone: nothing is in scope.
+    pub(super) fn standalone() -> Arc<Self> {
+        static NOTHING: LazyLock<Arc<StreamScope>> = LazyLock::new(|| {
+            let (content_ns, default) = (ns::CLIENT.into(), NsRef::NONE);
+            Arc::new(StreamScope { content_ns, bindings: Vec::new(), lang: None, default })
+        });
+        NOTHING.clone()
     }
 
     pub(super) fn content_ns(&self) -> &str {
@@ -125,9 +127,15 @@ impl StreamScope {
         self.lang.as_deref()
     }
 
-    /// Client stanzas are content on every stream: forwarded ones stand in `jabber:client` on component streams too.
+    /// What a name without prefix means where no element declares a default namespace.
+    pub(super) fn default_ns(&self) -> NsRef {
+        self.default
+    }
+
+    /// Whether this is a content namespace: the stream's own, or that of another kind of stream, since stanzas are forwarded
+    /// from one to the other.
     pub(super) fn is_content(&self, uri: &str) -> bool {
-        uri == ns::CLIENT || (!uri.is_empty() && uri == &*self.content_ns)
+        uri == ns::CLIENT || uri == ns::COMPONENT_ACCEPT || uri == ns::SERVER || (uri == &*self.content_ns && !uri.is_empty())
     }
 
     /// What this prefix (empty: no prefix) means where no element declares it.

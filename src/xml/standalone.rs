@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use super::chars;
+use super::checks::Checks;
 use super::error::{XmlError, XmlErrorKind as Kind};
 use super::frame::{Frame, clean, parse_error};
 use super::limits::Limits;
 use super::node::{Node, WalkItem};
-use super::scan::{self, Prolog, Scanner};
+use super::scan::Scanner;
 use super::scope::StreamScope;
+use super::syntax::{self, Stop};
 use super::write::escape_attr;
-use super::{chars, ns};
 
 pub(super) fn parse(xml: &str, limits: &Limits) -> Result<Frame, XmlError> {
     let text = clean(xml);
@@ -21,34 +23,26 @@ pub(super) fn parse(xml: &str, limits: &Limits) -> Result<Frame, XmlError> {
     };
     let mut start = 0;
     if text.starts_with("<?") {
-        match scan::xml_declaration(text).map_err(|fail| parse_error(fail.kind, fail.at))? {
-            Prolog::Declaration(len) => start = len,
-            Prolog::More => return Err(ended(text.len(), Kind::Incomplete)),
+        match syntax::xml_declaration(text, Checks::default()) {
+            Ok(len) => start = len,
+            Err(Stop::More) => return Err(ended(text.len(), Kind::Incomplete)),
+            Err(Stop::Fail(fail)) => return Err(parse_error(fail.kind, fail.at)),
         }
     }
     start += text[start..].bytes().take_while(|&b| chars::is_space(b)).count();
     let rest = &text[start..];
-    match rest.as_bytes().first() {
-        None => return Err(ended(start, Kind::Incomplete)),
-        Some(b'<') if rest.starts_with("<?xml") => return Err(parse_error(Kind::XmlDeclaration, start)),
-        Some(b'<') => {}
-        Some(_) => return Err(parse_error(Kind::TextOutsideElement, start)),
+    match rest.as_bytes() {
+        [] => return Err(ended(start, Kind::Incomplete)),
+        [b'<', b'/', ..] => return Err(parse_error(Kind::Syntax, start)),
+        [b'<', ..] if rest.starts_with("<![CDATA[") => return Err(parse_error(Kind::TextOutsideElement, start)),
+        [b'<', ..] => {}
+        _ => return Err(parse_error(Kind::TextOutsideElement, start)),
     }
 
-    let mut scope = StreamScope::standalone(ns::CLIENT);
-    let mut scanner = Scanner::new(limits.clamped());
-    let scan = |scanner: &mut Scanner, scope: &StreamScope| {
-        let len = scanner.element(rest, scope).map_err(|fail| parse_error(fail.kind, start + fail.at))?;
-        len.ok_or_else(|| ended(text.len(), Kind::Incomplete))
-    };
-    let mut len = scan(&mut scanner, &scope)?;
-    let root_ns = super::frame::ns_str(rest, &scope, scanner.root.ns);
-    if root_ns == ns::COMPONENT_ACCEPT || root_ns == ns::SERVER {
-        // A stanza of another kind of stream: that stream's content namespace is the content here.
-        scope = StreamScope::standalone(&root_ns);
-        scanner.reset();
-        len = scan(&mut scanner, &scope)?;
-    }
+    let scope = StreamScope::standalone();
+    let mut scanner = Scanner::new(limits.clamped(), Checks::default());
+    let len = scanner.element(rest, &scope).map_err(|fail| parse_error(fail.kind, start + fail.at))?;
+    let len = len.ok_or_else(|| ended(text.len(), Kind::Incomplete))?;
     if let Some(i) = rest[len..].bytes().position(|b| !chars::is_space(b)) {
         return Err(parse_error(Kind::AfterEnd, start + len + i));
     }

@@ -1,6 +1,6 @@
 //! What a frame means: namespaces, language, decoding, inner stanzas, other transports (R29).
 
-use super::*;
+use crate::xml::*;
 use xmpp_parsers::delay::Delay;
 use xmpp_parsers::message::Message;
 
@@ -119,7 +119,8 @@ fn a_stanza_moves_from_tcp_to_websocket() {
     let tcp = String::from_utf8(tcp).expect("UTF-8");
     let websocket = String::from_utf8(websocket).expect("UTF-8");
     assert!(
-        tcp.starts_with("<message to='a@b'") && websocket.starts_with("<message xmlns='jabber:client' to='a@b'"),
+        tcp.starts_with("<message xml:lang='en' to='a@b'>")
+            && websocket.starts_with("<message xmlns='jabber:client' xml:lang='en' to='a@b'>"),
         "{tcp} {websocket}"
     );
     let other = stream("<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>", &tcp);
