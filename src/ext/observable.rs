@@ -68,6 +68,9 @@ struct Inner<S: Observe> {
 
 struct Queue<S: Observe> {
     items: VecDeque<Observed<S>>,
+    /// More changes were missed than are kept: the next item is the state as it is when it is asked for, so that a
+    /// watcher nobody reads costs nothing however large the state.
+    behind: bool,
     waker: Option<Waker>,
     ended: bool,
 }
@@ -124,9 +127,9 @@ impl<S: Observe> Observable<S> {
     pub fn watch(&self) -> Watch<S> {
         let mut inner = self.lock();
         let items = VecDeque::from([Observed::Reset(inner.state.clone())]);
-        let queue = Arc::new(Mutex::new(Queue { items, waker: None, ended: false }));
+        let queue = Arc::new(Mutex::new(Queue { items, behind: false, waker: None, ended: false }));
         inner.watchers.push(Arc::downgrade(&queue));
-        Watch { queue }
+        Watch { queue, observable: Arc::downgrade(&self.inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<S>> {
@@ -142,8 +145,9 @@ impl<S: Observe> Inner<S> {
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
             if queue.items.len() >= MAX_BEHIND {
                 queue.items.clear();
-                queue.items.push_back(Observed::Reset(state.clone()));
-            } else {
+                queue.behind = true;
+            }
+            if !queue.behind {
                 queue.items.push_back(item(state));
             }
             wakers.extend(queue.waker.take());
@@ -168,6 +172,9 @@ impl<S: Observe> Drop for Inner<S> {
     fn drop(&mut self) {
         for queue in self.watchers.drain(..).filter_map(|watcher| watcher.upgrade()) {
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if std::mem::take(&mut queue.behind) {
+                queue.items.push_back(Observed::Reset(self.state.clone()));
+            }
             queue.ended = true;
             if let Some(waker) = queue.waker.take() {
                 waker.wake();
@@ -179,12 +186,30 @@ impl<S: Observe> Drop for Inner<S> {
 /// The stream [`Observable::watch`] gives. It ends when the observable is gone.
 pub struct Watch<S: Observe> {
     queue: Arc<Mutex<Queue<S>>>,
+    observable: Weak<Mutex<Inner<S>>>,
+}
+
+impl<S: Observe> Watch<S> {
+    /// Takes the current state if too many changes were missed. The locks are taken in the order a change takes them.
+    fn catch_up(&self) {
+        if !self.queue.lock().unwrap_or_else(PoisonError::into_inner).behind {
+            return;
+        }
+        // Without the observable its end has left the last state in the queue.
+        let Some(observable) = self.observable.upgrade() else { return };
+        let inner = observable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut queue.behind) {
+            queue.items.push_back(Observed::Reset(inner.state.clone()));
+        }
+    }
 }
 
 impl<S: Observe> Stream for Watch<S> {
     type Item = Observed<S>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Observed<S>>> {
+        self.catch_up();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         match queue.items.pop_front() {
             Some(item) => Poll::Ready(Some(item)),
@@ -252,6 +277,48 @@ mod tests {
         assert_eq!(picture, sum.get());
         sum.change(5);
         assert_eq!(next(&mut watch), Some(Observed::Change(5)));
+    }
+
+    /// Counts how often it was cloned.
+    #[derive(Default)]
+    struct Heavy(Arc<std::sync::atomic::AtomicUsize>);
+
+    impl Clone for Heavy {
+        fn clone(&self) -> Self {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Self(Arc::clone(&self.0))
+        }
+    }
+
+    impl Observe for Heavy {
+        type Change = ();
+        fn apply(&mut self, (): &()) {}
+    }
+
+    #[test]
+    fn a_watcher_nobody_reads_costs_no_copy_of_the_state() {
+        let heavy = Observable::new(Heavy::default());
+        let mut watch = heavy.watch();
+        for _ in 0..100 * MAX_BEHIND {
+            heavy.change(());
+        }
+        let copies = |heavy: &Observable<Heavy>| heavy.with(|heavy| heavy.0.load(std::sync::atomic::Ordering::Relaxed));
+        assert_eq!(copies(&heavy), 1, "the first item of the watch");
+        assert!(matches!(watch.next().now_or_never(), Some(Some(Observed::Reset(_)))));
+        assert_eq!(copies(&heavy), 2);
+        assert!(watch.next().now_or_never().is_none());
+    }
+
+    #[test]
+    fn a_watcher_that_fell_behind_sees_the_last_state_of_an_observable_that_is_gone() {
+        let sum = Observable::new(Sum(0));
+        let mut watch = sum.watch();
+        for _ in 0..=MAX_BEHIND {
+            sum.change(1);
+        }
+        drop(sum);
+        assert_eq!(watch.next().now_or_never(), Some(Some(Observed::Reset(Sum(MAX_BEHIND as u64 + 1)))));
+        assert_eq!(watch.next().now_or_never(), Some(None));
     }
 
     #[test]
