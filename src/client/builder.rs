@@ -224,6 +224,7 @@ impl ClientBuilder {
     /// # Errors
     /// [`ErrorKind::Build`] if the configuration or the extensions do not fit together; [`ErrorKind::StoreInUse`] while
     /// another client has the account's store open; [`ErrorKind::StoreTooOld`] and [`ErrorKind::StoreTooNew`];
+    /// [`ErrorKind::Store`] if an extension could not read what it keeps;
     /// [`ErrorKind::NoRuntime`] outside a tokio runtime.
     pub async fn build(self) -> Result<Client> {
         self.build_with(Spawner::Runtime).await
@@ -277,7 +278,12 @@ impl ClientBuilder {
         for install in handlers {
             install(&shared.weak_client(), &shared.hub, &shared.runtime);
         }
-        Ok(Client::from_shared(shared))
+        let client = Client::from_shared(shared);
+        let cx = client.ctx();
+        for entry in &client.shared().registry.extensions {
+            entry.extension.opened(&cx).await?;
+        }
+        Ok(client)
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::{Instant, SystemTime};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jid::{BareJid, FullJid, Jid};
-use xmpp_parsers::presence::Presence;
 
 use crate::client::shared::Shared;
 use crate::driver::{
@@ -93,7 +92,7 @@ impl Surface for Shared {
                 }
             }
             if self.config.initial_presence
-                && let Err(error) = self.send_presence(Presence::available()).await
+                && let Err(error) = self.send_initial_presence().await
             {
                 tracing::warn!(%error, "initial presence could not be sent");
             }

@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::event::{Event, Handler, HandlerGuard, Subscription};
 use crate::ext::{Ctx, Declared, Extension, Observed};
 use crate::store::AccountStore;
+use crate::xml::Frame;
 
 /// One account's client. Clones are handles to the same client.
 ///
@@ -111,6 +112,13 @@ impl Client {
     #[must_use]
     pub fn jid(&self) -> Option<FullJid> {
         self.shared.bound_jid()
+    }
+
+    /// What the server offered for this session: its `<stream:features/>` as they were before binding (RFC 6120 §4.3.2).
+    /// `None` without a session.
+    #[must_use]
+    pub fn stream_features(&self) -> Option<Frame> {
+        self.shared.features()
     }
 
     /// What is known about the current or last connection: server, address, TLS.

@@ -212,16 +212,30 @@ impl Shared {
         if size > limit { Err(ErrorKind::StanzaTooLarge { size, limit }.into()) } else { Ok(()) }
     }
 
-    pub(crate) async fn send_presence(&self, mut presence: Presence) -> Result<()> {
+    /// Initial presence, unless an extension made it one that says nothing: unavailable before ever being available.
+    pub(super) async fn send_initial_presence(&self) -> Result<()> {
+        let presence = self.decorated(Presence::available());
+        if presence.type_ == xmpp_parsers::presence::Type::Unavailable { Ok(()) } else { self.send_decorated(&presence).await }
+    }
+
+    pub(crate) async fn send_presence(&self, presence: Presence) -> Result<()> {
         if self.bound_jid().is_none() {
             return Err(ErrorKind::NotOnline.into());
         }
+        self.send_decorated(&self.decorated(presence)).await
+    }
+
+    fn decorated(&self, mut presence: Presence) -> Presence {
         if let Some(cx) = self.ctx() {
             for decorate in &self.registry.presence {
                 decorate(&mut presence, &cx);
             }
         }
-        let stanza = OutStanza::presence(&presence)?;
+        presence
+    }
+
+    async fn send_decorated(&self, presence: &Presence) -> Result<()> {
+        let stanza = OutStanza::presence(presence)?;
         self.check_size(stanza.byte_len())?;
         self.outgoing(Outgoing::plain(stanza)).await
     }

@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::ext::{Declared, Extension};
 use crate::store::{AccountStore, ExtensionRows, SentUpdate};
+use crate::xml::Frame;
 
 /// The client, as extensions and handlers see it while they are called.
 ///
@@ -42,6 +43,13 @@ impl Ctx {
     #[must_use]
     pub fn jid(&self) -> Option<FullJid> {
         self.shared.bound_jid()
+    }
+
+    /// What the server offered for this session: its `<stream:features/>` as they were before binding (RFC 6120 §4.3.2).
+    /// `None` without a session.
+    #[must_use]
+    pub fn stream_features(&self) -> Option<Frame> {
+        self.shared.features()
     }
 
     /// Another extension of this client.

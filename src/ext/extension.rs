@@ -23,6 +23,15 @@ pub trait Extension: Any + Send + Sync {
     /// `build()` fail with [`ErrorKind::Build`](crate::ErrorKind::Build).
     fn register(&self, reg: &mut Registrar<'_>);
 
+    /// Called once, when the client has been built and before `build()` returns: what the extension kept in the
+    /// [store](Ctx::store) is read here, so that it is there while the client is offline. There is no session yet.
+    ///
+    /// Hooks run one after another, those of required extensions first. An error makes `build()` fail with it.
+    fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
+        let _ = cx;
+        Box::pin(ready(Ok(())))
+    }
+
     /// Called on a fresh session before initial presence is sent: what contacts' presence presupposes (the roster).
     ///
     /// Hooks run one after another, those of required extensions first, each with the builder's login step deadline

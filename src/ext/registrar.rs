@@ -162,7 +162,9 @@ impl Registrar<'_> {
         self.drafts.outbound.push((self.name, name, position, Arc::new(move |draft, cx| Box::pin(stage(draft, cx)))));
     }
 
-    /// Adds to every presence of our own before it is sent (capabilities, avatars, idle time).
+    /// Adds to every presence of our own before it is sent (capabilities, avatars, idle time): broadcast, directed, and
+    /// those that ask for or answer subscriptions, so look at its type. Initial presence that is made `unavailable` here
+    /// is not sent at all.
     pub fn own_presence<F>(&mut self, decorate: F)
     where
         F: Fn(&mut xmpp_parsers::presence::Presence, &Ctx) + Send + Sync + 'static,
