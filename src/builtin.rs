@@ -1,8 +1,19 @@
 //! The extensions every client has unless they are removed: the one place that knows them all.
 
 use crate::ext::Entry;
+use crate::messaging::Messaging;
+use crate::presence::PresenceService;
+use crate::register::Registration;
+use crate::roster::RosterService;
+use crate::xep::disco::DiscoService;
 
 /// The built-in extensions.
 pub(crate) fn extensions() -> Vec<Entry> {
-    vec![Entry::new(crate::messaging::Messaging::new()), Entry::new(crate::register::Registration::new())]
+    vec![
+        Entry::new(DiscoService::new()),
+        Entry::new(RosterService::new()),
+        Entry::new(PresenceService::new()),
+        Entry::new(Messaging::new()),
+        Entry::new(Registration::new()),
+    ]
 }

@@ -12,11 +12,14 @@ pub mod event;
 pub mod ext;
 pub mod messaging;
 pub mod prelude;
+pub mod presence;
 pub mod register;
+pub mod roster;
 pub mod store;
 pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod xep;
 pub mod xml;
 
 pub use crate::client::Client;

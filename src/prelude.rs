@@ -8,4 +8,6 @@ pub use jid::{BareJid, FullJid, Jid};
 pub use crate::client::Client;
 pub use crate::event::{Event, Incoming};
 pub use crate::messaging::{ChatMessage, Messages as _};
+pub use crate::presence::{PresenceUpdate, Presences as _, Show};
 pub use crate::register::Registers as _;
+pub use crate::roster::{Rosters as _, SubscriptionRequest};

@@ -94,6 +94,8 @@ const STANDARD_METHODS: &[&str] = &[
     "replace",
     "len",
     "is_empty",
+    "is_some",
+    "is_none",
     "clear",
     "iter",
     "next",
@@ -272,7 +274,10 @@ impl Known {
             let module = top(&module_of(file));
             known.macros.extend(scan.macros.iter().map(|m| (m.clone(), module.clone())));
             known.declared.extend(scan.declared.iter().map(|n| (module.clone(), n.clone())));
-            if !is_extension(&module) {
+            if is_extension(&module) {
+                // What it hides from others it may use itself.
+                known.declared.extend(scan.restricted.iter().map(|n| (module.clone(), n.clone())));
+            } else {
                 known.restricted.extend(scan.restricted.iter().map(|n| (module.clone(), n.clone())));
             }
             // `requires::<T>()` stands in the file that imports T, or names it in full.

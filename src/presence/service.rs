@@ -1,0 +1,224 @@
+//! The presence extension: keeps everybody's, and our own.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::BoxFuture;
+use jid::BareJid;
+use xmpp_parsers::presence::{Presence as WirePresence, Priority, Type};
+
+use crate::client::Client;
+use crate::error::Result;
+use crate::event::{Inbound, Route};
+use crate::ext::{Ctx, Extension, Observable, Registrar, SessionKind, Watch};
+use crate::presence::event::is_update;
+use crate::presence::{OwnPresence, PresenceChange, PresenceState, ResourcePresence};
+use crate::roster::RosterService;
+
+/// Resources of one address that are kept.
+const MAX_RESOURCES: usize = 64;
+/// Addresses that are no contacts and whose presence is kept nevertheless.
+const MAX_STRANGERS: usize = 1_000;
+/// The largest presence stanza that is kept, in bytes.
+const MAX_PRESENCE_BYTES: usize = 64 * 1024;
+
+/// The extension behind [`Client::presence`](crate::presence::Presences::presence). It requires the
+/// [roster](RosterService).
+///
+/// Other extensions [require](Registrar::requires) it and read it through [`Ctx::ext`].
+pub struct PresenceService {
+    state: Observable<PresenceState>,
+    own: Arc<Mutex<Own>>,
+    strangers: Arc<Mutex<HashSet<BareJid>>>,
+    /// Whoever sends our presence to all: what is sent last is what was kept last.
+    announcing: Arc<futures::lock::Mutex<()>>,
+}
+
+#[derive(Default)]
+struct Own {
+    kept: OwnPresence,
+    /// The application has said what it shall be.
+    chosen: bool,
+    /// What this session's contacts were told last.
+    announced: Option<OwnPresence>,
+}
+
+impl PresenceService {
+    /// The extension, for one client.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: Observable::new(PresenceState::default()),
+            own: Arc::default(),
+            strangers: Arc::default(),
+            announcing: Arc::default(),
+        }
+    }
+
+    /// The available resources of an address, the best first.
+    #[must_use]
+    pub fn of(&self, jid: &BareJid) -> Vec<ResourcePresence> {
+        self.state.with(|state| state.of(jid).to_vec())
+    }
+
+    /// The best resource of an address.
+    #[must_use]
+    pub fn best(&self, jid: &BareJid) -> Option<ResourcePresence> {
+        self.state.with(|state| state.best(jid).cloned())
+    }
+
+    /// Everybody's presence now, and then its changes.
+    #[must_use]
+    pub fn watch(&self) -> Watch<PresenceState> {
+        self.state.watch()
+    }
+
+    /// Our own presence.
+    #[must_use]
+    pub fn own(&self) -> OwnPresence {
+        self.lock().kept.clone()
+    }
+
+    pub(super) fn state(&self) -> &Observable<PresenceState> {
+        &self.state
+    }
+
+    /// The same presence, for the handlers.
+    fn share(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            own: Arc::clone(&self.own),
+            strangers: Arc::clone(&self.strangers),
+            announcing: Arc::clone(&self.announcing),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn strangers(&self) -> MutexGuard<'_, HashSet<BareJid>> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on our presence is this.
+    pub(super) fn keep(&self, mut presence: OwnPresence, priority: Option<i8>) {
+        let mut own = self.lock();
+        presence.priority = priority.unwrap_or(own.kept.priority);
+        own.kept = presence;
+        own.chosen = true;
+    }
+
+    /// Tells contacts what is kept, if there is a session; otherwise the next one begins with it.
+    pub(super) async fn announce_if_online(&self, client: &Client) -> Result<()> {
+        let _turn = self.announcing.lock().await;
+        // While logging in, initial presence tells; `session` looks whether it told the latest.
+        if !client.state().is_online() {
+            return Ok(());
+        }
+        self.announce(client).await
+    }
+
+    async fn announce(&self, client: &Client) -> Result<()> {
+        let kept = self.own();
+        client.send_presence(kept.to_wire(None)).await?;
+        self.lock().announced = kept.available.then_some(kept);
+        Ok(())
+    }
+
+    /// Initial presence says what is kept.
+    fn decorate(&self, presence: &mut WirePresence) {
+        let says_nothing = presence.to.is_none()
+            && presence.type_ == Type::None
+            && presence.show.is_none()
+            && presence.statuses.is_empty()
+            && presence.priority == Priority(0);
+        if says_nothing {
+            let mut own = self.lock();
+            own.kept.fill(presence);
+            own.announced = own.kept.available.then(|| own.kept.clone());
+        }
+    }
+
+    /// Takes a presence stanza into the picture.
+    fn update(&self, inbound: &Inbound, cx: &Ctx) {
+        let stanza = inbound.stanza();
+        if stanza.stanza_type().is_some() {
+            // Unavailable; or an error, which says that nobody is there to see our presence.
+            let Some(jid) = stanza.from_jid() else { return };
+            self.state.update(|state| ((), state.is_available(&jid).then(|| PresenceChange::Unavailable(jid.clone()))));
+            if self.state.with(|state| state.of(&jid.to_bare()).is_empty()) {
+                self.strangers().remove(&jid.to_bare());
+            }
+            return;
+        }
+        let Some(presence) = ResourcePresence::read(stanza, inbound.received()) else { return };
+        let bare = presence.jid().to_bare();
+        let room = self.state.with(|state| state.is_available(presence.jid()) || state.of(&bare).len() < MAX_RESOURCES);
+        if stanza.byte_len() > MAX_PRESENCE_BYTES || !room || !self.admits(&bare, cx) {
+            tracing::debug!(from = %presence.jid(), "presence was left out: it is too large, or there is too much of it");
+            return;
+        }
+        self.state.change(PresenceChange::Available(presence));
+    }
+
+    /// Contacts and ourselves always; of others, who can send us presence as they like, not too many.
+    fn admits(&self, jid: &BareJid, cx: &Ctx) -> bool {
+        if jid == cx.account() || cx.ext::<RosterService>().is_some_and(|roster| roster.contains(jid)) {
+            return true;
+        }
+        let mut strangers = self.strangers();
+        strangers.contains(jid) || (strangers.len() < MAX_STRANGERS && strangers.insert(jid.clone()))
+    }
+
+    fn set_stale(&self, stale: bool) {
+        self.state.update(|state| ((), (state.is_stale() != stale).then_some(PresenceChange::Stale(stale))));
+    }
+}
+
+impl Extension for PresenceService {
+    fn register(&self, reg: &mut Registrar<'_>) {
+        reg.requires::<RosterService>();
+        let service = self.share();
+        reg.on_route(Route::presence().when(is_update), move |inbound, cx| service.update(inbound, cx));
+        let service = self.share();
+        reg.own_presence(move |presence, _| service.decorate(presence));
+    }
+
+    fn session<'a>(&'a self, cx: &'a Ctx, kind: SessionKind) -> BoxFuture<'a, Result<()>> {
+        self.set_stale(false);
+        Box::pin(async move {
+            let _turn = self.announcing.lock().await;
+            let behind = {
+                let own = self.lock();
+                own.chosen && own.announced.as_ref() != own.kept.available.then_some(&own.kept)
+            };
+            if kind == SessionKind::Fresh && behind { self.announce(&cx.client()).await } else { Ok(()) }
+        })
+    }
+
+    fn suspended(&self, _: &Ctx) {
+        self.set_stale(true);
+    }
+
+    fn session_lost(&self, _: &Ctx) {
+        self.lock().announced = None;
+        self.strangers().clear();
+        if self.state.with(|state| *state != PresenceState::default()) {
+            self.state.reset(PresenceState::default());
+        }
+    }
+}
+
+impl Default for PresenceService {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for PresenceService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PresenceService").field(&self.state).finish()
+    }
+}

@@ -1,0 +1,3 @@
+//! Extension protocols that need no module of their own, one file or folder each.
+
+pub mod disco;
