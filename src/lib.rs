@@ -1,4 +1,49 @@
 //! xmppkit: an XMPP client library.
+//!
+//! ```no_run
+//! use xmppkit::prelude::*;
+//!
+//! # async fn example() -> xmppkit::Result<()> {
+//! let client = Client::builder("romeo@example.org".parse()?).password("secret").build().await?;
+//! let mut messages = client.messages().events();
+//! client.connect().await?;
+//! client.chat(&"juliet@example.org".parse()?).send("Good morrow!").await?;
+//! while let Some(message) = messages.next().await {
+//!     println!("{}: {}", message.conversation(), message.body().unwrap_or_default());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
+//! | for | look at |
+//! |---|---|
+//! | a connection | [`Client`], [`client::ClientBuilder`], [`client::State`] |
+//! | what arrives | [`event`]: [`event::Subscription`], [`event::Durable`], [`Client::on`] |
+//! | an account | [`register`] |
+//! | contacts and their presence | [`roster`], [`presence`] |
+//! | messages | [`messaging`] |
+//! | asking and ordering | [`Client::iq_get`], [`Client::iq_set`] |
+//! | an extension of your own | [`ext`] |
+//! | errors | [`Error`], [`ErrorKind`] |
+//! | what outlives a connection | [`store`] |
+//! | certificates and servers | [`connection`] |
+//! | stanzas as bytes | [`xml`] |
+//! | tests of your application | `testing` (feature `testing`) |
+//!
+//! # What is promised
+//!
+//! A message that arrived reaches every live subscription until the process ends, in order, and every
+//! [durable](event::Durable) one until it is acknowledged; or the subscriber is told, in the stream, where items are missing.
+//! The [connection state](client::State) says what is so. What cannot succeed is not retried. TLS is required and verified
+//! against the JID's domain; the strongest mechanism is used and the server's own proof checked. Nothing from the network can
+//! panic, and everything a peer controls has a limit.
+//!
+//! # Features
+//!
+//! `native-tls` (default): TLS by the operating system's library. `testing`: the in-process server. Without `native-tls`
+//! there is no TLS, and only [`dangerous_plaintext`](client::ClientBuilder::dangerous_plaintext) connects.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
@@ -25,3 +70,7 @@ pub mod xml;
 pub use crate::client::Client;
 pub use crate::error::{Error, ErrorKind, Phase, Result};
 pub use {jid, minidom, xmpp_parsers, xso};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

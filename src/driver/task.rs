@@ -59,7 +59,7 @@ pub(crate) type Drive = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs until closed, suspended, or failed.
 pub(crate) async fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace: Reconnect) {
-    let mut driver = Loop { mode, backoff: Backoff::new(pace), attempt: 0, redirects: 0, other: None };
+    let mut driver = Loop { mode, backoff: Backoff::new(pace), attempt: 0, announced: true, redirects: 0, other: None };
     let span = tracing::info_span!("xmpp", account = %surface.account());
     let last = driver.run(&surface, &mut inbox).instrument(span).await;
     surface.state(last);
@@ -69,6 +69,7 @@ struct Loop {
     mode: Mode,
     backoff: Backoff,
     attempt: u32,
+    announced: bool,
     redirects: u32,
     other: Option<(String, Option<u16>)>,
 }
@@ -77,7 +78,10 @@ impl Loop {
     async fn run(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> State {
         loop {
             self.attempt = self.attempt.saturating_add(1);
-            surface.state(State::Connecting { attempt: self.attempt });
+            // Whoever started the driver has said so for the first attempt, before it was polled.
+            if !std::mem::take(&mut self.announced) {
+                surface.state(State::Connecting { attempt: self.attempt });
+            }
             let span = tracing::debug_span!("connection", attempt = self.attempt);
             let end = self.connect_and_live(surface, inbox).instrument(span).await;
             if let Some(state) = self.after(end, surface, inbox).await {
