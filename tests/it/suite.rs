@@ -8,7 +8,13 @@ use std::time::{Duration, Instant};
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
 
-use crate::support::{Failure, RawStream, ServerUnderTest};
+use xmpp_parsers::message::{Lang, Message};
+use xmpp_parsers::roster::Roster;
+use xmppkit::client::{Client, ClientBuilder, TlsMode, WeakClient};
+use xmppkit::error::{AuthError, ErrorKind};
+use xmppkit::event::{Event, Inbound, Route};
+
+use crate::support::{Account, Failure, RawStream, ServerUnderTest};
 
 /// How long one case may take; the machine may be busy with a build.
 const CASE: Duration = Duration::from_secs(120);
@@ -34,8 +40,17 @@ macro_rules! cases {
     ($($name:ident),* $(,)?) => { &[$(Case { name: stringify!($name), run: |server| $name(server).boxed() }),*] };
 }
 
-const CASES: &[Case] =
-    cases![starttls_is_offered_and_then_mechanisms, direct_tls_offers_mechanisms, an_account_is_registered_once];
+const CASES: &[Case] = cases![
+    starttls_is_offered_and_then_mechanisms,
+    direct_tls_offers_mechanisms,
+    an_account_is_registered_once,
+    a_login_by_starttls,
+    a_login_by_direct_tls,
+    a_login_in_the_second_domain,
+    a_wrong_password_is_not_authorized_and_final,
+    a_request_is_answered,
+    messages_arrive_in_order,
+];
 
 /// What came of every case.
 pub(crate) struct Report {
@@ -110,5 +125,119 @@ async fn an_account_is_registered_once(server: &ServerUnderTest) -> Result<Outco
         let error = stream.register(&account.name, &account.password).await.err().map_or(String::new(), |e| e.to_string());
         assert!(error.is_empty() == expected.is_empty() && error.contains(expected), "expected {expected:?}: {error:?}");
     }
+    Ok(Outcome::Passed)
+}
+
+/// A client of this account, to be built.
+fn client(server: &ServerUnderTest, account: &Account) -> Result<ClientBuilder, Failure> {
+    let builder = Client::builder(account.jid().parse()?).password(account.password.as_str());
+    Ok(builder.trust(server.trust.for_client()?).server(server.host.as_str(), server.port, TlsMode::StartTls))
+}
+
+/// Accounts to use: registered now, or the first of those that are given.
+async fn accounts<const N: usize>(server: &ServerUnderTest) -> Result<Option<[Account; N]>, Failure> {
+    if !server.registers() {
+        return Ok(server.accounts.first_chunk().cloned());
+    }
+    let accounts = std::array::from_fn(|_| server.fresh_account());
+    for account in &accounts {
+        register(server, account).await?;
+    }
+    Ok(Some(accounts))
+}
+
+async fn register(server: &ServerUnderTest, account: &Account) -> Result<(), Failure> {
+    let mut stream = RawStream::starttls(&server.host, server.port, &account.domain, &server.trust).await?;
+    stream.open().await?;
+    stream.register(&account.name, &account.password).await
+}
+
+const TOO_FEW: Result<Outcome, Failure> = Ok(Outcome::Skipped("too few accounts are given"));
+
+async fn a_login_by_starttls(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some([account]) = accounts(server).await? else { return TOO_FEW };
+    let client = client(server, &account)?.resource("here").build().await?;
+    client.connect().await?;
+    let jid = client.jid().ok_or("online without an address")?;
+    assert_eq!((jid.to_bare().to_string(), jid.resource().as_str()), (account.jid(), "here"));
+    client.close().await;
+    Ok(Outcome::Passed)
+}
+
+async fn a_login_by_direct_tls(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some(port) = server.direct_tls_port else { return Ok(Outcome::Skipped("no port for direct TLS is known")) };
+    let Some([account]) = accounts(server).await? else { return TOO_FEW };
+    let client = client(server, &account)?.server(server.host.as_str(), port, TlsMode::Direct).build().await?;
+    client.connect().await?;
+    client.close().await;
+    Ok(Outcome::Passed)
+}
+
+/// Where the tests set the server up, its two domains offer different mechanisms.
+async fn a_login_in_the_second_domain(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some(domain) = server.second_domain.clone() else { return Ok(Outcome::Skipped("no second domain is known")) };
+    let account = Account { domain, ..server.fresh_account() };
+    register(server, &account).await?;
+    let client = client(server, &account)?.build().await?;
+    client.connect().await?;
+    client.close().await;
+    Ok(Outcome::Passed)
+}
+
+async fn a_wrong_password_is_not_authorized_and_final(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some([account]) = accounts(server).await? else { return TOO_FEW };
+    let client = client(server, &account)?.password("wrong").build().await?;
+    // A server that came to retry would wait here until the case's time is up.
+    let Err(error) = client.connect().keep_trying().await else { return Err("a wrong password was accepted".into()) };
+    assert_eq!(error.kind(), &ErrorKind::Auth(AuthError::NotAuthorized), "{error}");
+    assert!(client.state().is_stopped());
+    Ok(Outcome::Passed)
+}
+
+async fn a_request_is_answered(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some([account]) = accounts(server).await? else { return TOO_FEW };
+    let client = client(server, &account)?.build().await?;
+    client.connect().await?;
+    let reply = client.iq_get(None, &Roster { ver: None, items: Vec::new() }).await?;
+    let roster: Roster = reply.payload()?;
+    assert!(!server.registers() || roster.items.is_empty(), "{roster:?}");
+    client.close().await;
+    Ok(Outcome::Passed)
+}
+
+/// A chat message's text.
+#[derive(Clone)]
+struct Text(String);
+
+impl Event for Text {
+    fn route() -> Route {
+        Route::message().payload("jabber:client", "body")
+    }
+
+    fn from_inbound(inbound: &Inbound, _: &WeakClient) -> Option<Self> {
+        Some(Self(inbound.stanza().child_text("jabber:client", "body")?.into_owned()))
+    }
+}
+
+async fn messages_arrive_in_order(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some([sender, receiver]) = accounts(server).await? else { return TOO_FEW };
+    let receiving = client(server, &receiver)?.build().await?;
+    let mut texts = receiving.subscribe::<Text>().events();
+    receiving.connect().await?;
+    let sending = client(server, &sender)?.build().await?;
+    sending.connect().await?;
+    let to = jid::Jid::from(receiving.jid().ok_or("online without an address")?);
+    let expected: Vec<_> = (0..20).map(|n| format!("{n}: <&> é \u{1F600}")).collect();
+    for text in &expected {
+        let mut message = Message::chat(to.clone());
+        message.bodies.insert(Lang::default(), text.clone());
+        sending.send(message).await?;
+    }
+    for text in expected {
+        let Some(arrived) = texts.next().await else { return Err("the subscription ended".into()) };
+        assert_eq!(arrived.0, text);
+    }
+    sending.close().await;
+    receiving.close().await;
     Ok(Outcome::Passed)
 }

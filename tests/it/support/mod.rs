@@ -15,7 +15,7 @@ use std::io::Write as _;
 pub(crate) use certs::Cert;
 pub(crate) use raw::RawStream;
 pub(crate) use server::{Kind, Server, StartError};
-pub(crate) use target::{ServerUnderTest, Trust};
+pub(crate) use target::{Account, ServerUnderTest, Trust};
 
 /// What a test on a real server fails with: any error, or a text.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;

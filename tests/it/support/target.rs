@@ -18,6 +18,18 @@ pub(crate) enum Trust {
     Unverified,
 }
 
+impl Trust {
+    /// The same for the library.
+    pub(crate) fn for_client(&self) -> Result<xmppkit::client::Trust, Failure> {
+        Ok(match self {
+            Self::System => xmppkit::client::Trust::system(),
+            Self::Ca(pem) => xmppkit::client::Trust::only_ca(pem)?,
+            Self::Pin(fingerprint) => xmppkit::client::Trust::pin(*fingerprint),
+            Self::Unverified => return Err("the library accepts no certificate blindly".into()),
+        })
+    }
+}
+
 /// An account on the server, with its password.
 #[derive(Debug, Clone)]
 pub(crate) struct Account {
