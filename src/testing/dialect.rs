@@ -88,6 +88,8 @@ pub struct Differences {
     pub registration_form: bool,
     /// Legacy fields asked for beside `username` and `password`; they may stay empty.
     pub registration_extra_fields: Vec<String>,
+    /// Whether registration is announced as a stream feature, where it is open (XEP-0077 §8 leaves it to the server).
+    pub announces_registration: bool,
     /// What a client that is not logged in gets where registration is closed: the error's condition.
     pub registration_closed: String,
     /// The largest stanza accepted, in bytes.
@@ -202,6 +204,7 @@ impl Differences {
             offline_delay_text: None,
             registration_form: true,
             registration_extra_fields: Vec::new(),
+            announces_registration: true,
             registration_closed: "service-unavailable".into(),
             max_stanza_bytes: 262_144,
             advertises_limits: true,
@@ -253,6 +256,7 @@ impl Differences {
             // Seen (0.12.3 and 13.0.1); mod_register_ibr.lua adds a form to the legacy fields.
             registration_form: true,
             registration_extra_fields: Vec::new(),
+            announces_registration: true,
             // core/stanza_router.lua `handle_unhandled_stanza`.
             registration_closed: "service-unavailable".into(),
             // mod_c2s.lua `c2s_stanza_size_limit`.
@@ -304,6 +308,7 @@ impl Differences {
             // Seen: legacy fields only.
             registration_form: false,
             registration_extra_fields: Vec::new(),
+            announces_registration: true,
             // mod_register.erl: `err_not_allowed` where the access rule refuses.
             registration_closed: "not-allowed".into(),
             max_stanza_bytes: 262_144,
@@ -354,6 +359,7 @@ impl Differences {
             // IQRegisterHandler.java `initialize`: a form beside the legacy fields, both with name and email.
             registration_form: true,
             registration_extra_fields: vec!["email".into(), "name".into()],
+            announces_registration: true,
             // IQRegisterHandler.java `handleIQ`: `forbidden` where registration is off.
             registration_closed: "forbidden".into(),
             // XMLLightweightParser.java `xmpp.parser.buffer.size`.

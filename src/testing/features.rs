@@ -47,7 +47,8 @@ fn before_login(state: &State, mut features: Element, secure: bool) -> Element {
         let names = mechanisms.iter().map(|m| Element::with_text("mechanism", ns::SASL, m.name()));
         features = features.child(Element::new("mechanisms", ns::SASL).children_from(names));
     }
-    if (secure || plain_text_allowed(state)) && state.config.registration != Registration::Closed {
+    let announced = state.differences().announces_registration && state.config.registration != Registration::Closed;
+    if (secure || plain_text_allowed(state)) && announced {
         features = features.child(Element::new("register", ns::REGISTER_FEATURE));
     }
     limits(state, features)
