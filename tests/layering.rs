@@ -227,9 +227,8 @@ fn check(files: &[(String, String)]) -> Found {
             }
         }
         if is_extension(&module) {
-            for (line, name) in
-                scan.members.iter().chain(&scan.associated).filter(|(_, name)| known.is_restricted_method(&module, name))
-            {
+            let functions = scan.associated.iter().filter(|(_, name)| name.starts_with(char::is_lowercase));
+            for (line, name) in scan.members.iter().chain(functions).filter(|(_, name)| known.is_restricted(&module, name)) {
                 let at = format!("src/{file}:{line}");
                 if PRIVATE_DOOR.contains(&module.as_str()) {
                     doors.entry(module.clone()).or_insert(at);
@@ -247,10 +246,13 @@ struct Known {
     modules: BTreeSet<String>,
     /// Macros exported at the crate's root, and the module each is defined in.
     macros: BTreeMap<String, String>,
-    /// Names declared `pub(crate)` or the like outside extensions: (module, name).
-    restricted: BTreeSet<(String, String)>,
-    /// All other names declared, by module.
-    declared: BTreeSet<(String, String)>,
+    /// Outside extensions: paths of items that are `pub(crate)` or the like, and names of such functions and fields.
+    restricted_paths: BTreeSet<Vec<String>>,
+    restricted: BTreeSet<String>,
+    /// Outside extensions: names of functions and fields that are not restricted.
+    public: BTreeSet<String>,
+    /// Names of functions and fields of each extension: (module, name).
+    own: BTreeSet<(String, String)>,
     /// (extension, extension it requires).
     requires: BTreeSet<(String, String)>,
 }
@@ -266,19 +268,22 @@ impl Known {
         let mut known = Self {
             modules: scans.iter().map(|(file, _)| top(&module_of(file))).collect(),
             macros: BTreeMap::new(),
+            restricted_paths: BTreeSet::new(),
             restricted: BTreeSet::new(),
-            declared: BTreeSet::new(),
+            public: BTreeSet::new(),
+            own: BTreeSet::new(),
             requires: BTreeSet::new(),
         };
         for (file, scan) in scans {
             let module = top(&module_of(file));
             known.macros.extend(scan.macros.iter().map(|m| (m.clone(), module.clone())));
-            known.declared.extend(scan.declared.iter().map(|n| (module.clone(), n.clone())));
             if is_extension(&module) {
-                // What it hides from others it may use itself.
-                known.declared.extend(scan.restricted.iter().map(|n| (module.clone(), n.clone())));
+                let own = scan.declared.iter().chain(&scan.local).chain(&scan.restricted);
+                known.own.extend(own.map(|name| (module.clone(), name.clone())));
             } else {
-                known.restricted.extend(scan.restricted.iter().map(|n| (module.clone(), n.clone())));
+                known.restricted_paths.extend(scan.restricted_paths.iter().cloned());
+                known.restricted.extend(scan.restricted.iter().cloned());
+                known.public.extend(scan.declared.iter().cloned());
             }
             // `requires::<T>()` stands in the file that imports T, or names it in full.
             for used in scan.uses.iter().filter(|u| u.path.last().is_some_and(|n| scan.required.contains(n))) {
@@ -309,7 +314,7 @@ impl Known {
             return Verdict::Fine;
         }
         if row(module).is_some_and(|allowed| allowed.contains(&target.as_str())) {
-            let private = is_extension(module) && path.iter().skip(1).any(|name| self.is_restricted(&target, name));
+            let private = is_extension(module) && (1..=path.len()).any(|n| self.restricted_paths.contains(&path[..n]));
             return if !private { Verdict::Fine } else { Self::door(module, format!("{module} uses what is not public")) };
         }
         if is_extension(module) && is_extension(&target) {
@@ -326,17 +331,13 @@ impl Known {
         if PRIVATE_DOOR.contains(&module) { Verdict::Door } else { Verdict::Wrong(otherwise) }
     }
 
+    /// Whether a function or field of this name, whose type is not known, can only be one that is not public: the name is
+    /// public nowhere, and not the extension's own.
     fn is_restricted(&self, module: &str, name: &str) -> bool {
-        let key = (module.to_owned(), name.to_owned());
-        self.restricted.contains(&key) && !self.declared.contains(&key)
-    }
-
-    /// Whether a method or associated function of this name can only be one that is not public. The type is not known, so a
-    /// name that is declared publicly anywhere, or by the extension itself, passes.
-    fn is_restricted_method(&self, module: &str, name: &str) -> bool {
-        !STANDARD_METHODS.contains(&name)
-            && self.restricted.iter().any(|(_, n)| n == name)
-            && !self.declared.iter().any(|(m, n)| n == name && (m == module || !is_extension(m)))
+        self.restricted.contains(name)
+            && !self.public.contains(name)
+            && !self.own.contains(&(module.to_owned(), name.to_owned()))
+            && !STANDARD_METHODS.contains(&name)
     }
 }
 

@@ -30,8 +30,14 @@ pub(super) struct Scan {
     pub(super) uses: Vec<Use>,
     pub(super) test_modules: Vec<Vec<String>>,
     pub(super) macros: Vec<String>,
+    /// Paths of items and re-exports that are `pub(crate)` or the like.
+    pub(super) restricted_paths: BTreeSet<Vec<String>>,
+    /// Names of functions and fields that are `pub(crate)` or the like.
     pub(super) restricted: BTreeSet<String>,
+    /// Names of functions and fields that are public, or of a trait.
     pub(super) declared: BTreeSet<String>,
+    /// Names before a colon: of fields, parameters, bindings.
+    pub(super) local: BTreeSet<String>,
     /// Names that stand in `requires::<…>`.
     pub(super) required: BTreeSet<String>,
     /// Names that follow a dot, and last names of longer paths, each with its line.
@@ -169,13 +175,17 @@ impl Scan {
                 }
                 _ => at + 2,
             },
-            ("pub", next) => self.visibility(tokens, at, next.is_some()),
-            ("fn" | "struct" | "enum" | "trait" | "type" | "const" | "static", Some(name)) => {
-                // Declared without `pub(crate)`, which `visibility` reads: public, or of a trait, or not to be reached.
+            ("pub", next) => self.visibility(tokens, at, next, module),
+            ("fn", Some(name)) => {
+                // Without `pub(crate)`, which `visibility` reads: public, or of a trait, or not to be reached.
                 self.declared.insert(name);
                 at + 2
             }
             _ if colons(tokens, at + 1) => self.path(tokens, at, module, false),
+            _ if matches!(tokens.get(at + 1), Some(TokenTree::Punct(p)) if p.as_char() == ':') => {
+                self.local.insert(name);
+                at + 2
+            }
             _ => at + 1,
         }
     }
@@ -189,36 +199,47 @@ impl Scan {
     }
 
     /// `pub`, `pub(crate)` and what they stand before.
-    fn visibility(&mut self, tokens: &[TokenTree], at: usize, open: bool) -> usize {
-        if open {
+    fn visibility(&mut self, tokens: &[TokenTree], at: usize, open: Option<String>, module: &[String]) -> usize {
+        if let Some(name) = open {
             // Of a field this is the name; of an item it is a keyword, which does no harm.
-            self.declared.extend(word(tokens.get(at + 1)));
+            self.declared.insert(name);
             return at + 1;
         }
         let Some(TokenTree::Group(_)) = tokens.get(at + 1) else { return at + 1 };
         let mut at = at + 2;
-        while word(tokens.get(at)).is_some_and(|w| ["async", "const", "unsafe", "extern"].contains(&w.as_str()))
-            && word(tokens.get(at + 1)).is_some_and(|w| ["async", "unsafe", "extern", "fn"].contains(&w.as_str()))
-        {
+        let qualifier = |at: usize, words: &[&str]| word(tokens.get(at)).is_some_and(|w| words.contains(&w.as_str()));
+        while qualifier(at, &["async", "const", "unsafe", "extern"]) && qualifier(at + 1, &["async", "unsafe", "extern", "fn"]) {
             at += 1;
         }
-        match word(tokens.get(at)).as_deref() {
-            Some("use") => at,
-            Some("fn" | "struct" | "enum" | "trait" | "type" | "const" | "static") => {
-                self.restricted.extend(word(tokens.get(at + 1)));
+        let Some(first) = word(tokens.get(at)) else { return at };
+        let name = word(tokens.get(at + 1));
+        let path = |name: String| module.iter().cloned().chain([name]).collect();
+        match first.as_str() {
+            "use" => {
+                let before = self.uses.len();
+                let end = self.word(tokens, at, module);
+                let leaves = self.uses[before..].iter().filter(|leaf| !leaf.glob && !leaf.renamed);
+                self.restricted_paths.extend(leaves.filter_map(|leaf| leaf.path.last().cloned()).map(path));
+                end
+            }
+            "fn" => {
+                self.restricted.extend(name.clone());
+                self.restricted_paths.extend(name.map(path));
+                at + 2
+            }
+            "struct" | "enum" | "trait" | "type" | "const" | "static" => {
+                self.restricted_paths.extend(name.map(path));
                 at + 2
             }
             // What is in it stands in a module of its own.
-            Some("mod") => {
-                self.restricted.extend(word(tokens.get(at + 1)));
+            "mod" => {
+                self.restricted_paths.extend(name.map(path));
                 at
             }
-            // A field.
-            Some(name) => {
-                self.restricted.insert(name.to_owned());
+            _ => {
+                self.restricted.insert(first);
                 at + 1
             }
-            None => at,
         }
     }
 
@@ -313,7 +334,7 @@ fn only_for_tests(cfg: &[TokenTree]) -> bool {
     let Some(TokenTree::Group(group)) = cfg.get(1) else { return false };
     let inner: Vec<_> = group.stream().into_iter().collect();
     match word(inner.first()).as_deref() {
-        Some("test") => inner.len() == 1,
+        Some("test" | "doctest") => inner.len() == 1,
         Some("all") => match inner.get(1) {
             Some(TokenTree::Group(all)) => all.stream().into_iter().any(|t| word(Some(&t)).as_deref() == Some("test")),
             _ => false,

@@ -118,6 +118,9 @@ fn what_only_built_ins_could_use_is_caught_and_counted() {
         let found = check(&files);
         assert_eq!((found.violations.len(), found.doors.len()), (0, 1), "{text}: {:?}", found.violations);
     }
+    let hub = ("event/mod.rs", "mod hub; pub(crate) use hub::{Hub, Slot as S}; pub use hub::Route;");
+    assert_eq!(violations(&[hub, ("roster/mod.rs", "use crate::event::{Hub, Route};")]).len(), 1);
+    assert_eq!(violations(&[hub, ("client/mod.rs", "use crate::event::{Hub, Route};")]), [""; 0]);
     let files = [surface, ("register/mod.rs", "fn f(r: &mut R) { r.on_iq() }")].map(|(f, t)| (f.to_owned(), t.to_owned()));
     assert!(check(&files).doors.is_empty(), "a public method is no private door");
 }
@@ -133,6 +136,15 @@ fn what_is_allowed_passes() {
         &[
             ("client/mod.rs", "pub(crate) mod door { use super::handle::Client; } use crate::builtin::extensions;"),
             ("builtin.rs", "use crate::{ext::Entry, roster::Roster};"),
+        ],
+        // A name that is public somewhere, or the extension's own, says nothing.
+        &[
+            ("ext/mod.rs", "pub mod stages; struct D { pub(crate) stages: u8, pub(crate) waiting: u8 } pub(crate) fn made() {}"),
+            ("event/mod.rs", "impl Route { pub const fn made() -> Self {} }"),
+            (
+                "roster/mod.rs",
+                "use crate::ext::stages; struct E { waiting: u8 } fn f(e: E) { e.waiting; Route::made(); Kind::Made; }",
+            ),
         ],
         // For tests only.
         &[("xml/mod.rs", "#[cfg(test)] mod tests { use crate::driver::Task; use tokio::spawn; }")],
