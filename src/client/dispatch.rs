@@ -290,7 +290,7 @@ impl Shared {
     fn new_message(&self, inbound: &Inbound, keys: Vec<IdentityKey>, rows: Vec<crate::store::RowChange>) -> NewMessage {
         let stanza = inbound.stanza();
         let from = stanza.from_jid();
-        let own = from.as_ref().is_some_and(|from| from.to_bare() == *self.account) && inbound.origin() != Origin::Live;
+        let own = from.as_ref().is_some_and(|from| from.to_bare() == *self.account);
         let (direction, other) = if own { (Direction::Outgoing, stanza.to_jid()) } else { (Direction::Incoming, from.clone()) };
         let conversation = other.map_or_else(|| BareJid::clone(&self.account), Jid::into_bare);
         let record = record(stanza, conversation.into(), direction, inbound.received());

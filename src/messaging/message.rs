@@ -70,19 +70,15 @@ impl ChatMessage {
         other.into_bare().into()
     }
 
-    /// Whether it came to this account, or was sent by it: here, or by another of its clients.
-    ///
-    /// A message of the account to itself is incoming where it arrives, and outgoing in copies.
+    /// Whether it came to this account, or was sent by it: here, or by another of its clients. A message of the account to
+    /// itself was sent by it, so that whoever answers only incoming ones never answers oneself.
     #[must_use]
     pub fn direction(&self) -> Direction {
         let account = self.client.account();
         let is_own = |jid: &Jid| jid.to_bare() == *account;
-        let is_copy = self.origin != Origin::Live || self.stanza.is_inner();
-        if is_own(&self.from) && (is_copy || self.to().is_some_and(|to| !is_own(&to))) {
-            Direction::Outgoing
-        } else {
-            Direction::Incoming
-        }
+        // Without a sender it is what this client sent, read back from the log, or the server speaks for the account.
+        let sent = is_own(&self.from) && (self.stanza.from().is_some() || self.to().is_some_and(|to| !is_own(&to)));
+        if sent { Direction::Outgoing } else { Direction::Incoming }
     }
 
     /// The way it took to get here.

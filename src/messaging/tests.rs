@@ -75,8 +75,8 @@ fn direction_and_conversation_follow_the_own_address_and_the_way() {
         (Origin::Archive, my_phone, "juliet@example.com", outgoing, "juliet@example.com"),
         // What this client sent, read back from the log: it had no `from` yet.
         (Origin::Live, "", "juliet@example.com", outgoing, "juliet@example.com"),
-        // A note to oneself arrives, and is a copy elsewhere.
-        (Origin::Live, my_phone, me, incoming, me),
+        // A note to oneself.
+        (Origin::Live, my_phone, me, outgoing, me),
         (Origin::Carbon, my_phone, me, outgoing, me),
         // The server, in the name of the account.
         (Origin::Live, "", "", incoming, me),

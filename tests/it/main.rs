@@ -6,6 +6,7 @@ mod connection;
 mod disco;
 mod durable;
 mod errors;
+mod examples;
 mod messaging;
 mod presence;
 mod real_servers;

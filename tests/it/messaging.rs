@@ -475,7 +475,7 @@ async fn a_note_to_oneself_arrives() {
     let mut at_romeo = romeo.messages().events();
     romeo.chat(romeo.account()).send("Remember").await.expect("accepted");
     let note = next(&mut at_romeo).await;
-    assert_eq!((note.direction(), note.conversation()), (Direction::Incoming, romeo.account().clone().into()));
+    assert_eq!((note.direction(), note.conversation()), (Direction::Outgoing, romeo.account().clone().into()));
     assert_eq!(romeo.chat(romeo.account()).address(), *romeo.account(), "one's own resources lock nothing");
     romeo.close().await;
 }

@@ -1,0 +1,105 @@
+//! The examples, run as they are (D36).
+
+use std::path::PathBuf;
+
+use futures::channel::oneshot;
+use xmppkit::error::{ErrorKind, RegisterError};
+use xmppkit::prelude::*;
+use xmppkit::testing::{Field, Registration, Server};
+
+use crate::common::{PASSWORD, online, server, within};
+
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "a program of its own, whose main() is not run here")]
+#[path = "../../examples/echo_bot.rs"]
+mod echo_bot;
+#[allow(dead_code, unreachable_pub, missing_docs, reason = "a program of its own, whose main() is not run here")]
+#[path = "../../examples/register_account.rs"]
+mod register_account;
+
+/// The certificate of a server's authority in a file, as the examples want it; removed at the end.
+struct CaFile(PathBuf);
+
+impl CaFile {
+    fn of(server: &Server) -> Self {
+        let name = format!("xmppkit-example-{}-{}.pem", std::process::id(), server.address().port());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, server.ca_pem()).expect("a file");
+        Self(path)
+    }
+}
+
+impl Drop for CaFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn address(server: &Server) -> Option<(String, u16)> {
+    Some((server.address().ip().to_string(), server.address().port()))
+}
+
+#[tokio::test]
+async fn the_echo_bot_says_what_it_is_told_and_does_not_talk_to_itself() {
+    let server = server().account("bot", PASSWORD).start().await.expect("a server");
+    let ca = CaFile::of(&server);
+    let romeo = online(&server, "romeo").await;
+    let mut at_romeo = romeo.messages().events();
+    let bot = server.jid("bot").expect("a JID");
+    // Before the bot is there, the message waits on the server.
+    romeo.chat(&bot).send("Early").await.expect("accepted");
+    within("the storage", server.wait_for(|server| server.offline_messages(&bot) == 1)).await;
+
+    let (stop, stopped) = oneshot::channel::<()>();
+    let options = echo_bot::Options {
+        jid: bot.to_string(),
+        password: PASSWORD.to_owned(),
+        server: address(&server),
+        ca: Some(ca.0.clone()),
+    };
+    let running = tokio::spawn(echo_bot::run(options, async {
+        let _ = stopped.await;
+    }));
+    for text in ["Early", "Hello", "World"] {
+        if text != "Early" {
+            romeo.chat(&bot).send(text).await.expect("accepted");
+        }
+        assert_eq!(within("the echo", at_romeo.next()).await.and_then(|m| m.body().map(String::from)).as_deref(), Some(text));
+    }
+    // What the bot's account says to itself it lets be: the next echo is that of the next message.
+    let session = server.sessions().into_iter().find(|session| session.jid.to_bare() == bot).expect("the bot's session");
+    let own = format!("<message xmlns='jabber:client' from='{bot}/phone' to='{}'><body>Note</body></message>", session.jid);
+    server.route_stanza(&own).expect("routed");
+    romeo.chat(&bot).send("Last").await.expect("accepted");
+    assert_eq!(within("the echo", at_romeo.next()).await.and_then(|m| m.body().map(String::from)).as_deref(), Some("Last"));
+    let said: Vec<String> = server.received(&bot).into_iter().filter(|stanza| stanza.starts_with("<message")).collect();
+    assert_eq!(said.len(), 4, "{said:#?}");
+
+    stop.send(()).expect("the bot is running");
+    within("the end", running).await.expect("no panic").expect("no error");
+    within("the end of the session", server.wait_for(|server| server.sessions().len() == 1)).await;
+    romeo.close().await;
+}
+
+#[tokio::test]
+async fn an_account_is_registered_by_the_example() {
+    let form = Registration::Form(vec![Field::new("email").label("E-mail").required()]);
+    let server = Server::builder().domain("example.org").registration(form).start().await.expect("a server");
+    let ca = CaFile::of(&server);
+    let options = |fields| register_account::Options {
+        jid: "tybalt@example.org".to_owned(),
+        password: PASSWORD.to_owned(),
+        fields,
+        server: address(&server),
+        ca: Some(ca.0.clone()),
+    };
+    let error = within("a refusal", register_account::run(options(Vec::new()))).await.expect_err("the form is asked for");
+    assert!(matches!(error.kind(), ErrorKind::Register(RegisterError::FormRequired(_))), "{error}");
+    let advice = register_account::advice(&error).expect("advice");
+    assert!(advice.contains("--field email=…  E-mail"), "{advice}");
+
+    let fields = vec![("email".to_owned(), "t@example.net".to_owned())];
+    let jid = within("the account", register_account::run(options(fields))).await.expect("registered");
+    assert_eq!(jid.to_bare(), server.jid("tybalt").expect("a JID"));
+    assert_eq!(server.accounts(), [jid.to_bare()]);
+    within("the end of the session", server.wait_for(|server| server.sessions().is_empty())).await;
+}
