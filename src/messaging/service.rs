@@ -90,10 +90,11 @@ fn heard(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>) {
         _ => {
             note_progress(inbound, cx);
             // A resource that wrote before we came online may be gone.
-            if inbound.origin() == Origin::Live && stanza.child(ns::CLIENT, "body").is_some() {
-                if let Some(from) = stanza.from_jid().filter(|from| from.to_bare() != *cx.account()) {
-                    lock(locks).message(from);
-                }
+            if inbound.origin() == Origin::Live
+                && stanza.child(ns::CLIENT, "body").is_some()
+                && let Some(from) = stanza.from_jid().filter(|from| from.to_bare() != *cx.account())
+            {
+                lock(locks).message(from);
             }
         }
     }

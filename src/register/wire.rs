@@ -111,7 +111,7 @@ impl Offer {
             })
             .into());
         }
-        let legacy = (!fields.is_empty()).then(|| AccountForm { title: None, instructions, fields, url });
+        let legacy = (!fields.is_empty()).then_some(AccountForm { title: None, instructions, fields, url });
         Ok(Self { form, legacy })
     }
 

@@ -304,7 +304,7 @@ async fn an_error_unlocks_the_conversation() {
     let address = chat.address();
     assert_eq!(address, jid(&juliet));
     let sent = chat.send("Hello?").await.expect("accepted");
-    server.send_stanza(&jid(&romeo), &error_from(address.as_str(), &jid(&romeo), sent.id())).expect("delivered");
+    server.send_stanza(jid(&romeo), &error_from(address.as_str(), &jid(&romeo), sent.id())).expect("delivered");
     within("the error", bounces.next()).await.expect("a bounce");
     assert_eq!(chat.address(), *juliet.account());
     romeo.close().await;
