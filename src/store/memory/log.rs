@@ -3,24 +3,22 @@
 //! Log ids and positions come from one counter, so a message that is delivered at once has equal ones, and the age of
 //! what is kept is one order: what stands in the feed by its position, what does not by its log id.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use jid::Jid;
-use smallvec::SmallVec;
 
+use super::known::{Identity, Known};
 use super::outbox::Outbox;
 use crate::store::{
-    Appended, Conversation, Copies, Direction, Feed, FeedItem, GapRecord, IdentityKey, LogId, LoggedMessage, MessageFlags,
-    MessagePage, MessageQuery, MessageRecord, NewMessage, Origin, PageFrom, Place, Position, RowChange,
+    Appended, Conversation, Direction, Feed, FeedItem, GapRecord, IdentityKey, LogId, LoggedMessage, MessageFlags, MessagePage,
+    MessageQuery, MessageRecord, NewMessage, PageFrom, Place, Position, RowChange,
 };
 
 /// What a message costs beside its texts.
 const OVERHEAD: usize = 512;
-/// The keys of how many times as many messages stay known as the log may hold.
-const REMEMBERED: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Log {
@@ -44,6 +42,7 @@ struct Entry {
     order: i64,
     feed: Feed,
     position: Option<Position>,
+    identity: Identity,
     record: Arc<MessageRecord>,
 }
 
@@ -78,7 +77,7 @@ impl Log {
             feed: BTreeMap::new(),
             lost: BTreeMap::new(),
             conversations: HashMap::new(),
-            known: Known { max_gone: max_messages.saturating_mul(REMEMBERED), ..Known::default() },
+            known: Known::new(max_messages),
             bytes: 0,
             max_messages,
             max_bytes,
@@ -90,12 +89,12 @@ impl Log {
     }
 
     pub(super) fn append(&mut self, message: NewMessage) -> (Appended, Vec<RowChange>) {
-        if let Some(id) = self.known.matching(&message) {
+        if let Some(id) = self.known.matching(&message, |id| self.messages.get(&id).map(|entry| &entry.identity)) {
             return (self.merge(id, message), Vec::new());
         }
         let NewMessage { record, origin, keys, feed, order, when_new } = message;
         let id = LogId::new(self.count());
-        self.known.add(id, keys, Copies::of(origin), record.stamp);
+        let identity = self.known.add(id, keys, origin, record.stamp);
         // An entry() would need a copy of the JID for each message.
         let timeline = match self.conversations.get_mut(&record.conversation) {
             Some(timeline) => timeline,
@@ -106,18 +105,22 @@ impl Log {
         timeline.places.insert(Place::new(order, id));
         timeline.unread += u64::from(is_unread(&record));
         self.bytes += cost(&record);
-        self.messages.insert(id, Entry { order, feed, position: None, record: Arc::new(record) });
-        self.unfed.insert(id);
-        if feed == Feed::Deliver {
-            self.deliver(id, Position::new(id.get()));
+        let position = (feed == Feed::Deliver).then_some(Position::new(id.get()));
+        self.messages.insert(id, Entry { order, feed, position, identity, record: Arc::new(record) });
+        match position {
+            Some(position) => {
+                self.feed.insert(position, Fed::Message(id));
+                self.head = position;
+            }
+            None => drop(self.unfed.insert(id)),
         }
-        (Appended::new(id, self.messages.get(&id).and_then(|entry| entry.position), false), when_new)
+        (Appended::new(id, position, false), when_new)
     }
 
     /// A copy of a message that is known: takes from it what the message lacks.
     fn merge(&mut self, id: LogId, copy: NewMessage) -> Appended {
         let NewMessage { record, origin, keys, feed, .. } = copy;
-        self.known.merge(id, keys, origin);
+        self.known.merge(id, self.messages.get_mut(&id).map(|entry| &mut entry.identity), keys, origin);
         self.modify(id, |known| {
             for archive_id in record.archive_ids {
                 if !known.archive_ids.contains(&archive_id) {
@@ -227,10 +230,10 @@ impl Log {
             self.deliver(id, position);
         }
         let Some(entry) = self.messages.remove(&id) else { return };
-        self.unfed.remove(&id);
         self.bytes -= cost(&entry.record);
-        if let Some(position) = entry.position {
-            self.leave_feed(position, leaving);
+        match entry.position {
+            Some(position) => self.leave_feed(position, leaving),
+            None => drop(self.unfed.remove(&id)),
         }
         if let Some(timeline) = self.conversations.get_mut(&entry.record.conversation) {
             timeline.places.remove(&Place::new(entry.order, id));
@@ -239,7 +242,7 @@ impl Log {
                 self.conversations.remove(&entry.record.conversation);
             }
         }
-        self.known.leave(id);
+        self.known.leave(id, entry.identity);
     }
 
     fn close_gap(&mut self, position: Position, leaving: Leaving) {
@@ -307,20 +310,19 @@ impl Log {
             (Direction::Outgoing, Some(id)) => outbox.status(id),
             _ => None,
         };
-        let copies = self.known.identity.get(&id).map_or(Copies::default(), |identity| identity.copies);
         Some(LoggedMessage {
             log_id: id,
             order: entry.order,
             feed: entry.feed,
             position: entry.position,
-            copies,
+            copies: entry.identity.copies(),
             record: entry.record.clone(),
             status,
         })
     }
 
     pub(super) fn find(&self, key: &IdentityKey) -> Option<LogId> {
-        self.known.exact.get(key).copied()
+        self.known.exact(key)
     }
 
     pub(super) fn with_id(&self, conversation: &Jid, id: &str, outbox: &Outbox) -> Vec<LoggedMessage> {
@@ -378,93 +380,6 @@ impl Log {
     }
 }
 
-/// What is known of messages' identities, for some time also of those that left the log.
-#[derive(Debug, Default)]
-struct Known {
-    exact: HashMap<IdentityKey, LogId>,
-    similar: HashMap<IdentityKey, SmallVec<[LogId; 2]>>,
-    identity: HashMap<LogId, Identity>,
-    gone: VecDeque<LogId>,
-    max_gone: usize,
-}
-
-#[derive(Debug)]
-struct Identity {
-    keys: SmallVec<[IdentityKey; 3]>,
-    copies: Copies,
-    stamp: SystemTime,
-}
-
-impl Known {
-    fn matching(&self, message: &NewMessage) -> Option<LogId> {
-        message.keys.iter().find_map(|key| {
-            if key.is_exact() {
-                return self.exact.get(key).copied();
-            }
-            self.similar.get(key)?.iter().copied().find(|id| {
-                self.identity.get(id).is_some_and(|known| {
-                    IdentityKey::similar_match(known.copies, known.stamp, message.origin, message.record.stamp)
-                })
-            })
-        })
-    }
-
-    fn add(&mut self, id: LogId, keys: Vec<IdentityKey>, copies: Copies, stamp: SystemTime) {
-        self.identity.insert(id, Identity { keys: SmallVec::new(), copies, stamp });
-        self.learn(id, keys);
-    }
-
-    fn merge(&mut self, id: LogId, keys: Vec<IdentityKey>, origin: Origin) {
-        if let Some(identity) = self.identity.get_mut(&id) {
-            identity.copies = identity.copies.with(origin);
-        }
-        self.learn(id, keys);
-    }
-
-    /// Notes keys that are not known yet.
-    fn learn(&mut self, id: LogId, keys: Vec<IdentityKey>) {
-        let Some(identity) = self.identity.get_mut(&id) else { return };
-        for key in keys {
-            let is_new = if key.is_exact() {
-                let owner = *self.exact.entry(key).or_insert(id);
-                owner == id && !identity.keys.contains(&key)
-            } else {
-                let owners = self.similar.entry(key).or_default();
-                let is_new = !owners.contains(&id);
-                if is_new {
-                    owners.push(id);
-                }
-                is_new
-            };
-            if is_new {
-                identity.keys.push(key);
-            }
-        }
-    }
-
-    /// The message left the log; its keys are remembered until enough others have followed it.
-    fn leave(&mut self, id: LogId) {
-        self.gone.push_back(id);
-        if self.gone.len() <= self.max_gone {
-            return;
-        }
-        let Some(identity) = self.gone.pop_front().and_then(|oldest| Some((oldest, self.identity.remove(&oldest)?))) else {
-            return;
-        };
-        let (oldest, Identity { keys, .. }) = identity;
-        for key in keys {
-            if key.is_exact() {
-                self.exact.remove(&key);
-            } else if let Some(owners) = self.similar.get_mut(&key) {
-                owners.retain(|owner| *owner != oldest);
-                if owners.is_empty() {
-                    self.similar.remove(&key);
-                }
-            }
-        }
-    }
-}
-
 fn is_unread(record: &MessageRecord) -> bool {
     record.direction == Direction::Incoming && record.is_readable() && !record.flags.contains(MessageFlags::READ)
 }
@@ -477,6 +392,7 @@ fn cost(record: &MessageRecord) -> usize {
 impl Log {
     /// Compares what is counted along the way with what is there.
     pub(super) fn check(&self) {
+        self.known.counts();
         let gaps = self.feed.values().filter(|fed| matches!(fed, Fed::Gap(_))).count();
         let bytes: usize = self.messages.values().map(|entry| cost(&entry.record)).sum();
         assert_eq!(self.bytes, bytes + gaps * OVERHEAD);
@@ -494,7 +410,6 @@ impl Log {
         );
         assert_eq!(self.conversations.values().map(|t| t.places.len()).sum::<usize>(), self.messages.len());
         assert!(self.conversations.values().all(|timeline| !timeline.places.is_empty()));
-        assert_eq!(self.known.identity.len(), self.messages.len() + self.known.gone.len());
         let lost: Vec<_> = self.lost.iter().flat_map(|(first, last)| [*first, *last]).collect();
         assert!(lost.is_sorted(), "{lost:?}");
         assert!(self.lost.iter().all(|(first, last)| self.feed.range(*first..=*last).next().is_none()));
@@ -505,6 +420,7 @@ impl Log {
     }
 
     pub(super) fn known_keys(&self) -> (usize, usize) {
-        (self.known.exact.len(), self.known.similar.len())
+        let (exact, similar, _) = self.known.counts();
+        (exact, similar)
     }
 }
