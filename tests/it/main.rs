@@ -3,6 +3,7 @@
 mod client;
 mod common;
 mod connection;
+mod dialects;
 mod disco;
 mod durable;
 mod errors;

@@ -63,7 +63,7 @@ pub(crate) struct ServerUnderTest {
 
 impl ServerUnderTest {
     /// A server on which everybody may register.
-    pub(super) fn with_registration(
+    pub(crate) fn with_registration(
         name: String,
         host: &str,
         port: u16,
