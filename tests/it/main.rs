@@ -8,6 +8,7 @@ mod disco;
 mod durable;
 mod errors;
 mod examples;
+mod main_job;
 mod messaging;
 mod presence;
 mod real_servers;

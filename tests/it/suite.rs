@@ -14,6 +14,11 @@ use xmppkit::client::{Client, ClientBuilder, TlsMode, WeakClient};
 use xmppkit::error::{AuthError, ErrorKind};
 use xmppkit::event::{Event, Inbound, Route};
 
+use crate::main_job::{
+    a_chat_goes_both_ways_by_stream_and_by_handler, a_contact_is_asked_accepts_and_is_seen_per_resource,
+    a_contact_is_renamed_regrouped_and_removed_on_every_client, a_message_sent_to_an_offline_account_is_there_at_the_next_login,
+    a_roster_that_has_not_changed_is_not_sent_again, registration_and_login_are_one_call,
+};
 use crate::support::{Account, Failure, RawStream, ServerUnderTest};
 
 /// How long one case may take; the machine may be busy with a build.
@@ -29,7 +34,7 @@ struct Case {
 }
 
 /// What came of a case that did not fail.
-enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     /// It does not apply to this server, and why.
     Skipped(&'static str),
@@ -50,6 +55,12 @@ const CASES: &[Case] = cases![
     a_wrong_password_is_not_authorized_and_final,
     a_request_is_answered,
     messages_arrive_in_order,
+    registration_and_login_are_one_call,
+    a_contact_is_asked_accepts_and_is_seen_per_resource,
+    a_contact_is_renamed_regrouped_and_removed_on_every_client,
+    a_chat_goes_both_ways_by_stream_and_by_handler,
+    a_message_sent_to_an_offline_account_is_there_at_the_next_login,
+    a_roster_that_has_not_changed_is_not_sent_again,
 ];
 
 /// What came of every case.
@@ -129,13 +140,13 @@ async fn an_account_is_registered_once(server: &ServerUnderTest) -> Result<Outco
 }
 
 /// A client of this account, to be built.
-fn client(server: &ServerUnderTest, account: &Account) -> Result<ClientBuilder, Failure> {
+pub(crate) fn client(server: &ServerUnderTest, account: &Account) -> Result<ClientBuilder, Failure> {
     let builder = Client::builder(account.jid().parse()?).password(account.password.as_str());
     Ok(builder.trust(server.trust.for_client()?).server(server.host.as_str(), server.port, TlsMode::StartTls))
 }
 
 /// Accounts to use: registered now, or the first of those that are given.
-async fn accounts<const N: usize>(server: &ServerUnderTest) -> Result<Option<[Account; N]>, Failure> {
+pub(crate) async fn accounts<const N: usize>(server: &ServerUnderTest) -> Result<Option<[Account; N]>, Failure> {
     if !server.registers() {
         return Ok(server.accounts.first_chunk().cloned());
     }
@@ -152,7 +163,7 @@ async fn register(server: &ServerUnderTest, account: &Account) -> Result<(), Fai
     stream.register(&account.name, &account.password).await
 }
 
-const TOO_FEW: Result<Outcome, Failure> = Ok(Outcome::Skipped("too few accounts are given"));
+pub(crate) const TOO_FEW: Result<Outcome, Failure> = Ok(Outcome::Skipped("too few accounts are given"));
 
 async fn a_login_by_starttls(server: &ServerUnderTest) -> Result<Outcome, Failure> {
     let Some([account]) = accounts(server).await? else { return TOO_FEW };
