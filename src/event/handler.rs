@@ -18,7 +18,7 @@ use crate::ext::Ctx;
 /// A closure that can handle events: `Fn(E) -> Future` or `Fn(E, Ctx) -> Future`, where `E` is an [`Event`] or
 /// [`Incoming`] of one, and the future gives `()` or a [`Result`].
 ///
-/// You call this trait through [`Client::on`]; it is implemented for closures and cannot be implemented otherwise.
+/// You call this trait through [`Client::on`](crate::client::Client::on); it is implemented for closures and cannot be implemented otherwise.
 pub trait Handler<M>: sealed::Handler<M> {}
 
 /// What a handler may take: an [`Event`], or [`Incoming`] of one to see gaps as well.

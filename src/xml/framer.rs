@@ -450,7 +450,7 @@ impl StreamHeader {
         &self.name
     }
 
-    /// The namespace; [`ns::STREAM`] if the peer speaks XMPP.
+    /// The namespace; [`ns::STREAM`](crate::xml::ns::STREAM) if the peer speaks XMPP.
     #[must_use]
     pub fn ns(&self) -> &str {
         &self.ns
