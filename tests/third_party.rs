@@ -100,7 +100,7 @@ impl Extension for Base {
     fn register(&self, _: &mut Registrar<'_>) {}
 
     fn before_presence<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { cx.ext::<Dice>().ok_or(ErrorKind::ExtensionMissing("Dice"))?.note("base: before presence") })
+        Box::pin(async move { cx.ext::<Self>().ok_or(ErrorKind::ExtensionMissing("Dice"))?.note("base: before presence") })
     }
 }
 
@@ -167,7 +167,7 @@ impl Extension for Dice {
             presence.payloads.extend(xmppkit::xso::transform(&Mood { value: 7 }));
         });
         reg.on_presence(|mood: Mood, _inbound, cx| {
-            if let Some(dice) = cx.ext::<Dice>()
+            if let Some(dice) = cx.ext::<Self>()
                 && let Some(moods) = &dice.moods
             {
                 moods.change(mood.value);
@@ -175,12 +175,12 @@ impl Extension for Dice {
             cx.emit(MoodSwing(mood.value));
         });
         reg.on_message(|_luck: Luck, _inbound, cx| {
-            if let Some(dice) = cx.ext::<Dice>() {
+            if let Some(dice) = cx.ext::<Self>() {
                 let _ = dice.note("looked at luck");
             }
         });
         reg.on_route(Route::message().payload(NS, "luck"), |_inbound, cx| {
-            if let Some(dice) = cx.ext::<Dice>() {
+            if let Some(dice) = cx.ext::<Self>() {
                 let _ = dice.note("saw the route");
             }
         });

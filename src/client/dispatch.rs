@@ -317,7 +317,7 @@ impl Shared {
 
 /// What the log keeps of a stanza.
 pub(super) fn record(stanza: &Stanza, conversation: Jid, direction: Direction, at: SystemTime) -> MessageRecord {
-    let mut record = MessageRecord::new(conversation, direction, stanza.to_standalone_xml(), at);
+    let mut record = MessageRecord::new(conversation, direction, stanza, at);
     record.kind = MessageKind::from_attribute(stanza.stanza_type().as_deref());
     record.from = stanza.from_jid();
     record.id = stanza.id().map(Into::into);

@@ -47,7 +47,6 @@ pub struct Client {
 
 impl Client {
     /// A builder for this account's client.
-    #[must_use]
     pub fn builder(account: BareJid) -> ClientBuilder {
         ClientBuilder::new(account)
     }

@@ -43,29 +43,38 @@ struct Queued {
 }
 
 impl Outbox {
-    /// Puts a message at the end. While `online` it waits for room.
-    pub(crate) async fn add(&self, id: String, stanza: OutStanza, online: impl Fn() -> bool) -> Result<Sent> {
+    /// Waits for room while `online`; offline there is room now or it is full.
+    pub(crate) async fn room_for(&self, bytes: usize, online: impl Fn() -> bool) -> Result<()> {
         loop {
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
             {
-                let mut inner = self.lock();
+                let inner = self.lock();
                 if inner.closed {
                     return Err(ErrorKind::ClientClosed.into());
                 }
-                if inner.has_room(stanza.byte_len()) {
-                    let sent = inner.push(id, stanza);
-                    drop(inner);
-                    self.waiting.notify_one();
-                    return Ok(sent);
+                if inner.has_room(bytes) {
+                    return Ok(());
                 }
-                if !online() {
-                    return Err(ErrorKind::OutboxFull.into());
-                }
+            }
+            if !online() {
+                return Err(ErrorKind::OutboxFull.into());
             }
             room.await;
         }
+    }
+
+    /// Puts a message at the end.
+    pub(crate) fn add(&self, id: String, stanza: OutStanza) -> Result<Sent> {
+        let mut inner = self.lock();
+        if inner.closed {
+            return Err(ErrorKind::ClientClosed.into());
+        }
+        let sent = inner.push(id, stanza);
+        drop(inner);
+        self.waiting.notify_one();
+        Ok(sent)
     }
 
     /// The next message to write.

@@ -256,8 +256,11 @@ impl Shared {
         draft.message.id = Some(xmpp_parsers::message::Id(id.clone()));
         let stanza = OutStanza::message(&draft.message)?;
         self.check_size(stanza.byte_len())?;
+        let online = || self.state.with(State::is_online);
+        // First room, then the log, then the queue: what is refused is not in the log.
+        self.outbox.room_for(stanza.byte_len(), online).await?;
         self.log_sent(&id, &draft.message, &stanza).await?;
-        self.outbox.add(id, stanza, || self.state.with(State::is_online)).await
+        self.outbox.add(id, stanza)
     }
 
     async fn log_sent(&self, id: &str, message: &Message, stanza: &OutStanza) -> Result<()> {
@@ -269,7 +272,11 @@ impl Shared {
         let mut record = super::dispatch::record(&sent, to.to_bare().into(), Direction::Outgoing, std::time::SystemTime::now());
         record.from = self.bound_jid().map(Into::into);
         let message = NewMessage::new(record, Origin::Live).key(IdentityKey::own(id)).feed(Feed::History);
-        self.store.apply(crate::store::Batch::new().append(message)).await.map(drop)
+        let applied = self.store.apply(crate::store::Batch::new().append(message)).await?;
+        match applied.appended.first() {
+            Some(appended) if appended.duplicate => Err(ErrorKind::DuplicateId(id.to_owned()).into()),
+            _ => Ok(()),
+        }
     }
 }
 

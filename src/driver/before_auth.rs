@@ -4,14 +4,13 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::error::{ErrorKind, Phase, Result};
-use crate::xml::{Frame, OutStanza, Stanza};
+use crate::xml::{OutStanza, Stanza};
 
 /// What is to happen between TLS and authentication. If it succeeds, authentication follows on the same stream.
 pub(crate) type Procedure = Box<dyn FnOnce(BeforeAuth) -> BoxFuture<'static, Result<()>> + Send>;
 
 /// What a [`Procedure`] works with.
 pub(crate) struct BeforeAuth {
-    features: Frame,
     requests: mpsc::Sender<OutStanza>,
     replies: mpsc::Receiver<Stanza>,
 }
@@ -23,15 +22,10 @@ pub(super) struct DriverEnds {
 }
 
 impl BeforeAuth {
-    pub(super) fn new(features: Frame) -> (Self, DriverEnds) {
+    pub(super) fn new() -> (Self, DriverEnds) {
         let (requests, driver_requests) = mpsc::channel(1);
         let (driver_replies, replies) = mpsc::channel(1);
-        (Self { features, requests, replies }, DriverEnds { requests: driver_requests, replies: driver_replies })
-    }
-
-    /// The stream features.
-    pub(crate) fn features(&self) -> &Frame {
-        &self.features
+        (Self { requests, replies }, DriverEnds { requests: driver_requests, replies: driver_replies })
     }
 
     /// Sends an IQ and waits for its result or error.

@@ -16,7 +16,7 @@ pub use backoff::Reconnect;
 pub use state::State;
 pub use xml_log::XmlDirection;
 
-pub use crate::connection::{ConnectionInfo, Connector, Shared as SharedNetwork, Timeouts, TlsMode, Trust};
+pub use crate::connection::{ConnectionInfo, Timeouts, TlsMode, Trust};
 pub use crate::stream::Deadlines;
 
 pub(crate) use before_auth::{BeforeAuth, Procedure};
@@ -24,7 +24,7 @@ pub(crate) use task::{Control, Drive, Inbox, Mode, Outgoing, now, run};
 
 pub(crate) use xml_log::XmlSink;
 
-pub(crate) use crate::connection::ConnectOptions;
+pub(crate) use crate::connection::{ConnectOptions, Connector, Shared as SharedNetwork};
 pub(crate) use crate::stream::CoreConfig;
 
 use std::sync::Arc;

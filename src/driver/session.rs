@@ -252,9 +252,9 @@ impl Session {
             Ask::DeriveKeys(request) => {
                 self.keys = Some((id, Box::pin(tokio::task::spawn_blocking(move || request.derive()))));
             }
-            Ask::BeforeAuth(stream::BeforeAuth::Ready { features }) => match self.procedure.take() {
+            Ask::BeforeAuth(stream::BeforeAuth::Ready { .. }) => match self.procedure.take() {
                 Some(procedure) => {
-                    let (before_auth, ends) = BeforeAuth::new(features);
+                    let (before_auth, ends) = BeforeAuth::new();
                     self.before_auth = Some(RunningProcedure { ask: Some(id), ends, run: procedure(before_auth) });
                 }
                 None => self.core.handle(Input::Answer(id, Answer::Authenticate), now()),

@@ -38,8 +38,11 @@ const RETRIES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(
 #[must_use = "a subscription yields events only while it is polled"]
 pub struct Durable<E: Event> {
     reader: Option<Reader<E>>,
-    next: Option<BoxFuture<'static, (Reader<E>, Option<Incoming<E>>)>>,
+    next: Option<Reading<E>>,
 }
+
+/// The reader on its way to the next item; it comes back with it.
+type Reading<E> = BoxFuture<'static, (Reader<E>, Option<Incoming<E>>)>;
 
 /// A handler of a durable subscription failed with an item four times; the item was acknowledged all the same.
 #[derive(Debug, Clone)]

@@ -27,6 +27,7 @@ pub trait HandlerEvent: sealed::HandlerEvent {}
 /// What a handler's future may give: `()`, or a `Result` whose error is reported at warn level.
 pub trait HandlerOutput: sealed::HandlerOutput {}
 
+#[allow(unnameable_types, reason = "sealed: only closures are handlers")]
 mod sealed {
     use super::{Ctx, Error, Event, Future, Incoming};
 

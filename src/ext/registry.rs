@@ -25,6 +25,9 @@ pub(crate) enum IqKind {
 
 type IqCall = Arc<dyn Fn(Stanza, Ctx) -> BoxFuture<'static, Result<Answer, IqRefusal>> + Send + Sync>;
 
+/// By kind and namespace: the name, or none for every name of the namespace, and who answers.
+type IqRoutes = HashMap<(IqKind, String), Vec<(Option<String>, IqCall)>>;
+
 pub(crate) struct IqRoute {
     pub(crate) extension: &'static str,
     pub(crate) kind: IqKind,
@@ -33,9 +36,11 @@ pub(crate) struct IqRoute {
     pub(crate) call: IqCall,
 }
 
+type Look = Arc<dyn Fn(&Inbound, &Ctx) + Send + Sync>;
+
 pub(crate) struct Consumer {
     pub(crate) route: Route,
-    pub(crate) look: Arc<dyn Fn(&Inbound, &Ctx) + Send + Sync>,
+    pub(crate) look: Look,
 }
 
 type Migrate = Box<dyn Fn(u32, Vec<Row>) -> Result<Vec<Row>> + Send + Sync>;
@@ -125,7 +130,7 @@ pub(crate) struct Registry {
     pub(crate) outbound: Vec<OutboundStage>,
     pub(crate) presence: Vec<DecoratePresence>,
     pub(crate) namespaces: Vec<NamespaceSpec>,
-    iqs: HashMap<(IqKind, String), Vec<(Option<String>, IqCall)>>,
+    iqs: IqRoutes,
     settings: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 
@@ -211,10 +216,9 @@ fn sort(entries: Vec<Entry>, requires: &[(&'static str, TypeId, &'static str)]) 
     Ok(sorted)
 }
 
-#[allow(clippy::type_complexity, reason = "the table is private to this file")]
-fn route_iqs(routes: Vec<IqRoute>) -> Result<HashMap<(IqKind, String), Vec<(Option<String>, IqCall)>>> {
+fn route_iqs(routes: Vec<IqRoute>) -> Result<IqRoutes> {
     let mut claimed: HashMap<(IqKind, String, Option<String>), &'static str> = HashMap::new();
-    let mut iqs: HashMap<(IqKind, String), Vec<(Option<String>, IqCall)>> = HashMap::new();
+    let mut iqs = IqRoutes::new();
     for IqRoute { extension, kind, ns, name, call } in routes {
         if let Some(first) = claimed.insert((kind, ns.clone(), name.clone()), extension) {
             let kind = if kind == IqKind::Get { "get" } else { "set" };

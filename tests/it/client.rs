@@ -9,6 +9,7 @@ use xmppkit::client::{Client, ConnectionInfo, Milestone, Reconnect, Reply, State
 use xmppkit::error::{ErrorKind, Phase};
 use xmppkit::event::{Event, GapKind, Inbound, Incoming, Origin, Route};
 use xmppkit::ext::Ctx;
+use xmppkit::jid::Jid;
 use xmppkit::store::MemoryStore;
 use xmppkit::testing::{Cut, Direction, Server, Target};
 use xmppkit::xmpp_parsers::message::Message;
@@ -217,12 +218,12 @@ fn outside_a_runtime_building_is_a_typed_error() {
 async fn requests_are_answered_refused_timed_out_and_lost() {
     let server = server().start().await.expect("a server");
     let client = builder(&server, "romeo").reconnect(quick()).build().await.expect("a client");
-    let domain = Some(server.domain().parse::<xmppkit::jid::Jid>().expect("a JID"));
+    let domain = Some(server.domain().parse::<Jid>().expect("a JID"));
     let offline = client.iq_get(domain.clone(), &Ping).await.expect_err("offline");
     assert_eq!(offline.kind(), &ErrorKind::NotOnline);
     client.connect().await.expect("online");
     client.iq_get(domain.clone(), &Ping).await.expect("a pong");
-    let refused = client.iq_get("juliet@example.org/nowhere".parse::<xmppkit::jid::Jid>().ok(), &Ping).await;
+    let refused = client.iq_get("juliet@example.org/nowhere".parse::<Jid>().ok(), &Ping).await;
     assert!(
         matches!(refused.expect_err("no such resource").kind(), ErrorKind::Stanza(error) if error.condition == "service-unavailable")
     );

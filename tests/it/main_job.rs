@@ -12,6 +12,7 @@ use xmppkit::messaging::{Bounce, ChatMessage, Direction, Messages};
 use xmppkit::presence::{Presences, Show};
 use xmppkit::register::Registers;
 use xmppkit::roster::{Rosters, Subscription, SubscriptionRequest};
+use xmppkit::xmpp_parsers::roster::Roster;
 
 use crate::suite::{Outcome, TOO_FEW, accounts, client};
 use crate::support::{Account, Failure, ServerUnderTest};
@@ -96,19 +97,11 @@ pub(crate) async fn a_contact_is_asked_accepts_and_is_seen_per_resource(server: 
 
     // Both see one another: romeo accepts the request that came back, unless the server did.
     let mut back = romeo.subscribe::<SubscriptionRequest>().events();
-    let accept = async {
-        loop {
-            let pending = romeo.roster().pending_requests();
-            match pending.first() {
-                Some(request) => break request.accept().await,
-                None => match back.next().await {
-                    Some(request) => break request.accept().await,
-                    None => break Ok(()),
-                },
-            }
-        }
+    let request = match romeo.roster().pending_requests().into_iter().next() {
+        Some(request) => request,
+        None => within("the request back", back.next()).await?.ok_or("no request")?,
     };
-    within("the request back", accept).await??;
+    request.accept().await?;
     let both = || romeo.roster().get(&juliet_jid).is_some_and(|contact| contact.subscription() == Subscription::Both);
     until("the subscription", romeo.roster().watch(), both).await?;
     let contact = romeo.roster().get(&juliet_jid).ok_or("no contact")?;
@@ -197,7 +190,7 @@ pub(crate) async fn a_message_sent_to_an_offline_account_is_there_at_the_next_lo
     let sent = romeo.chat(&bare(&juliet)?).send("read this later").await?;
     within("the token", sent.wait_for(Milestone::Written)).await??;
     // The server has worked it off once it answers what came after it.
-    romeo.iq_get(None, &xmppkit::xmpp_parsers::roster::Roster { ver: None, items: Vec::new() }).await?;
+    romeo.iq_get(None, &Roster { ver: None, items: Vec::new() }).await?;
     let juliet = client(server, &juliet)?.build().await?;
     let mut messages = juliet.messages();
     juliet.connect().await?;
