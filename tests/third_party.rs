@@ -100,7 +100,7 @@ impl Extension for Base {
     fn register(&self, _: &mut Registrar<'_>) {}
 
     fn before_presence<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { cx.ext::<Self>().ok_or(ErrorKind::ExtensionMissing("Dice"))?.note("base: before presence") })
+        Box::pin(async move { cx.ext::<Dice>().ok_or(ErrorKind::ExtensionMissing("Dice"))?.note("base: before presence") })
     }
 }
 
