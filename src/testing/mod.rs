@@ -21,7 +21,12 @@
 //! let server = Server::builder().domain("example.org").account("romeo", "secret").start().await?;
 //! assert_eq!(server.accounts(), [server.jid("romeo")?]);
 //!
-//! // Point the client under test at `server.address()`, have it trust `server.ca_pem()`, and then:
+//! // The client under test: a builder that is set up for this server, or one of your own that is pointed at
+//! // `server.address()` and trusts `server.ca_pem()`.
+//! let romeo = server.client("romeo")?.build().await?;
+//! romeo.connect().await?;
+//! assert!(server.sessions().iter().any(|session| session.tls));
+//! // And then:
 //! // server.wait_for(|s| s.sessions().len() == 1).await;      … until it is online
 //! // server.route_stanza("<message …/>")?;                    … somebody writes to it
 //! // server.cut(Target::All, Cut::Rst);                       … its network fails

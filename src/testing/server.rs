@@ -18,6 +18,7 @@ use super::sessions::{Counters, SessionInfo};
 use super::state::{Account, Command, ConnectionId, Shared, State};
 use super::tls::Identity;
 use super::tree::{Element, ns};
+use crate::client::{Client, ClientBuilder, TlsMode, Trust};
 use crate::error::{Error, ErrorKind, Result, StreamError};
 use crate::xml::Frame;
 
@@ -94,6 +95,38 @@ impl Server {
     /// `InvalidJid` if the name is no part of an address.
     pub fn jid(&self, name: &str) -> Result<BareJid> {
         Ok(BareJid::from_parts(Some(&*NodePart::new(name).map_err(Error::from)?), &self.domain))
+    }
+
+    /// A builder for the client of the account of this name: it knows the account's password, where this server listens
+    /// (for STARTTLS), and that the server's CA is to be trusted. All of it can be set anew.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let server = xmppkit::testing::Server::builder().account("romeo", "secret").start().await?;
+    /// let romeo = server.client("romeo")?.build().await?;
+    /// romeo.connect().await?;
+    /// # Ok::<_, xmppkit::Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `InvalidJid` if the name is no part of an address. An account that does not exist is no error here: the builder
+    /// has no password then.
+    pub fn client(&self, name: &str) -> Result<ClientBuilder> {
+        let jid = self.jid(name)?;
+        let password = {
+            let state = self.shared.lock();
+            jid.node().and_then(|node| state.accounts.get(node)).map(|account| account.password.clone())
+        };
+        let address = self.address();
+        let builder = Client::builder(jid)
+            .server(address.ip().to_string(), address.port(), TlsMode::StartTls)
+            .trust(Trust::only_ca(self.ca_pem())?);
+        Ok(match password {
+            Some(password) => builder.password(password),
+            None => builder,
+        })
     }
 
     /// Adds an account, or gives an existing one this password; its sessions stay.
