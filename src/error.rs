@@ -422,6 +422,14 @@ impl CertificateError {
     pub fn new(kind: CertificateErrorKind, text: impl Into<String>) -> Self {
         Self { kind, names: Vec::new(), not_before: None, not_after: None, fingerprint: None, der: None, text: text.into() }
     }
+
+    /// The fingerprint as people compare it and settings keep it, and as [`Trust::pin_hex`](crate::client::Trust::pin_hex)
+    /// reads it: 64 hexadecimal digits in pairs, with colons between them.
+    #[must_use]
+    pub fn fingerprint_hex(&self) -> Option<String> {
+        let pairs: Vec<String> = self.fingerprint?.iter().map(|byte| format!("{byte:02X}")).collect();
+        Some(pairs.join(":"))
+    }
 }
 
 /// The reason a certificate was refused.

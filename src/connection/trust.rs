@@ -27,14 +27,12 @@ use crate::error::{Error, ErrorKind, Result, TlsError};
 ///         Ok(connection) => return Ok(connection),
 ///         Err(error) => error,
 ///     };
-///     if let ErrorKind::Certificate(refused) = error.kind() {
-///         if let Some(fingerprint) = refused.fingerprint {
-///             let hex: String = fingerprint.iter().map(|b| format!("{b:02x}")).collect();
-///             if ask(&refused.names, &hex) {
-///                 // Keep the fingerprint, and give it to every later connection as well.
-///                 return connect(&options.trust(Trust::pin(fingerprint))).await;
-///             }
-///         }
+///     if let ErrorKind::Certificate(refused) = error.kind()
+///         && let Some(fingerprint) = refused.fingerprint_hex()
+///         && ask(&refused.names, &fingerprint)
+///     {
+///         // Keep the fingerprint, and give it to every later connection as well.
+///         return connect(&options.trust(Trust::pin_hex(&fingerprint)?)).await;
 ///     }
 ///     Err(error)
 /// }
@@ -83,6 +81,24 @@ impl Trust {
     #[must_use]
     pub fn pin(fingerprint: [u8; 32]) -> Self {
         Self::pins([fingerprint])
+    }
+
+    /// As [`pin`](Self::pin), with the fingerprint written out: 64 hexadecimal digits; colons and spaces between them do
+    /// not count. OpenSSL prints it so, and [`CertificateError::fingerprint_hex`](crate::error::CertificateError::fingerprint_hex).
+    ///
+    /// # Errors
+    /// [`TlsError::InvalidMaterial`] if it is not that.
+    pub fn pin_hex(fingerprint: &str) -> Result<Self> {
+        let invalid = || {
+            Error::new(ErrorKind::Tls(TlsError::InvalidMaterial)).with_context("a SHA-256 fingerprint has 64 hexadecimal digits")
+        };
+        let digits = fingerprint.chars().filter(|c| !matches!(c, ':' | ' ')).map(|c| c.to_digit(16));
+        let digits = digits.collect::<Option<Vec<u32>>>().filter(|digits| digits.len() == 64).ok_or_else(invalid)?;
+        let mut pin = [0; 32];
+        for (byte, pair) in pin.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = u8::try_from(pair[0] << 4 | pair[1]).unwrap_or_default();
+        }
+        Ok(Self::pin(pin))
     }
 
     /// Exactly the certificates with these fingerprints, for instance the present one and the next.
@@ -160,11 +176,29 @@ fn read_certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{CertificateError, CertificateErrorKind};
 
     #[test]
     fn debug_counts_and_shows_nothing() {
         assert_eq!(format!("{:?}", Trust::pins([[7; 32], [8; 32]])), "Trust { pins: 2 }");
         assert_eq!(format!("{:?}", Trust::system()), "Trust { system: true, own_authorities: 0 }");
+    }
+
+    #[test]
+    fn a_fingerprint_is_read_as_it_is_written() {
+        let mut refused = CertificateError::new(CertificateErrorKind::UnknownIssuer, "");
+        assert_eq!(refused.fingerprint_hex(), None);
+        let pin: [u8; 32] = std::array::from_fn(|i| (i * 8) as u8);
+        refused.fingerprint = Some(pin);
+        let hex = refused.fingerprint_hex().unwrap();
+        assert!(hex.starts_with("00:08:10:") && hex.ends_with(":F0:F8"), "{hex}");
+        for text in [hex.clone(), hex.to_lowercase(), hex.replace(':', ""), hex.replace(':', " ")] {
+            assert_eq!(Trust::pin_hex(&text).unwrap(), Trust::pin(pin), "{text}");
+        }
+        for wrong in ["", "00", &hex[1..], &format!("{hex}:00"), &hex.replace('F', "G")] {
+            let error = Trust::pin_hex(wrong).unwrap_err();
+            assert_eq!(error.kind(), &ErrorKind::Tls(TlsError::InvalidMaterial), "{wrong}");
+        }
     }
 
     #[test]
