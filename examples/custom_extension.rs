@@ -4,7 +4,7 @@
 //! built-in extensions are written as well: a payload of one's own, requests, an event, a state to watch, a setting, and a
 //! method on the client.
 //!
-//! ```sh
+//! ```text
 //! cargo run --example custom_extension
 //! ```
 

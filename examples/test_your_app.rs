@@ -3,7 +3,7 @@
 //! The application is a bot that numbers its visitors. The test lets it log in, talks to it as another client and by hand, cuts
 //! its connection, and looks at what the server saw. Nothing is installed, nothing sleeps, and no port is fixed.
 //!
-//! ```sh
+//! ```text
 //! cargo run --example test_your_app
 //! ```
 //!

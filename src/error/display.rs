@@ -4,6 +4,10 @@ use super::*;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // An application's own error speaks for itself.
+        if let (ErrorKind::Other, None, Some(source)) = (&self.inner.kind, &self.inner.context, &self.inner.source) {
+            return write!(f, "{source}");
+        }
         write!(f, "{}", self.inner.kind)?;
         if let Some(context) = &self.inner.context {
             write!(f, ": {context}")?;
@@ -147,27 +151,29 @@ impl fmt::Display for TlsError {
 
 impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the server's certificate is refused: ")?;
-        match &self.kind {
-            CertificateErrorKind::UnknownIssuer => f.write_str("nobody trusted has signed it")?,
-            CertificateErrorKind::WrongName { wanted } => write!(f, "it is not for {wanted}")?,
-            CertificateErrorKind::Expired => f.write_str("it is not valid now")?,
-            CertificateErrorKind::NotPinned => f.write_str("it is not the pinned one")?,
-            CertificateErrorKind::Other => f.write_str("it was not accepted")?,
-        }
+        write!(f, "the server's certificate is refused: {}", self.kind)?;
         if !self.names.is_empty() {
             write!(f, "; it names {}", self.names.join(", "))?;
         }
-        if let Some(fingerprint) = &self.fingerprint {
-            f.write_str("; SHA-256 ")?;
-            for byte in fingerprint {
-                write!(f, "{byte:02x}")?;
-            }
+        if let Some(fingerprint) = self.fingerprint_hex() {
+            write!(f, "; SHA-256 {fingerprint}")?;
         }
         if !self.text.is_empty() {
             write!(f, " ({})", self.text)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for CertificateErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownIssuer => f.write_str("nobody trusted has signed it"),
+            Self::WrongName { wanted } => write!(f, "it is not for {wanted}"),
+            Self::Expired => f.write_str("it is not valid now"),
+            Self::NotPinned => f.write_str("it is not the pinned one"),
+            Self::Other => f.write_str("it was not accepted"),
+        }
     }
 }
 

@@ -1,20 +1,26 @@
-//! The examples, run as they are (D36).
+//! Every example, run as it is (D36): by its `run()`, so that nothing is linked twice.
+
+#![allow(dead_code, unreachable_pub, reason = "each is a program of its own, with a `main` and its own idea of what is public")]
 
 use std::path::PathBuf;
 
 use futures::channel::oneshot;
-use xmppkit::error::{ErrorKind, RegisterError};
+use xmppkit::error::{CertificateError, CertificateErrorKind, ErrorKind, RegisterError};
 use xmppkit::prelude::*;
 use xmppkit::testing::{Field, Registration, Server};
 
 use crate::common::{PASSWORD, online, server, within};
 
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "a program of its own, whose main() is not run here")]
+#[path = "../../examples/custom_extension.rs"]
+mod custom_extension;
 #[path = "../../examples/echo_bot.rs"]
 mod echo_bot;
-#[allow(dead_code, unreachable_pub, missing_docs, reason = "a program of its own, whose main() is not run here")]
+#[path = "../../examples/pin_a_certificate.rs"]
+mod pin_a_certificate;
 #[path = "../../examples/register_account.rs"]
 mod register_account;
+#[path = "../../examples/test_your_app.rs"]
+mod test_your_app;
 
 /// The certificate of a server's authority in a file, as the examples want it; removed at the end.
 struct CaFile(PathBuf);
@@ -102,4 +108,35 @@ async fn an_account_is_registered_by_the_example() {
     assert_eq!(jid.to_bare(), server.jid("tybalt").expect("a JID"));
     assert_eq!(server.accounts(), [jid.to_bare()]);
     within("the end of the session", server.wait_for(|server| server.sessions().is_empty())).await;
+}
+
+#[tokio::test]
+async fn custom_extension_counts_a_vote_and_tells_the_count() {
+    assert_eq!(within("the example", custom_extension::run()).await.expect("it runs"), 1);
+}
+
+#[tokio::test]
+async fn test_your_app_passes_its_own_test() {
+    within("the example", test_your_app::run()).await.expect("it runs");
+}
+
+#[tokio::test]
+async fn pin_a_certificate_asks_once_and_goes_by_the_answer() {
+    let (server, settings) = pin_a_certificate::self_signed_server().await.expect("a server");
+    let refused = within("no", pin_a_certificate::run(settings.clone(), |_| false)).await.expect_err("refused");
+    assert!(
+        matches!(refused.kind(), ErrorKind::Certificate(refused)
+            if refused.kind == CertificateErrorKind::UnknownIssuer && refused.names == [server.domain()]),
+        "{refused}"
+    );
+    assert_eq!(server.counters().logins, 0);
+
+    let asked = std::cell::Cell::new(0);
+    let yes = |refused: &CertificateError| {
+        asked.set(asked.get() + 1);
+        refused.fingerprint == Some(server.certificate_fingerprint())
+    };
+    within("yes", pin_a_certificate::run(settings, yes)).await.expect("it runs");
+    assert_eq!(asked.get(), 1);
+    assert_eq!(server.counters().logins, 2);
 }
