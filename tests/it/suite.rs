@@ -1,6 +1,8 @@
 //! The suite that runs unchanged against every real server: the four the tests start, and any other that is named by
 //! environment variables (docs/testing.md).
 
+mod chat;
+
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
@@ -14,6 +16,9 @@ use xmppkit::client::{Client, ClientBuilder, TlsMode, WeakClient};
 use xmppkit::error::{AuthError, ErrorKind};
 use xmppkit::event::{Event, Inbound, Route};
 
+use self::chat::{
+    a_conversation_is_locked_to_the_resource_that_replied, a_registration_form_is_filled_in_while_the_server_waits,
+};
 use crate::main_job::{
     a_chat_goes_both_ways_by_stream_and_by_handler, a_contact_is_asked_accepts_and_is_seen_per_resource,
     a_contact_is_renamed_regrouped_and_removed_on_every_client, a_message_sent_to_an_offline_account_is_there_at_the_next_login,
@@ -56,6 +61,8 @@ const CASES: &[Case] = cases![
     a_request_is_answered,
     messages_arrive_in_order,
     registration_and_login_are_one_call,
+    a_registration_form_is_filled_in_while_the_server_waits,
+    a_conversation_is_locked_to_the_resource_that_replied,
     a_contact_is_asked_accepts_and_is_seen_per_resource,
     a_contact_is_renamed_regrouped_and_removed_on_every_client,
     a_chat_goes_both_ways_by_stream_and_by_handler,
