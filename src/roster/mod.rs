@@ -152,7 +152,8 @@ impl Roster {
     /// Removes a contact; subscriptions in both directions end with it (RFC 6121 §2.5).
     ///
     /// # Errors
-    /// [`ErrorKind::Stanza`] with `item-not-found` if it is no contact; see [`Roster`].
+    /// [`ErrorKind::Stanza`] with `item-not-found` if it is no contact, from most servers (ejabberd confirms); see
+    /// [`Roster`].
     pub async fn remove(&self, jid: &BareJid) -> Result<()> {
         edit::remove(self, jid).await
     }

@@ -1,7 +1,12 @@
+mod failing;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::{FutureExt, StreamExt};
 use jid::BareJid;
+
+use failing::Failing;
 
 use crate::client::Client;
 use crate::error::ErrorKind;
@@ -228,4 +233,34 @@ async fn calls_without_a_session_say_so() {
         assert!(matches!(error.kind(), ErrorKind::NotOnline), "{error}");
     }
     assert!(roster.contacts().is_empty());
+}
+
+#[tokio::test]
+async fn after_a_failed_write_the_store_never_claims_more_than_it_has() {
+    let store: Arc<MemoryStore> = Arc::default();
+    let broken = Arc::new(AtomicBool::new(false));
+    let failing = Arc::new(Failing { inner: store, broken: Arc::clone(&broken) });
+    let builder = Client::builder(jid("juliet@example.org")).password("x");
+    let client = builder.store(failing as Arc<dyn Store>).build().await.unwrap();
+    let service = client.ext::<RosterService>().unwrap();
+    let stored = async || client.store().roster().await.unwrap();
+    push(&client, "", "<item jid='a@b'/>").await.unwrap();
+    assert_eq!(stored().await.version.as_deref(), Some("v1"));
+
+    broken.store(true, Ordering::Relaxed);
+    push(&client, "", "<item jid='lost@b'/>").await.unwrap();
+    broken.store(false, Ordering::Relaxed);
+    let later = "<query xmlns='jabber:iq:roster' ver='v3'><item jid='c@d'/></query>";
+    let xml = format!("<iq xmlns='jabber:client' type='set' id='1'>{later}</iq>");
+    service.push(&Frame::parse(&xml).unwrap().stanza().unwrap(), &client.ctx()).await.unwrap();
+    // It has a@b and c@d, as of v1: whoever reads it asks the server for everything since, lost@b among it.
+    assert_eq!((stored().await.items.len(), stored().await.version.as_deref()), (2, Some("v1")));
+    assert_eq!(client.roster().contacts().len(), 3);
+
+    // A whole roster makes up for it.
+    let whole = "<query xmlns='jabber:iq:roster' ver='v4'><item jid='a@b'/><item jid='c@d'/><item jid='lost@b'/></query>";
+    service.replace(Frame::parse(whole).unwrap().root(), &client.ctx()).await.unwrap();
+    assert_eq!((stored().await.items.len(), stored().await.version.as_deref()), (3, Some("v4")));
+    push(&client, "", "<item jid='e@f'/>").await.unwrap();
+    assert_eq!(stored().await.version.as_deref(), Some("v1"));
 }
