@@ -122,6 +122,9 @@ async fn a_conversation_is_locked_to_the_resource_that_wrote_until_presence_chan
     let sent = sent_messages(&server, &romeo, 3).await;
     assert!(is_to(&sent[0], juliet.account()) && is_to(&sent[1], jid(&juliet)) && is_to(&sent[2], juliet.account()), "{sent:#?}");
     assert!(sent.iter().all(|stanza| stanza.contains("chat")), "{sent:#?}");
+    juliet.chat(romeo.account()).send("I am back").await.expect("accepted");
+    next(&mut at_romeo).await;
+    assert_eq!(chat.address(), jid(&juliet));
     romeo.close().await;
     assert_eq!(chat.address(), *juliet.account(), "the session is over");
     juliet.close().await;
