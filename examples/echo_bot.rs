@@ -1,16 +1,16 @@
-//! A bot that says what it is told.
+//! A bot that says what it is told. Without arguments it shows itself on a server inside the program.
 //!
 //! ```text
+//! cargo run --example echo_bot
 //! cargo run --example echo_bot -- --jid bot@example.org --password secret [--server HOST:PORT] [--ca FILE]
 //! ```
 //!
-//! It stops at Ctrl+C.
-
-use std::path::PathBuf;
+//! On a server of yours it runs until Ctrl+C.
 
 use xmppkit::client::{State, TlsMode, Trust};
 use xmppkit::messaging::Direction;
 use xmppkit::prelude::*;
+use xmppkit::testing::Server;
 
 /// What the bot is told on its command line.
 #[derive(Debug, Default)]
@@ -21,8 +21,8 @@ pub struct Options {
     pub password: String,
     /// The server's host and port, where DNS is not to be asked.
     pub server: Option<(String, u16)>,
-    /// A certificate authority of one's own, as PEM.
-    pub ca: Option<PathBuf>,
+    /// A certificate authority of one's own, in PEM.
+    pub ca: Option<Vec<u8>>,
 }
 
 /// Echoes until `stop` resolves, or the connection has failed for good.
@@ -31,8 +31,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> xmppkit::R
     if let Some((host, port)) = options.server {
         builder = builder.server(host, port, TlsMode::StartTls);
     }
-    if let Some(path) = options.ca {
-        builder = builder.trust(Trust::only_ca(std::fs::read(path)?)?);
+    if let Some(pem) = options.ca {
+        builder = builder.trust(Trust::only_ca(pem)?);
     }
     let client = builder.build().await?;
 
@@ -54,10 +54,40 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> xmppkit::R
     Ok(())
 }
 
+/// Somebody talks to the bot, on a server inside the program.
+pub async fn show() -> xmppkit::Result<()> {
+    let server = Server::builder().domain("example.org").account("bot", "secret").account("juliet", "secret").start().await?;
+    let options = Options {
+        jid: "bot@example.org".to_owned(),
+        password: "secret".to_owned(),
+        server: Some((server.address().ip().to_string(), server.address().port())),
+        ca: Some(server.ca_pem().to_vec()),
+    };
+    let juliet = server.client("juliet")?.build().await?;
+    let mut echoes = juliet.messages().events();
+    juliet.connect().await?;
+    let chat = juliet.chat(&server.jid("bot")?);
+    let talk = async {
+        for text in ["Good night!", "Parting is such sweet sorrow."] {
+            println!("juliet: {text}");
+            match chat.send(text).await {
+                Ok(_) => println!("bot: {}", echoes.next().await.as_ref().and_then(|echo| echo.body()).unwrap_or_default()),
+                Err(error) => println!("{error}"),
+            }
+        }
+    };
+    run(options, talk).await?;
+    juliet.close().await;
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> xmppkit::Result<()> {
     let mut options = Options::default();
-    let mut flags = std::env::args().skip(1);
+    let mut flags = std::env::args().skip(1).peekable();
+    if flags.peek().is_none() {
+        return show().await;
+    }
     while let (Some(flag), value) = (flags.next(), flags.next().unwrap_or_default()) {
         match flag.as_str() {
             "--jid" => options.jid = value,
@@ -66,7 +96,7 @@ async fn main() -> xmppkit::Result<()> {
                 let (host, port) = value.rsplit_once(':').ok_or_else(|| xmppkit::Error::other("--server HOST:PORT"))?;
                 options.server = Some((host.to_owned(), port.parse().map_err(xmppkit::Error::other)?));
             }
-            "--ca" => options.ca = Some(value.into()),
+            "--ca" => options.ca = Some(std::fs::read(value)?),
             _ => return Err(xmppkit::Error::other(format!("{flag}? --jid, --password, --server and --ca are known"))),
         }
     }

@@ -1,15 +1,15 @@
-//! Makes an account, and logs in to it.
+//! Makes an account, and logs in to it. Without arguments it does so on a server inside the program.
 //!
 //! ```text
+//! cargo run --example register_account
 //! cargo run --example register_account -- --jid romeo@example.org --password secret \
 //!     [--field email=romeo@example.net]... [--server HOST:PORT] [--ca FILE]
 //! ```
 
-use std::path::PathBuf;
-
 use xmppkit::client::{TlsMode, Trust};
 use xmppkit::error::{ErrorKind, RegisterError};
 use xmppkit::prelude::*;
+use xmppkit::testing::{Field, Registration, Server};
 
 /// What is told on the command line.
 #[derive(Debug, Default)]
@@ -22,8 +22,8 @@ pub struct Options {
     pub fields: Vec<(String, String)>,
     /// The server's host and port, where DNS is not to be asked.
     pub server: Option<(String, u16)>,
-    /// A certificate authority of one's own, as PEM.
-    pub ca: Option<PathBuf>,
+    /// A certificate authority of one's own, in PEM.
+    pub ca: Option<Vec<u8>>,
 }
 
 /// Registers, logs in, and logs out. Gives the address the new account was online with.
@@ -32,8 +32,8 @@ pub async fn run(options: Options) -> xmppkit::Result<FullJid> {
     if let Some((host, port)) = options.server {
         builder = builder.server(host, port, TlsMode::StartTls);
     }
-    if let Some(path) = options.ca {
-        builder = builder.trust(Trust::only_ca(std::fs::read(path)?)?);
+    if let Some(pem) = options.ca {
+        builder = builder.trust(Trust::only_ca(pem)?);
     }
     let client = builder.build().await?;
 
@@ -56,7 +56,8 @@ pub fn advice(error: &xmppkit::Error) -> Option<String> {
         RegisterError::TooSoon => "Wait some minutes.".to_owned(),
         RegisterError::OutOfBand(place) => format!("Go there: {place}"),
         RegisterError::FormRequired(form) | RegisterError::Captcha(form) => {
-            let questions = form.fields.iter().filter(|field| field.required).map(|field| {
+            let is_open = |name: &str| !matches!(name, "username" | "password");
+            let questions = form.fields.iter().filter(|field| field.required && is_open(&field.name)).map(|field| {
                 let pictures: String = field.media.iter().map(|medium| format!(" ({})", medium.uri)).collect();
                 format!("\n  --field {}=…  {}{pictures}", field.name, field.label.as_deref().unwrap_or_default())
             });
@@ -66,10 +67,33 @@ pub fn advice(error: &xmppkit::Error) -> Option<String> {
     })
 }
 
+/// A server inside the program that wants an e-mail address as well.
+pub async fn show() -> xmppkit::Result<()> {
+    let form = Registration::Form(vec![Field::new("email").label("E-mail").required()]);
+    let server = Server::builder().domain("example.org").registration(form).start().await?;
+    for fields in [Vec::new(), vec![("email".to_owned(), "romeo@example.net".to_owned())]] {
+        let options = Options {
+            jid: "romeo@example.org".to_owned(),
+            password: "secret".to_owned(),
+            fields,
+            server: Some((server.address().ip().to_string(), server.address().port())),
+            ca: Some(server.ca_pem().to_vec()),
+        };
+        match run(options).await {
+            Ok(jid) => println!("registered, and was online as {jid}"),
+            Err(error) => println!("{error}\n{}", advice(&error).unwrap_or_default()),
+        }
+    }
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> xmppkit::Result<()> {
     let mut options = Options::default();
-    let mut flags = std::env::args().skip(1);
+    let mut flags = std::env::args().skip(1).peekable();
+    if flags.peek().is_none() {
+        return show().await;
+    }
     while let (Some(flag), value) = (flags.next(), flags.next().unwrap_or_default()) {
         match flag.as_str() {
             "--jid" => options.jid = value,
@@ -82,7 +106,7 @@ async fn main() -> xmppkit::Result<()> {
                 let (host, port) = value.rsplit_once(':').ok_or_else(|| xmppkit::Error::other("--server HOST:PORT"))?;
                 options.server = Some((host.to_owned(), port.parse().map_err(xmppkit::Error::other)?));
             }
-            "--ca" => options.ca = Some(value.into()),
+            "--ca" => options.ca = Some(std::fs::read(value)?),
             _ => return Err(xmppkit::Error::other(format!("{flag}? --jid, --password, --field, --server and --ca are known"))),
         }
     }

@@ -244,13 +244,7 @@ impl fmt::Display for RegisterError {
             Self::NotAcceptable(text) => write!(f, "the server does not accept the values: {text}"),
             Self::NotAllowed => f.write_str("the server's policy forbids it"),
             Self::TooSoon => f.write_str("too many registrations from this address; try later"),
-            Self::FormRequired(form) => {
-                f.write_str("the server's form asks for more than was given:")?;
-                for (i, field) in form.fields.iter().filter(|field| field.required).enumerate() {
-                    write!(f, "{} {}", if i == 0 { "" } else { "," }, field.name)?;
-                }
-                Ok(())
-            }
+            Self::FormRequired(_) => f.write_str("the server's form asks for more than was given"),
             Self::Captcha(_) => f.write_str("the server asks a question that only people can answer"),
             Self::OutOfBand(place) => write!(f, "accounts are made elsewhere: {place}"),
             Self::Closed => f.write_str("the server closed the stream while the form was open"),

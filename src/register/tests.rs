@@ -104,7 +104,7 @@ fn what_is_missing_is_named() {
     let form = data_form("<field var='email' label='E-mail'><desc>Yours</desc><required/></field>");
     let error = submission(&form, &[("email", &[""])]);
     let text = error.as_ref().err().map(Error::to_string).unwrap_or_default();
-    assert!(text.contains("email"), "{text}");
+    assert!(text.ends_with(": email"), "{text}");
     let RegisterError::FormRequired(form) = reason(error) else { panic!("the form is asked for") };
     let email = form.field("email").expect("the field");
     assert_eq!((email.label.as_deref(), email.description.as_deref(), email.required), (Some("E-mail"), Some("Yours"), true));

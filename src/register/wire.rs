@@ -140,7 +140,9 @@ pub(super) fn fill<'a>(form: &'a AccountForm, answers: &'a Answers) -> Result<Va
         let wanted = Box::new(form.clone());
         let for_people = asks_for_people(form, answers);
         let error = if for_people { RegisterError::Captcha(wanted) } else { RegisterError::FormRequired(wanted) };
-        return Err(ErrorKind::Register(error).into());
+        let names: Vec<_> = missing(form, answers).map(|field| field.name.as_str()).collect();
+        let error = Error::new(ErrorKind::Register(error));
+        return Err(if names.is_empty() { error } else { error.with_context(names.join(", ")) });
     }
     let fields = form.fields.iter().filter(|field| field.kind != FieldKind::Note);
     let values = fields.map(|field| (field.name.as_str(), answers.get(&field.name).unwrap_or(&field.values).as_slice()));

@@ -2,8 +2,6 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each is a program of its own, with a `main` and its own idea of what is public")]
 
-use std::path::PathBuf;
-
 use futures::channel::oneshot;
 use xmppkit::error::{CertificateError, CertificateErrorKind, ErrorKind, RegisterError};
 use xmppkit::prelude::*;
@@ -22,24 +20,6 @@ mod register_account;
 #[path = "../../examples/test_your_app.rs"]
 mod test_your_app;
 
-/// The certificate of a server's authority in a file, as the examples want it; removed at the end.
-struct CaFile(PathBuf);
-
-impl CaFile {
-    fn of(server: &Server) -> Self {
-        let name = format!("xmppkit-example-{}-{}.pem", std::process::id(), server.address().port());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, server.ca_pem()).expect("a file");
-        Self(path)
-    }
-}
-
-impl Drop for CaFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 fn address(server: &Server) -> Option<(String, u16)> {
     Some((server.address().ip().to_string(), server.address().port()))
 }
@@ -47,7 +27,6 @@ fn address(server: &Server) -> Option<(String, u16)> {
 #[tokio::test]
 async fn the_echo_bot_says_what_it_is_told_and_does_not_talk_to_itself() {
     let server = server().account("bot", PASSWORD).start().await.expect("a server");
-    let ca = CaFile::of(&server);
     let romeo = online(&server, "romeo").await;
     let mut at_romeo = romeo.messages().events();
     let bot = server.jid("bot").expect("a JID");
@@ -60,7 +39,7 @@ async fn the_echo_bot_says_what_it_is_told_and_does_not_talk_to_itself() {
         jid: bot.to_string(),
         password: PASSWORD.to_owned(),
         server: address(&server),
-        ca: Some(ca.0.clone()),
+        ca: Some(server.ca_pem().to_vec()),
     };
     let running = tokio::spawn(echo_bot::run(options, async {
         let _ = stopped.await;
@@ -90,13 +69,12 @@ async fn the_echo_bot_says_what_it_is_told_and_does_not_talk_to_itself() {
 async fn an_account_is_registered_by_the_example() {
     let form = Registration::Form(vec![Field::new("email").label("E-mail").required()]);
     let server = Server::builder().domain("example.org").registration(form).start().await.expect("a server");
-    let ca = CaFile::of(&server);
     let options = |fields| register_account::Options {
         jid: "tybalt@example.org".to_owned(),
         password: PASSWORD.to_owned(),
         fields,
         server: address(&server),
-        ca: Some(ca.0.clone()),
+        ca: Some(server.ca_pem().to_vec()),
     };
     let error = within("a refusal", register_account::run(options(Vec::new()))).await.expect_err("the form is asked for");
     assert!(matches!(error.kind(), ErrorKind::Register(RegisterError::FormRequired(_))), "{error}");
@@ -139,4 +117,10 @@ async fn pin_a_certificate_asks_once_and_goes_by_the_answer() {
     within("yes", pin_a_certificate::run(settings, yes)).await.expect("it runs");
     assert_eq!(asked.get(), 1);
     assert_eq!(server.counters().logins, 2);
+}
+
+#[tokio::test]
+async fn the_examples_that_need_a_server_show_themselves_on_one_inside() {
+    within("the echo bot", echo_bot::show()).await.expect("no error");
+    within("the registration", register_account::show()).await.expect("no error");
 }
