@@ -312,6 +312,9 @@ impl Session {
 
     /// Waits for the next thing to happen, and tells the core.
     async fn wait(&mut self, inbox: &mut Inbox) {
+        if self.lane.paused_since.is_none() && self.lane.lags(now()) {
+            self.lane.paused_since = Some(now());
+        }
         self.arm();
         let surface = Arc::clone(&self.surface);
         let reading = self.lane.paused_since.is_none();
@@ -324,8 +327,8 @@ impl Session {
             self.core.handle(Input::Eof, now());
             return;
         };
+        // Fair, so that a flood of what arrives holds up neither what is to be sent nor a deadline.
         tokio::select! {
-            biased;
             order = inbox.control.recv() => self.control(order.unwrap_or(Control::Close)),
             keys = ended(self.keys.as_mut().map(|(_, run)| run)) => self.keys_derived(keys),
             ended = procedure(&mut self.before_auth) => self.procedure_step(ended),
@@ -492,15 +495,9 @@ impl Session {
         let now = now();
         self.core.handle(Input::Timer, now);
         self.surface.expire_unclaimed();
-        if self.lane.lags(now) {
-            match self.lane.paused_since {
-                None => self.lane.paused_since = Some(now),
-                Some(since) if now.saturating_duration_since(since) >= MAX_PAUSE => {
-                    self.surface.cut_off_slow();
-                    self.lane.paused_since = None;
-                }
-                Some(_) => {}
-            }
+        if self.lane.paused_since.is_some_and(|since| now.saturating_duration_since(since) >= MAX_PAUSE) {
+            self.surface.cut_off_slow();
+            self.lane.paused_since = None;
         }
     }
 

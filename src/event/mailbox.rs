@@ -40,6 +40,8 @@ struct Inner {
     reader: Reader,
     /// For a reader of the log: something was delivered since it looked last.
     news: bool,
+    /// Cut off for being slow: nothing is held for it again, and nothing queued, until it has read half of what it has.
+    cut_off: bool,
     outlasting: bool,
     ended: bool,
     paused: bool,
@@ -67,9 +69,9 @@ impl Mailbox {
         let mut inner = self.lock();
         if matches!(inner.reader, Reader::Log) {
             inner.news = true;
-        } else if inner.held.is_empty() && self.fits(&inner, inbound) {
+        } else if inner.held.is_empty() && !inner.cut_off && self.fits(&inner, inbound) {
             inner.add(inbound.clone());
-        } else if let Some(hold) = hold {
+        } else if let Some(hold) = hold.filter(|_| !inner.cut_off) {
             inner.held.push_back((inbound.clone(), hold()));
         } else {
             inner.add_gap(1);
@@ -177,6 +179,7 @@ impl Mailbox {
         let held = std::mem::take(&mut inner.held);
         let count = held.len() as u64;
         if count > 0 {
+            inner.cut_off = true;
             inner.add_gap(count);
         }
         wake(inner);
@@ -211,6 +214,9 @@ impl Mailbox {
         let entry = inner.queue.pop_front();
         if let Some(Entry::Item(inbound)) = &entry {
             inner.bytes -= inbound.stanza().byte_len();
+        }
+        if inner.cut_off && inner.queue.len() <= self.capacity / 2 {
+            inner.cut_off = false;
         }
         let mut holds = Vec::new();
         while inner.held.front().is_some_and(|(inbound, _)| self.fits(inner, inbound)) {

@@ -17,8 +17,8 @@ use crate::event::{Delivery, Durable, Event, Incoming};
 /// A live subscription: a stream of what arrives from the moment it is made.
 ///
 /// Made before [`connect`](Client::connect) it misses nothing. Its mailbox takes 1,024 items or 8 MiB. A subscriber that
-/// reads more slowly than that makes the connection wait (at most 5 s), and is then cut off: it gets an
-/// [`Incoming::Gap`] where items are missing. Dropping the subscription ends it.
+/// reads more slowly than that makes the connection wait, once and at most 5 s, and is then cut off: it gets an
+/// [`Incoming::Gap`] where items are missing, and new items once it has read half of what it has. Dropping the subscription ends it.
 ///
 /// The stream ends when the client is closed, has failed for good, or its last handle was dropped, once everything that
 /// had arrived was read. After a new [`connect`](Client::connect) the same subscription goes on.
