@@ -1,9 +1,9 @@
 //! The extensions every client has unless they are removed: the one place that knows them all.
 
 use crate::ext::Entry;
-use crate::messaging::Messaging;
+use crate::messaging::MessagingService;
 use crate::presence::PresenceService;
-use crate::register::Registration;
+use crate::register::RegistrationService;
 use crate::roster::RosterService;
 use crate::xep::disco::DiscoService;
 
@@ -13,7 +13,7 @@ pub(crate) fn extensions() -> Vec<Entry> {
         Entry::new(DiscoService::new()),
         Entry::new(RosterService::new()),
         Entry::new(PresenceService::new()),
-        Entry::new(Messaging::new()),
-        Entry::new(Registration::new()),
+        Entry::new(MessagingService::new()),
+        Entry::new(RegistrationService::new()),
     ]
 }

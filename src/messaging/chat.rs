@@ -8,7 +8,7 @@ use jid::{BareJid, Jid};
 use xmpp_parsers::message::{self, Lang, Message};
 use xso::AsXml;
 
-use super::{ChatMessage, MessageType, Messaging};
+use super::{ChatMessage, MessageType, MessagingService};
 use crate::client::{Client, Sent, WeakClient};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -50,7 +50,7 @@ impl Chat {
     /// Where the next message goes: the contact's bare JID, or the resource the conversation is locked to.
     #[must_use]
     pub fn address(&self) -> Jid {
-        let messaging = self.client.upgrade().and_then(|client| client.ext::<Messaging>());
+        let messaging = self.client.upgrade().and_then(|client| client.ext::<MessagingService>());
         messaging.map_or_else(|| self.contact.clone().into(), |messaging| messaging.address(&self.contact.clone().into()))
     }
 
@@ -73,7 +73,7 @@ impl fmt::Debug for Chat {
 ///
 /// # Errors
 /// Those of [`Client::send`]; [`ErrorKind::ClientClosed`] when the client is gone; [`ErrorKind::ExtensionMissing`] in a client
-/// built without [`Messaging`]; [`ErrorKind::Payload`] for a payload that cannot be written as XML.
+/// built without [`MessagingService`]; [`ErrorKind::Payload`] for a payload that cannot be written as XML.
 #[must_use = "nothing is sent until it is awaited"]
 pub struct SendMessage {
     client: WeakClient,
@@ -142,7 +142,7 @@ impl SendMessage {
             return Err(error);
         }
         let client = self.client.upgrade().ok_or(ErrorKind::ClientClosed)?;
-        let messaging = client.ext::<Messaging>().ok_or(ErrorKind::ExtensionMissing("Messaging"))?;
+        let messaging = client.ext::<MessagingService>().ok_or(ErrorKind::ExtensionMissing("MessagingService"))?;
         let mut message = self.message;
         let lang = Lang(self.lang.unwrap_or_default());
         if let Some(subject) = self.subject {

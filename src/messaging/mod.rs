@@ -42,7 +42,7 @@ mod wire;
 pub use chat::{Chat, SendMessage};
 pub use event::{Bounce, ChatStateEvent};
 pub use message::{ChatMessage, ForwardedMessage};
-pub use service::Messaging;
+pub use service::MessagingService;
 pub use wire::{ChatState, Delay, Marker, MarkerKind, Text, Thread};
 
 pub use crate::store::{Direction, MessageKind as MessageType, Origin};
@@ -71,7 +71,7 @@ impl Messages for Client {
     }
 }
 
-/// What can be set of [`Messaging`], with [`ClientBuilder::setting`](crate::client::ClientBuilder::setting).
+/// What can be set of [`MessagingService`], with [`ClientBuilder::setting`](crate::client::ClientBuilder::setting).
 ///
 /// ```
 /// use xmppkit::{Client, messaging::MessagingSettings};

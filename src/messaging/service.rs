@@ -1,4 +1,4 @@
-//! What [`Messaging`] does: it keeps the locks of conversations, asks for receipts, and notes what is heard of messages that
+//! What [`MessagingService`] does: it keeps the locks of conversations, asks for receipts, and notes what is heard of messages that
 //! were sent.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,11 +18,11 @@ use crate::xml::{Stanza, ns};
 
 /// One-to-one messages (RFC 6121 §5): the extension behind [`Messages`](super::Messages). Every client has it.
 #[derive(Debug, Default)]
-pub struct Messaging {
+pub struct MessagingService {
     locks: Arc<Mutex<Locks>>,
 }
 
-impl Messaging {
+impl MessagingService {
     /// The extension.
     #[must_use]
     pub fn new() -> Self {
@@ -38,7 +38,7 @@ impl Messaging {
     }
 }
 
-impl Extension for Messaging {
+impl Extension for MessagingService {
     fn register(&self, reg: &mut Registrar<'_>) {
         reg.setting(MessagingSettings::default());
         reg.outbound_stage(

@@ -46,7 +46,7 @@ mod service;
 mod tests;
 mod wire;
 
-pub use service::{OpenRegistration, Register, Registration, RegistrationForm};
+pub use service::{OpenRegistration, Register, RegistrationForm, RegistrationService};
 
 pub use crate::error::{AccountForm, FieldKind, FormField, FormOption, Media, RegisterError};
 
@@ -63,7 +63,7 @@ pub trait Registers {
     /// [`ErrorKind::Register`](crate::ErrorKind::Register) with the reason, if there is no account now;
     /// [`ErrorKind::AlreadyRunning`](crate::ErrorKind::AlreadyRunning) unless the client is stopped;
     /// [`ErrorKind::Stanza`](crate::ErrorKind::Stanza) for a refusal that XEP-0077 does not know;
-    /// [`ErrorKind::ExtensionMissing`](crate::ErrorKind::ExtensionMissing) in a client built without [`Registration`]; and the
+    /// [`ErrorKind::ExtensionMissing`](crate::ErrorKind::ExtensionMissing) in a client built without [`RegistrationService`]; and the
     /// errors of [`connect`](Client::connect). One that concerns authentication or what comes after it means that the account
     /// was made: it can be connected to.
     fn register(&self) -> Register;

@@ -18,9 +18,9 @@ use crate::xml::Stanza;
 /// Account registration (XEP-0077): the extension behind [`Registers`](super::Registers). Every client has it; a client built
 /// [`without`](crate::client::ClientBuilder::without) it makes no accounts.
 #[derive(Debug, Default)]
-pub struct Registration(());
+pub struct RegistrationService(());
 
-impl Registration {
+impl RegistrationService {
     /// The extension.
     #[must_use]
     pub fn new() -> Self {
@@ -28,7 +28,7 @@ impl Registration {
     }
 }
 
-impl Extension for Registration {
+impl Extension for RegistrationService {
     fn register(&self, _reg: &mut Registrar<'_>) {}
 }
 
@@ -205,8 +205,8 @@ struct Applicant {
 impl Applicant {
     /// Name and password are the client's own.
     fn new(client: &Client, mut answers: Answers) -> Result<Self> {
-        if client.ext::<Registration>().is_none() {
-            return Err(ErrorKind::ExtensionMissing("Registration").into());
+        if client.ext::<RegistrationService>().is_none() {
+            return Err(ErrorKind::ExtensionMissing("RegistrationService").into());
         }
         let credentials = door::credentials(client);
         answers.insert("username".to_owned(), vec![credentials.username().to_owned()]);

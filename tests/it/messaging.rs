@@ -7,7 +7,7 @@ use xmppkit::event::Incoming;
 use xmppkit::ext::Ctx;
 use xmppkit::jid::FullJid;
 use xmppkit::messaging::{
-    Bounce, ChatMessage, ChatState, ChatStateEvent, Direction, MessageType, Messages, Messaging, MessagingSettings, Origin,
+    Bounce, ChatMessage, ChatState, ChatStateEvent, Direction, MessageType, Messages, MessagingService, MessagingSettings, Origin,
 };
 use xmppkit::testing::{Dialect, Server};
 use xmppkit::xmpp_parsers::message::Message;
@@ -458,10 +458,10 @@ async fn messages_accepted_offline_are_sent_in_order_when_online() {
 #[tokio::test]
 async fn without_the_extension_or_the_client_nothing_is_sent() {
     let server = server().start().await.expect("a server");
-    let bare = builder(&server, "romeo").without::<Messaging>().build().await.expect("a client");
+    let bare = builder(&server, "romeo").without::<MessagingService>().build().await.expect("a client");
     let juliet = server.jid("juliet").expect("a JID");
     let error = bare.chat(&juliet).send("x").await.expect_err("missing");
-    assert!(matches!(error.kind(), ErrorKind::ExtensionMissing("Messaging")), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::ExtensionMissing("MessagingService")), "{error}");
     assert_eq!(bare.chat(&juliet).address(), juliet);
 
     let romeo = client(&server, "romeo2").await;

@@ -1,4 +1,4 @@
-//! Accounts made by the client, on the in-process server.
+//! Registrations made by the client, on the in-process server.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use xmppkit::client::{Client, ClientBuilder, Deadlines, State, TlsMode, Trust};
 use xmppkit::error::{BuildError, ErrorKind, Phase, RegisterError, StanzaError, StanzaErrorType};
 use xmppkit::jid::BareJid;
 use xmppkit::prelude::*;
-use xmppkit::register::{FieldKind, Registration as Accounts};
+use xmppkit::register::{FieldKind, RegistrationService};
 use xmppkit::testing::{Builder, Dialect, Field, Misbehaviour, Registration, Server};
 
 use crate::common::{DOMAIN, PASSWORD, within};
@@ -315,9 +315,12 @@ async fn a_running_client_registers_nothing() {
 #[tokio::test]
 async fn a_client_without_the_extension_registers_nothing() {
     let server = start(Registration::Open).await;
-    let client = newcomer(&server).without::<Accounts>().build().await.expect("a client");
-    assert!(matches!(client.register().await.expect_err("missing").kind(), ErrorKind::ExtensionMissing("Registration")));
-    assert!(matches!(client.registration().await.expect_err("missing").kind(), ErrorKind::ExtensionMissing("Registration")));
+    let client = newcomer(&server).without::<RegistrationService>().build().await.expect("a client");
+    assert!(matches!(client.register().await.expect_err("missing").kind(), ErrorKind::ExtensionMissing("RegistrationService")));
+    assert!(matches!(
+        client.registration().await.expect_err("missing").kind(),
+        ErrorKind::ExtensionMissing("RegistrationService")
+    ));
     assert_eq!(server.counters().connections, 0);
 }
 
