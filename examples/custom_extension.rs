@@ -96,15 +96,13 @@ pub struct Choices(pub Vec<String>);
 
 // 5. The extension itself: its state, and what it asks of the library when the client is built.
 
-/// The poll; add it with `Client::builder(..).with(Poll::new())`.
+/// The poll; add it with `Client::builder(..).with(Poll::default())`.
 pub struct Poll {
     tally: Observable<Tally>,
 }
 
-impl Poll {
-    /// A poll without votes.
-    #[must_use]
-    pub fn new() -> Self {
+impl Default for Poll {
+    fn default() -> Self {
         Self { tally: Observable::new(Tally::default()) }
     }
 }
@@ -189,8 +187,8 @@ impl PollHandle {
 pub async fn run() -> xmppkit::Result<u32> {
     let server = Server::builder().account("friar", "secret").account("nurse", "secret").start().await?;
     let choices = Choices(vec!["tea".to_owned(), "wine".to_owned()]);
-    let friar = server.client("friar")?.with(Poll::new()).setting(choices).build().await?;
-    let nurse = server.client("nurse")?.with(Poll::new()).build().await?;
+    let friar = server.client("friar")?.with(Poll::default()).setting(choices).build().await?;
+    let nurse = server.client("nurse")?.with(Poll::default()).build().await?;
 
     // Subscribed first, then connected: nothing is missed.
     let mut voted = friar.subscribe::<Voted>().events();
