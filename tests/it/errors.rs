@@ -5,12 +5,11 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use xmppkit::client::{Client, ClientBuilder, Deadlines, State, Timeouts, TlsMode};
-use xmppkit::error::{
-    AuthError, CertificateErrorKind, ConnectReason, Error, ErrorKind, Phase, ProtocolError, StreamError, TlsError,
-};
-use xmppkit::testing::{CertificateKind, Mechanism, Misbehaviour, Server};
+use xmppkit::error::{AuthError, Error, ErrorKind, Phase, StanzaError, StanzaErrorType, StreamError};
+use xmppkit::register::Registers;
+use xmppkit::testing::{CertificateKind, Field, Mechanism, Misbehaviour, Registration, Server};
 
-use crate::common::{DOMAIN, PASSWORD, builder, server};
+use crate::common::{DOMAIN, builder, server};
 
 /// The deadline every phase is given here.
 const DEADLINE: Duration = Duration::from_millis(600);
@@ -64,6 +63,14 @@ const TABLE: &[Row] = &[
     row("invalid-authzid", "Auth(InvalidAuthzid)", None, false, Then::Stops),
     row("temporary-auth-failure", "Auth(TemporaryFailure)", None, false, Then::Retries),
     row("another SASL failure", "Auth(Refused \"mechanism-too-weak\")", None, false, Then::Stops),
+    row("registration conflict", "Register(Conflict)", None, false, Then::Stops),
+    row("registration not offered", "Register(NotOffered)", None, false, Then::Stops),
+    row("registration not allowed", "Register(NotAllowed)", None, false, Then::Stops),
+    row("registration elsewhere", "Register(OutOfBand)", None, false, Then::Stops),
+    row("registration wants more", "Register(FormRequired)", None, false, Then::Stops),
+    row("registration too soon", "Register(TooSoon)", None, false, Then::Retries),
+    row("silent at registration", "Timeout", Some(Phase::Register), true, Then::Retries),
+    row("closes at registration", "Register(Closed)", None, false, Then::Retries),
     row("bind refused", "Bind(not-allowed)", None, false, Then::Stops),
     row("another account bound", "Protocol(InvalidBinding)", None, false, Then::Stops),
     row("silent after accept", "Timeout", Some(Phase::Header), true, Then::Retries),
@@ -118,6 +125,19 @@ async fn provoke(cause: &str) -> (Server, ClientBuilder) {
             bad(Misbehaviour::AuthFailure(cause.into())).await
         }
         "another SASL failure" => bad(Misbehaviour::AuthFailure("mechanism-too-weak".into())).await,
+        "registration not offered" => start(server().registration(Registration::Closed)).await,
+        "registration not allowed" => {
+            start(server().registration_error(StanzaError::new(StanzaErrorType::Cancel, "not-allowed"))).await
+        }
+        "registration elsewhere" => {
+            start(server().registration(Registration::OutOfBand("https://example.org/join".into()))).await
+        }
+        "registration wants more" => start(server().registration(Registration::Form(vec![Field::new("email").required()]))).await,
+        "registration too soon" => {
+            start(server().registration_error(StanzaError::new(StanzaErrorType::Wait, "resource-constraint"))).await
+        }
+        "silent at registration" => bad(Misbehaviour::SilentIn(Phase::Register)).await,
+        "closes at registration" => bad(Misbehaviour::CloseIn(Phase::Register)).await,
         "bind refused" => bad(Misbehaviour::RefuseBind("not-allowed".into())).await,
         "another account bound" => bad(Misbehaviour::BindOtherAccount).await,
         "silent after accept" => bad(Misbehaviour::SilentIn(Phase::Header)).await,
@@ -150,7 +170,8 @@ async fn provoke(cause: &str) -> (Server, ClientBuilder) {
         "an old version" => bad(Misbehaviour::SendIn(Phase::Header, header("jabber:client", "0.9"))).await,
         _ => start(server()).await,
     };
-    let mut client = builder(&server, "romeo");
+    let name = if cause.contains("registration") && cause != "registration conflict" { "mercutio" } else { "romeo" };
+    let mut client = builder(&server, name);
     match cause {
         "wrong password" => client = client.password("wrong"),
         "unknown host" => client = client.server("no-such-host.invalid", 5222, TlsMode::StartTls),
@@ -179,6 +200,7 @@ fn deadlines() -> Deadlines {
         &mut deadlines.features,
         &mut deadlines.start_tls,
         &mut deadlines.tls_handshake,
+        &mut deadlines.register,
         &mut deadlines.auth,
         &mut deadlines.bind,
         &mut deadlines.closing,
@@ -203,6 +225,7 @@ fn describe(error: &Error) -> (String, Option<Phase>) {
         ErrorKind::Tls(tls) => (format!("Tls({tls:?})"), None),
         ErrorKind::Certificate(certificate) => (format!("Certificate({})", first_word(&format!("{:?}", certificate.kind))), None),
         ErrorKind::Stream(StreamError { condition, .. }) => (format!("Stream({condition})"), None),
+        ErrorKind::Register(register) => (format!("Register({})", first_word(&format!("{register:?}"))), None),
         ErrorKind::Bind(stanza) => (format!("Bind({})", stanza.condition), None),
         ErrorKind::Protocol(protocol) => (format!("Protocol({protocol:?})"), None),
         ErrorKind::Timeout(phase) => ("Timeout".into(), Some(*phase)),
@@ -219,7 +242,9 @@ async fn try_row(row: &Row) -> Result<(), String> {
     let (server, client) = provoke(row.cause).await;
     let client: Client = client.deadlines(deadlines()).timeouts(timeouts()).build().await.map_err(|error| error.to_string())?;
     let began = Instant::now();
-    let error = match tokio::time::timeout(DEADLINE + SLACK, client.connect().into_future()).await {
+    let attempt =
+        if row.cause.contains("registration") { client.register().into_future() } else { client.connect().into_future() };
+    let error = match tokio::time::timeout(DEADLINE + SLACK, attempt).await {
         Ok(Ok(())) => return Err(format!("{}: it went online", row.cause)),
         Ok(Err(error)) => error,
         Err(_) => return Err(format!("{}: no error within {:?}", row.cause, DEADLINE + SLACK)),
@@ -278,5 +303,4 @@ async fn a_final_error_is_not_retried_even_with_start() {
     .await;
     assert!(failed.is_auth(), "{failed}");
     assert_eq!(server.counters().connections, 1);
-    let _ = (PASSWORD, CertificateErrorKind::Expired, ConnectReason::Refused, ProtocolError::NotWellFormed, TlsError::NotOffered);
 }
