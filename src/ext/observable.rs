@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 
 /// Changes a watcher may be behind before it gets a [`Observed::Reset`] instead.
 pub const MAX_BEHIND: usize = 64;
@@ -190,6 +190,35 @@ pub struct Watch<S: Observe> {
 }
 
 impl<S: Observe> Watch<S> {
+    /// Waits until the state is as wanted, from the state as it is now through every change, and gives it. `None` if the
+    /// observable is gone before.
+    ///
+    /// ```no_run
+    /// # async fn example(client: xmppkit::Client, juliet: xmppkit::jid::BareJid) {
+    /// use xmppkit::prelude::*;
+    /// client.presence().watch().wait_for(|presence| presence.best(&juliet).is_some()).await;
+    /// println!("she is there");
+    /// # }
+    /// ```
+    pub async fn wait_for(self, mut wanted: impl FnMut(&S) -> bool) -> Option<S> {
+        // What was read from this watch is not known any more; a new one begins with the whole.
+        let mut watch = match self.observable.upgrade() {
+            Some(inner) => Observable { inner }.watch(),
+            None => self,
+        };
+        let mut state = None;
+        while let Some(observed) = watch.next().await {
+            match observed {
+                Observed::Reset(whole) => state = Some(whole),
+                Observed::Change(change) => state.iter_mut().for_each(|state: &mut S| state.apply(&change)),
+            }
+            if let Some(state) = state.take_if(|state| wanted(state)) {
+                return Some(state);
+            }
+        }
+        None
+    }
+
     /// Takes the current state if too many changes were missed. The locks are taken in the order a change takes them.
     fn catch_up(&self) {
         if !self.queue.lock().unwrap_or_else(PoisonError::into_inner).behind {
@@ -230,7 +259,7 @@ impl<S: Observe> fmt::Debug for Watch<S> {
 
 #[cfg(test)]
 mod tests {
-    use futures::{FutureExt, StreamExt};
+    use futures::FutureExt;
 
     use super::*;
 
@@ -319,6 +348,26 @@ mod tests {
         drop(sum);
         assert_eq!(watch.next().now_or_never(), Some(Some(Observed::Reset(Sum(MAX_BEHIND as u64 + 1)))));
         assert_eq!(watch.next().now_or_never(), Some(None));
+    }
+
+    #[test]
+    fn waiting_sees_every_state_from_the_present_one_on() {
+        let sum = Observable::new(Sum(1));
+        let mut watch = sum.watch();
+        assert!(next(&mut watch).is_some());
+        sum.change(1);
+        assert_eq!(watch.wait_for(|sum| sum.0 == 2).now_or_never(), Some(Some(Sum(2))), "it is so already");
+
+        let mut waiting = Box::pin(sum.watch().wait_for(|sum| sum.0 == 5));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        sum.change(3);
+        sum.change(3);
+        assert_eq!(waiting.now_or_never(), Some(Some(Sum(5))), "and though it is no longer so");
+
+        let mut in_vain = Box::pin(sum.watch().wait_for(|sum| sum.0 == 0));
+        assert_eq!(in_vain.as_mut().now_or_never(), None);
+        drop(sum);
+        assert_eq!(in_vain.now_or_never(), Some(None));
     }
 
     #[test]
