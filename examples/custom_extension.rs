@@ -23,7 +23,8 @@ use xmppkit::xso::{AsXml, FromXml};
 /// Whatever you invent has a namespace of your own: a URI that nobody else uses.
 const NS: &str = "urn:example:poll";
 
-// 1. The wire format. A derived struct is all it takes; a stanza gives it back with `payload::<Vote>()`.
+// 1. The wire format. A derived struct is all it takes; a stanza gives it back with `payload::<Vote>()`. The derive macros write
+//    `xso::…`, so a crate of your own depends on `xso` as well, in the version that xmppkit re-exports.
 
 /// `<vote xmlns='urn:example:poll' for='tea'/>`, in a message: I vote for this.
 #[derive(FromXml, AsXml, Debug, Clone)]

@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures::{Stream, StreamExt};
 
+use crate::error::Result;
+
 /// Changes a watcher may be behind before it gets a [`Observed::Reset`] instead.
 pub const MAX_BEHIND: usize = 64;
 
@@ -190,17 +192,21 @@ pub struct Watch<S: Observe> {
 }
 
 impl<S: Observe> Watch<S> {
-    /// Waits until the state is as wanted, from the state as it is now through every change, and gives it. `None` if the
-    /// observable is gone before.
+    /// Waits until the state is as wanted, from the state as it is now through every change, and gives it.
     ///
     /// ```no_run
-    /// # async fn example(client: xmppkit::Client, juliet: xmppkit::jid::BareJid) {
+    /// # async fn example(client: xmppkit::Client, juliet: xmppkit::jid::BareJid) -> xmppkit::Result<()> {
     /// use xmppkit::prelude::*;
-    /// client.presence().watch().wait_for(|presence| presence.best(&juliet).is_some()).await;
+    /// client.presence().watch().wait_for(|presence| presence.best(&juliet).is_some()).await?;
     /// println!("she is there");
+    /// # Ok(())
     /// # }
     /// ```
-    pub async fn wait_for(self, mut wanted: impl FnMut(&S) -> bool) -> Option<S> {
+    ///
+    /// # Errors
+    /// [`ErrorKind::ClientClosed`](crate::ErrorKind::ClientClosed) if the observable is gone before, with the client that
+    /// had it.
+    pub async fn wait_for(self, mut wanted: impl FnMut(&S) -> bool) -> Result<S> {
         // What was read from this watch is not known any more; a new one begins with the whole.
         let mut watch = match self.observable.upgrade() {
             Some(inner) => Observable { inner }.watch(),
@@ -213,10 +219,10 @@ impl<S: Observe> Watch<S> {
                 Observed::Change(change) => state.iter_mut().for_each(|state: &mut S| state.apply(&change)),
             }
             if let Some(state) = state.take_if(|state| wanted(state)) {
-                return Some(state);
+                return Ok(state);
             }
         }
-        None
+        Err(crate::error::ErrorKind::ClientClosed.into())
     }
 
     /// Takes the current state if too many changes were missed. The locks are taken in the order a change takes them.
@@ -352,22 +358,26 @@ mod tests {
 
     #[test]
     fn waiting_sees_every_state_from_the_present_one_on() {
+        fn now(waiting: impl Future<Output = Result<Sum>>) -> Option<Result<Sum, bool>> {
+            let is_closed = |error: crate::error::Error| *error.kind() == crate::error::ErrorKind::ClientClosed;
+            waiting.now_or_never().map(|result| result.map_err(is_closed))
+        }
         let sum = Observable::new(Sum(1));
         let mut watch = sum.watch();
         assert!(next(&mut watch).is_some());
         sum.change(1);
-        assert_eq!(watch.wait_for(|sum| sum.0 == 2).now_or_never(), Some(Some(Sum(2))), "it is so already");
+        assert_eq!(now(watch.wait_for(|sum| sum.0 == 2)), Some(Ok(Sum(2))), "it is so already");
 
         let mut waiting = Box::pin(sum.watch().wait_for(|sum| sum.0 == 5));
-        assert_eq!(waiting.as_mut().now_or_never(), None);
+        assert_eq!(now(waiting.as_mut()), None);
         sum.change(3);
         sum.change(3);
-        assert_eq!(waiting.now_or_never(), Some(Some(Sum(5))), "and though it is no longer so");
+        assert_eq!(now(waiting), Some(Ok(Sum(5))), "and though it is no longer so");
 
         let mut in_vain = Box::pin(sum.watch().wait_for(|sum| sum.0 == 0));
-        assert_eq!(in_vain.as_mut().now_or_never(), None);
+        assert_eq!(now(in_vain.as_mut()), None);
         drop(sum);
-        assert_eq!(in_vain.now_or_never(), Some(None));
+        assert_eq!(now(in_vain), Some(Err(true)));
     }
 
     #[test]

@@ -8,6 +8,8 @@ use xmppkit::prelude::*;
 use xmppkit::testing::{Field, Registration, Server};
 
 use crate::common::{PASSWORD, online, server, within};
+use crate::suite::Outcome;
+use crate::support::{Failure, ServerUnderTest};
 
 #[path = "../../examples/custom_extension.rs"]
 mod custom_extension;
@@ -19,6 +21,8 @@ mod pin_a_certificate;
 mod register_account;
 #[path = "../../examples/test_your_app.rs"]
 mod test_your_app;
+#[path = "../../examples/tour/main.rs"]
+mod tour;
 
 fn address(server: &Server) -> Option<(String, u16)> {
     Some((server.address().ip().to_string(), server.address().port()))
@@ -123,4 +127,78 @@ async fn pin_a_certificate_asks_once_and_goes_by_the_answer() {
 async fn the_examples_that_need_a_server_show_themselves_on_one_inside() {
     within("the echo bot", echo_bot::show()).await.expect("no error");
     within("the registration", register_account::show()).await.expect("no error");
+}
+
+#[tokio::test]
+async fn the_tour_needs_no_server() {
+    within("the tour", tour::run_inside()).await.expect("it is ok");
+}
+
+fn flags(line: &str) -> xmppkit::Result<Option<tour::Options>> {
+    tour::options::flags(line.split_whitespace().map(String::from))
+}
+
+#[tokio::test]
+async fn the_tour_goes_by_its_flags_and_leaves_nothing_behind() {
+    let server = server().start().await.expect("a server");
+    let accounts = server.accounts();
+    let ca = std::env::temp_dir().join(format!("xmppkit-tour-{}.pem", std::process::id()));
+    std::fs::write(&ca, server.ca_pem()).expect("a file");
+    let common = format!("--domain example.org --ca {}", ca.display());
+    let direct = format!("{common} --server {} --direct-tls --register", server.direct_tls_address());
+    let given = format!("{common} --server {} --account romeo:horse --account juliet:a:b", server.address());
+    let (direct, given) = (flags(&direct), flags(&given));
+    std::fs::remove_file(&ca).expect("the file");
+
+    within("the tour", tour::run(direct.expect("flags").expect("some"))).await.expect("it is ok");
+    assert_eq!((server.counters().logins, server.accounts()), (3, accounts.clone()));
+
+    let given = given.expect("flags").expect("some");
+    let error = within("the tour", tour::run(given.clone())).await.expect_err("other passwords");
+    assert!(error.is_auth(), "{error}");
+    server.add_account("romeo", "horse").expect("a name");
+    server.add_account("juliet", "a:b").expect("a name");
+    within("the tour", tour::run(given.clone())).await.expect("it is ok");
+    assert_eq!(server.accounts(), accounts);
+    assert!(accounts.iter().all(|account| server.roster(account).is_empty()));
+
+    server.befriend(&accounts[0], &accounts[1]);
+    let error = within("the tour", tour::run(given)).await.expect_err("they are contacts");
+    assert!(error.to_string().contains("contacts already"), "{error}");
+    assert_eq!(server.roster(&accounts[0]).len(), 1, "and they remain so");
+}
+
+#[test]
+fn flags_that_say_too_little_or_nothing_known_are_refused() {
+    assert!(flags("").expect("no flags").is_none());
+    for (line, word) in [
+        ("--register", "--domain"),
+        ("--domain example.org", "--register"),
+        ("--domain example.org --account a:b", "twice"),
+        ("--domain example.org --register --account a:b", "--register"),
+        ("--domain example.org --account a --account b", "NAME:PASSWORD"),
+        ("--server example.org --register", "HOST:PORT"),
+        ("--domain example.org --register --direct-tls", "--server"),
+        ("--domain example.org --register --ca", "--ca"),
+        ("--domain example.org --verbose", "--verbose"),
+    ] {
+        let error = flags(line).expect_err(line).to_string();
+        assert!(error.contains(word), "{line}: {error}");
+    }
+    let options = flags("--server [::1]:5299 --register").expect("flags").expect("some");
+    assert_eq!((options.domain.as_str(), options.server), ("::1", Some(("::1".to_owned(), 5299))));
+}
+
+/// A case of the suite for real servers.
+pub(crate) async fn the_tour_is_ok(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let account = |i: usize| server.accounts.get(i).map(|account| (account.name.clone(), account.password.clone()));
+    let accounts = account(0).zip(account(1)).map(<[_; 2]>::from);
+    if !server.registers() && accounts.is_none() {
+        return crate::suite::TOO_FEW;
+    }
+    let domain = server.domain.clone();
+    let address = Some((server.host.clone(), server.port));
+    let trust = server.trust.for_client()?;
+    tour::run(tour::Options { domain, server: address, tls: xmppkit::client::TlsMode::StartTls, trust, accounts }).await?;
+    Ok(Outcome::Passed)
 }

@@ -21,6 +21,7 @@ use self::chat::{
     a_conversation_is_locked_to_the_resource_that_replied, a_registration_form_is_filled_in_while_the_server_waits,
 };
 use self::contacts::a_request_waits_for_a_contact_who_is_away;
+use crate::examples::the_tour_is_ok;
 use crate::main_job::{
     a_chat_goes_both_ways_by_stream_and_by_handler, a_contact_is_asked_accepts_and_is_seen_per_resource,
     a_contact_is_renamed_regrouped_and_removed_on_every_client, a_message_sent_to_an_offline_account_is_there_at_the_next_login,
@@ -71,6 +72,7 @@ const CASES: &[Case] = cases![
     a_message_sent_to_an_offline_account_is_there_at_the_next_login,
     a_roster_that_has_not_changed_is_not_sent_again,
     a_request_waits_for_a_contact_who_is_away,
+    the_tour_is_ok,
 ];
 
 /// What came of every case.
