@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cargo run --example tour
-//! cargo run --example tour -- --domain chat.example --register [--server HOST:PORT [--direct-tls]] [--ca FILE]
+//! cargo run --example tour -- --domain chat.example --register [--server HOST:PORT [--direct-tls]] [--ca FILE | --pin FINGERPRINT]
 //! cargo run --example tour -- --domain chat.example --account romeo:password --account juliet:password
 //! ```
 

@@ -12,6 +12,7 @@ Two accounts log in, become contacts and talk: without flags on a server inside 
   --server HOST:PORT       where it listens; the domain is HOST unless --domain says otherwise
   --direct-tls             TLS from the first byte on that port, instead of STARTTLS
   --ca FILE                the authority (PEM) that signed its certificate, instead of the system's
+  --pin FINGERPRINT        or exactly the certificate with this SHA-256, which may be self-signed
   --register               register two accounts with random names, and delete them in the end
   --account NAME:PASSWORD  or, twice: accounts that are there, and are not contacts of each other";
 
@@ -60,6 +61,7 @@ pub(crate) fn flags(mut flags: impl Iterator<Item = String>) -> Result<Option<Op
             }
             "--direct-tls" => tls = TlsMode::Direct,
             "--ca" => trust = Trust::only_ca(std::fs::read(value()?)?)?,
+            "--pin" => trust = Trust::pin_hex(&value()?)?,
             "--register" => register = true,
             "--account" => {
                 let value = value()?;

@@ -45,6 +45,8 @@
 //! - **Be a bad server**: a [`Misbehaviour`], a [`CertificateKind`], a [`Registration`] that says no.
 //! - **Resemble a real server**: a [`Dialect`], whose [`Differences`] can also be changed one by one.
 //!
+//! `examples/test_your_app.rs` in the repository is the test of a small application from beginning to end.
+//!
 //! Nothing in it sleeps: [`Server::wait_for`] waits for an event, and delays follow tokio's clock, the paused one too.
 
 mod builder;

@@ -180,6 +180,7 @@ fn flags_that_say_too_little_or_nothing_known_are_refused() {
         ("--server example.org --register", "HOST:PORT"),
         ("--domain example.org --register --direct-tls", "--server"),
         ("--domain example.org --register --ca", "--ca"),
+        ("--domain example.org --register --pin 00:11", "64 hexadecimal digits"),
         ("--domain example.org --verbose", "--verbose"),
     ] {
         let error = flags(line).expect_err(line).to_string();
