@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 
 use crate::auth::{Credentials, MechanismFactory, Policy, Secret};
 use crate::client::connect::Driver;
-use crate::client::shared::{Shared, Spawner};
+use crate::client::login::LoginMemory;
+use crate::client::shared::{Parts, Shared, Spawner};
 use crate::client::{Client, Reconnect, Timeouts, TlsMode, Trust};
 use crate::driver::{self, ConnectOptions, Connector, CoreConfig, Deadlines, XmlDirection, XmlSink};
 use crate::error::{BuildError, Error, ErrorKind, Result};
@@ -241,20 +242,12 @@ impl ClientBuilder {
         Ok((client, Driver::new(receiver)))
     }
 
-    async fn build_with(self, spawner: Spawner) -> Result<Client> {
+    async fn build_with(mut self, spawner: Spawner) -> Result<Client> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::from(ErrorKind::NoRuntime))?;
+        let core = self.core_config()?;
         let (registry, handlers) = Registry::build(self.extensions, self.settings)?;
         let config = Config {
-            core: core_config(
-                &self.account,
-                self.password,
-                self.mechanisms,
-                self.policy,
-                self.resource,
-                self.lang,
-                self.deadlines,
-                &self.connect,
-            )?,
+            core,
             connect: self.connect,
             reconnect: self.reconnect,
             login_step: self.login_step,
@@ -271,10 +264,17 @@ impl ClientBuilder {
             let rows = crate::store::ExtensionRows::new(Arc::clone(&account_store), spec.namespace);
             rows.migrate(spec.version, &spec.migrate).await?;
         }
-        let persistent = store.persistent();
-        let shared = Arc::new_cyclic(|weak| {
-            Shared::new(weak.clone(), self.account, config, registry, account_store, persistent, runtime, spawner)
-        });
+        let parts = Parts {
+            account: self.account,
+            config,
+            registry,
+            login: LoginMemory::load(&*account_store).await?,
+            store: account_store,
+            persistent: store.persistent(),
+            runtime,
+            spawner,
+        };
+        let shared = Arc::new_cyclic(|weak| Shared::new(weak.clone(), parts));
         for install in handlers {
             install(&shared.weak_client(), &shared.hub, &shared.runtime);
         }
@@ -285,43 +285,31 @@ impl ClientBuilder {
         }
         Ok(client)
     }
-}
 
-#[allow(clippy::too_many_arguments, reason = "the builder's parts, taken apart once")]
-fn core_config(
-    account: &BareJid,
-    password: Option<Secret>,
-    mechanisms: Vec<Arc<dyn MechanismFactory>>,
-    policy: Policy,
-    resource: Option<String>,
-    lang: Option<String>,
-    deadlines: Deadlines,
-    connect: &ConnectOptions,
-) -> Result<CoreConfig> {
-    let invalid = |text: String| Error::from(ErrorKind::Build(BuildError::InvalidOption(text)));
-    let username = account.node().map(|node| node.as_str()).unwrap_or_default();
-    if username.is_empty() {
-        return Err(invalid(format!("builder(): {account} names a domain, not an account")));
-    }
-    let credentials = match password {
-        Some(password) => Credentials::new(username, password),
-        None if mechanisms.is_empty() => return Err(ErrorKind::Build(BuildError::NoCredentials).into()),
-        None => Credentials::without_password(username),
-    };
-    let resource = match resource {
-        Some(resource) => {
-            Some(ResourcePart::new(&resource).map_err(|error| invalid(format!("resource(): {error}")))?.into_owned())
+    /// What the core is told; takes the secrets out of the builder.
+    fn core_config(&mut self) -> Result<CoreConfig> {
+        let invalid = |text: String| Error::from(ErrorKind::Build(BuildError::InvalidOption(text)));
+        let account = &self.account;
+        let Some(username) = account.node().map(|node| node.as_str()) else {
+            return Err(invalid(format!("builder(): {account} names a domain, not an account")));
+        };
+        let credentials = match self.password.take() {
+            Some(password) => Credentials::new(username, password),
+            None if self.mechanisms.is_empty() => return Err(ErrorKind::Build(BuildError::NoCredentials).into()),
+            None => Credentials::without_password(username),
+        };
+        let mut core = CoreConfig::new(account.clone(), credentials);
+        if let Some(resource) = &self.resource {
+            let resource = ResourcePart::new(resource).map_err(|error| invalid(format!("resource(): {error}")))?;
+            core.resource = Some(resource.into_owned());
         }
-        None => None,
-    };
-    let mut core = CoreConfig::new(account.clone(), credentials);
-    core.mechanisms = mechanisms;
-    core.policy = policy;
-    core.resource = resource;
-    core.lang = lang;
-    core.deadlines = deadlines;
-    core.tls = driver::tls_rule(connect);
-    Ok(core)
+        core.mechanisms = std::mem::take(&mut self.mechanisms);
+        core.policy = self.policy.clone();
+        core.lang = self.lang.take();
+        core.deadlines = self.deadlines;
+        core.tls = driver::tls_rule(&self.connect);
+        Ok(core)
+    }
 }
 
 impl fmt::Debug for ClientBuilder {

@@ -68,10 +68,8 @@ impl Surface for Shared {
 
     fn authenticated(&self, mechanism: &str, success: crate::auth::Success) {
         tracing::debug!(account = %self.account, mechanism, binding = ?success.channel_binding, "authenticated");
-        self.change_login_memory(|memory| {
-            memory.pin = memory.pin.merge(success.pin);
-            memory.keys = success.keys;
-        });
+        let news = self.change_login_memory(|memory| memory.learn(success));
+        self.set_unsaved(news);
     }
 
     fn keys_refused(&self) {
@@ -81,6 +79,11 @@ impl Surface for Shared {
     fn bound(self: Arc<Self>, jid: FullJid, features: Frame) -> BoxFuture<'static, ()> {
         self.set_bound(Some((jid, features)));
         Box::pin(async move {
+            if let Some(news) = self.take_unsaved()
+                && let Err(error) = self.store.apply(news).await
+            {
+                tracing::error!(%error, "what the login proved could not be stored");
+            }
             let cx = Ctx::new(Arc::clone(&self));
             for entry in &self.registry.extensions {
                 let step = AssertUnwindSafe(entry.extension.before_presence(&cx)).catch_unwind();

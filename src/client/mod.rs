@@ -4,6 +4,7 @@ mod builder;
 mod connect;
 mod dispatch;
 mod handle;
+mod login;
 mod outbox;
 mod request;
 mod sent;

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use xmpp_parsers::message::Message;
 use xmpp_parsers::presence::Presence;
 
-use crate::auth::{Pin, ScramKeys};
 use crate::client::builder::Config;
+use crate::client::login::LoginMemory;
 use crate::client::outbox::Outbox;
 use crate::client::request::Requests;
 use crate::client::{Sent, WeakClient};
@@ -17,7 +17,7 @@ use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State};
 use crate::error::{ErrorKind, Result};
 use crate::event::Hub;
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
-use crate::store::{AccountStore, Direction, Feed, IdentityKey, NewMessage, Origin};
+use crate::store::{AccountStore, Batch, Direction, Feed, IdentityKey, NewMessage, Origin};
 use crate::xml::{Frame, OutStanza};
 
 pub(crate) struct Shared {
@@ -36,7 +36,20 @@ pub(crate) struct Shared {
     link: Mutex<Option<Link>>,
     session: Mutex<Session>,
     login: Mutex<LoginMemory>,
+    unsaved: Mutex<Option<Batch>>,
     procedure: Mutex<Option<Procedure>>,
+}
+
+/// What the builder has made.
+pub(super) struct Parts {
+    pub(super) account: BareJid,
+    pub(super) config: Config,
+    pub(super) registry: Registry,
+    pub(super) store: Arc<dyn AccountStore>,
+    pub(super) persistent: bool,
+    pub(super) login: LoginMemory,
+    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) spawner: Spawner,
 }
 
 /// Who polls the driver.
@@ -58,13 +71,6 @@ struct Session {
     connection: Option<ConnectionInfo>,
 }
 
-/// What earlier logins left: proof of what the server can do, and keys that spare the next one PBKDF2.
-#[derive(Default, Clone)]
-pub(super) struct LoginMemory {
-    pub(super) pin: Pin,
-    pub(super) keys: Option<ScramKeys>,
-}
-
 impl Observe for State {
     type Change = Self;
 
@@ -74,34 +80,36 @@ impl Observe for State {
 }
 
 impl Shared {
-    #[allow(clippy::too_many_arguments, reason = "called once, by the builder")]
-    pub(super) fn new(
-        weak: Weak<Self>,
-        account: BareJid,
-        config: Config,
-        registry: Registry,
-        store: Arc<dyn AccountStore>,
-        persistent: bool,
-        runtime: tokio::runtime::Handle,
-        spawner: Spawner,
-    ) -> Self {
+    pub(super) fn new(weak: Weak<Self>, parts: Parts) -> Self {
         Self {
             weak,
-            account: Arc::new(account),
-            config,
-            registry,
-            hub: Hub::new(!persistent),
+            account: Arc::new(parts.account),
+            config: parts.config,
+            registry: parts.registry,
+            hub: Hub::new(!parts.persistent),
             state: Observable::new(State::Offline { last: None }),
-            store,
-            runtime,
+            store: parts.store,
+            runtime: parts.runtime,
             requests: Requests::default(),
             outbox: Outbox::default(),
             handles: AtomicUsize::new(0),
-            spawner,
+            spawner: parts.spawner,
             link: Mutex::default(),
             session: Mutex::default(),
-            login: Mutex::default(),
+            login: Mutex::new(parts.login),
+            unsaved: Mutex::default(),
             procedure: Mutex::default(),
+        }
+    }
+
+    /// What the last login proved and the store does not know yet.
+    pub(super) fn take_unsaved(&self) -> Option<Batch> {
+        lock(&self.unsaved).take()
+    }
+
+    pub(super) fn set_unsaved(&self, batch: Option<Batch>) {
+        if batch.is_some() {
+            *lock(&self.unsaved) = batch;
         }
     }
 
@@ -138,8 +146,8 @@ impl Shared {
         lock(&self.login).clone()
     }
 
-    pub(super) fn change_login_memory(&self, change: impl FnOnce(&mut LoginMemory)) {
-        change(&mut lock(&self.login));
+    pub(super) fn change_login_memory<R>(&self, change: impl FnOnce(&mut LoginMemory) -> R) -> R {
+        change(&mut lock(&self.login))
     }
 
     pub(super) fn set_procedure(&self, procedure: Option<Procedure>) {
@@ -272,7 +280,7 @@ impl Shared {
         let mut record = super::dispatch::record(&sent, to.to_bare().into(), Direction::Outgoing, std::time::SystemTime::now());
         record.from = self.bound_jid().map(Into::into);
         let message = NewMessage::new(record, Origin::Live).key(IdentityKey::own(id)).feed(Feed::History);
-        let applied = self.store.apply(crate::store::Batch::new().append(message)).await?;
+        let applied = self.store.apply(Batch::new().append(message)).await?;
         match applied.appended.first() {
             Some(appended) if appended.duplicate => Err(ErrorKind::DuplicateId(id.to_owned()).into()),
             _ => Ok(()),

@@ -442,3 +442,20 @@ fn futures_are_send() {
     is_sync::<xmppkit::Error>();
     let _ = Phase::Session;
 }
+
+/// PLAIN where SCRAM succeeded before is a downgrade, for another process too (R37, C4).
+#[tokio::test]
+async fn what_a_login_proved_is_remembered_in_the_store() {
+    let server = server().start().await.expect("a server");
+    let store = Arc::new(MemoryStore::new());
+    let first = builder(&server, "romeo").store(store.clone()).build().await.expect("a client");
+    first.connect().await.expect("online");
+    first.close().await;
+    drop(first);
+    let weak = crate::common::server().mechanisms([xmppkit::testing::Mechanism::Plain]).start().await.expect("a server");
+    let downgraded = builder(&weak, "romeo").store(store).build().await.expect("a client");
+    let error = downgraded.connect().await.expect_err("a downgrade");
+    assert_eq!(error.kind(), &ErrorKind::Auth(xmppkit::error::AuthError::Downgrade), "{error}");
+    let unknowing = builder(&weak, "romeo").build().await.expect("a client");
+    unknowing.connect().await.expect("PLAIN inside TLS is accepted by who knows no better");
+}
