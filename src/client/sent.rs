@@ -27,9 +27,9 @@ pub enum Milestone {
     Acked,
     /// Reflected by its room (XEP-0045).
     Reflected,
-    /// Received by a client of the recipient (XEP-0184).
+    /// Received by a client of the recipient (XEP-0184), if that client says so; many do not, or not to everybody.
     Received,
-    /// Displayed to the recipient (XEP-0333).
+    /// Displayed to the recipient (XEP-0333), if their client says so.
     Displayed,
 }
 
@@ -56,7 +56,8 @@ impl Sent {
         self.state.lock().status.clone()
     }
 
-    /// Waits until the record has this field. Cancel-safe.
+    /// Waits until the record has this field. Cancel-safe. There is no deadline: put a timeout around it for what depends on
+    /// others.
     ///
     /// # Errors
     /// What excludes it: the message was given up ([`ErrorKind::NotSent`]), or the client is gone

@@ -22,7 +22,7 @@
 //! client.connect().await?;
 //! // … and by hand.
 //! let sent = client.chat(&"juliet@example.org".parse()?).send("But soft!").await?;
-//! sent.wait_for(Milestone::Received).await?;
+//! sent.wait_for(Milestone::Written).await?;
 //! # Ok(())
 //! # }
 //! ```
