@@ -50,37 +50,37 @@ pub(super) fn is_char(c: char) -> bool {
 /// How many bytes of the text are before its first character that XML does not allow; all of them if there is none.
 pub(super) fn clean_len(text: &str) -> usize {
     let bytes = text.as_bytes();
-    // One branch-free pass per block, which the compiler turns into vector instructions; a block is looked at closely
-    // only when it may hold a control character or U+FFFE/U+FFFF (EF BF BE, EF BF BF).
-    let mut at = 0;
-    for block in bytes.chunks(64) {
-        let mut suspect = false;
-        for &b in block {
-            suspect |= (b < 0x20) & (b != b'\t') & (b != b'\n') & (b != b'\r') | (b == 0xEF);
-        }
-        if suspect {
-            for (i, &b) in block.iter().enumerate() {
-                let i = at + i;
-                if b < 0x20 && !is_space(b) {
-                    return i;
-                }
-                if b == 0xEF && bytes.get(i + 1) == Some(&0xBF) && matches!(bytes.get(i + 2), Some(0xBE | 0xBF)) {
-                    return i;
-                }
-            }
-        }
-        at += block.len();
-    }
-    at
+    let control = |b: u8| (b < 0x20) & (b != b'\t') & (b != b'\n') & (b != b'\r');
+    // Branch-free passes over blocks, which the compiler turns into vector instructions: whether there is any byte below
+    // 0x20, then whether one is more than whitespace.
+    let suspect = |block: &[u8]| {
+        block.iter().fold(0xFF, |least, &b| b.min(least)) < 0x20 && block.iter().fold(false, |any, &b| any | control(b))
+    };
+    let clean = bytes
+        .chunks(64)
+        .position(suspect)
+        .map_or(bytes.len(), |i| bytes[i * 64..].iter().position(|&b| control(b)).map_or(bytes.len(), |k| i * 64 + k));
+    memchr::memchr_iter(0xEF, &bytes[..clean]).find(|&i| is_noncharacter(bytes, i)).unwrap_or(clean)
+}
+
+/// Whether U+FFFE or U+FFFF stands there.
+fn is_noncharacter(bytes: &[u8], i: usize) -> bool {
+    bytes[i] == 0xEF && bytes.get(i + 1) == Some(&0xBF) && matches!(bytes.get(i + 2), Some(0xBE | 0xBF))
 }
 
 /// Whether there is a byte below 0x20: in clean text, a tab or a line end.
 pub(super) fn has_control(bytes: &[u8]) -> bool {
     const EACH: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x80 * EACH;
-    let (words, rest) = bytes.as_chunks::<8>();
-    let control = |word: u64| !(((word & !HIGH) + 0x60 * EACH) | word) & HIGH;
-    words.iter().fold(0, |any, word| any | control(u64::from_le_bytes(*word))) != 0 || rest.iter().any(|b| *b < 0x20)
+    let control = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        !(((word & !HIGH) + 0x60 * EACH) | word) & HIGH
+    };
+    // Eight bytes at once; the last eight overlap those before.
+    match bytes.last_chunk::<8>() {
+        Some(last) => bytes.as_chunks::<8>().0.iter().fold(control(last), |any, word| any | control(word)) != 0,
+        None => bytes.iter().any(|b| *b < 0x20),
+    }
 }
 
 #[cfg(test)]
@@ -89,11 +89,26 @@ mod tests {
 
     #[test]
     fn clean_len_agrees_with_the_definition_for_every_character() {
-        let pad = "x".repeat(61);
         for c in '\0'..=char::MAX {
-            let text = format!("{pad}{c}y");
-            let expected = if is_char(c) { text.len() } else { pad.len() };
-            assert_eq!(clean_len(&text), expected, "U+{:04X}", c as u32);
+            // Across the edge of a block too.
+            for pad in if c < '\u{20}' || c > '\u{FFF0}' && c < '\u{10010}' { 60..65 } else { 62..63 } {
+                let text = format!("{}{c}y", "x".repeat(pad));
+                let expected = if is_char(c) { text.len() } else { pad };
+                assert_eq!(clean_len(&text), expected, "U+{:04X} at {pad}", c as u32);
+            }
+        }
+    }
+
+    #[test]
+    fn has_control_finds_each_at_every_place() {
+        for len in 0..20 {
+            for at in 0..len {
+                for b in 0..=255u8 {
+                    let mut bytes = vec![b' '; len];
+                    bytes[at] = b;
+                    assert_eq!(has_control(&bytes), b < 0x20, "{b:#x} at {at} of {len}");
+                }
+            }
         }
     }
 }

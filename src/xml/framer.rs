@@ -172,10 +172,6 @@ impl Framer {
         self.buf.drain(..self.start);
         self.base += self.start as u64;
         self.start = 0;
-        // An idle connection gives back what a large stanza took.
-        if kept == 0 && self.buf.capacity() > 64 * 1024 {
-            self.buf = String::new();
-        }
     }
 
     /// The next part of the stream, or `None` if it is not complete yet.
@@ -190,10 +186,18 @@ impl Framer {
         let result = match self.advance() {
             Ok(Some(item)) => return Ok(Some(item)),
             Ok(None) => match self.poison {
-                None => return Ok(None),
+                None => {
+                    // An idle connection gives its buffer back.
+                    if self.start == self.buf.len() && self.buf.capacity() > 1024 {
+                        self.base += self.start as u64;
+                        self.start = 0;
+                        self.buf = String::new();
+                    }
+                    return Ok(None);
+                }
                 Some(kind) => XmlError::new(kind, self.base + self.buf.len() as u64),
             },
-            Err(fail) => XmlError::new(fail.kind, self.base + (self.start + fail.at) as u64),
+            Err(fail) => XmlError::new(fail.kind, self.base + (self.start + fail.at()) as u64),
         };
         self.failed = Some(result);
         self.buf = String::new();
@@ -412,7 +416,10 @@ impl Partial {
 
 /// A stream header: the root element's start tag (RFC 6120 §4.7).
 #[derive(Clone)]
-pub struct StreamHeader {
+pub struct StreamHeader(Arc<HeaderInner>);
+
+#[cfg_attr(test, derive(PartialEq))]
+struct HeaderInner {
     name: String,
     ns: String,
     from: Option<String>,
@@ -425,15 +432,14 @@ pub struct StreamHeader {
 impl StreamHeader {
     #[cfg(test)]
     pub(super) fn same_as(&self, other: &Self) -> bool {
-        let all = |h: &Self| (h.name.clone(), h.ns.clone(), h.from.clone(), h.to.clone(), h.id.clone(), h.version.clone());
-        all(self) == all(other) && self.scope == other.scope
+        self.0 == other.0
     }
 
     fn new(text: &str, scanner: &Scanner, scope: Arc<StreamScope>) -> Self {
         let attr = |name: &str| {
             scanner.attrs.iter().find(|a| a.name(text) == name).map(|a| decode::attribute(a.value(text)).into_owned())
         };
-        Self {
+        Self(Arc::new(HeaderInner {
             name: scanner.root.name.of(text).to_owned(),
             ns: ns_str(text, &scope, scanner.root.ns).into_owned(),
             from: attr("from"),
@@ -441,68 +447,68 @@ impl StreamHeader {
             id: attr("id"),
             version: attr("version"),
             scope,
-        }
+        }))
     }
 
     /// The local name; `stream` if the peer speaks XMPP.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// The namespace; [`ns::STREAM`](crate::xml::ns::STREAM) if the peer speaks XMPP.
     #[must_use]
     pub fn ns(&self) -> &str {
-        &self.ns
+        &self.0.ns
     }
 
     /// The content namespace: what the header declares as default (RFC 6120 §4.8.3). Empty if it declares none.
     #[must_use]
     pub fn content_ns(&self) -> &str {
-        self.scope.content_ns()
+        self.0.scope.content_ns()
     }
 
     /// The attribute `from`.
     #[must_use]
     pub fn from(&self) -> Option<&str> {
-        self.from.as_deref()
+        self.0.from.as_deref()
     }
 
     /// The attribute `to`.
     #[must_use]
     pub fn to(&self) -> Option<&str> {
-        self.to.as_deref()
+        self.0.to.as_deref()
     }
 
     /// The attribute `id`.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        self.id.as_deref()
+        self.0.id.as_deref()
     }
 
     /// The attribute `version`, as it was written.
     #[must_use]
     pub fn version(&self) -> Option<&str> {
-        self.version.as_deref()
+        self.0.version.as_deref()
     }
 
     /// The attribute `xml:lang`: the language of everything in the stream that names no other.
     #[must_use]
     pub fn lang(&self) -> Option<&str> {
-        self.scope.lang()
+        self.0.scope.lang()
     }
 }
 
 impl fmt::Debug for StreamHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamHeader")
-            .field("name", &self.name)
-            .field("ns", &self.ns)
+            .field("name", &self.0.name)
+            .field("ns", &self.0.ns)
             .field("content_ns", &self.content_ns())
-            .field("from", &self.from)
-            .field("to", &self.to)
-            .field("id", &self.id)
-            .field("version", &self.version)
+            .field("from", &self.0.from)
+            .field("to", &self.0.to)
+            .field("id", &self.0.id)
+            .field("version", &self.0.version)
             .field("lang", &self.lang())
             .finish()
     }

@@ -4,7 +4,7 @@
 //! far as it is there, a tag once its end is there. What was searched is remembered, so that a token which arrives byte by
 //! byte is looked at a constant number of times per byte.
 
-use super::chars::{self, CLASS, SPACE};
+use super::chars;
 use super::checks::{Check, Checks};
 use super::decode;
 use super::error::XmlErrorKind as Kind;
@@ -12,12 +12,13 @@ use super::frame::{Header, NodeData, Prefix, ns_str};
 use super::limits::Limits;
 use super::ns;
 use super::scope::{NsRef, Span, StreamScope};
-use super::syntax::{Fail, Key, QName, Stop, fail, forbidden, get, is_qname, key, qname, reference};
+use super::syntax::{Fail, Key, QName, Stop, fail, forbidden, get, is_qname, key, plain_attribute, qname, reference};
 
 /// A start tag that was read; its attributes are in [`Scanner::attrs`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tag {
     name: QName,
+    key: Key,
     pub(super) end: usize,
     pub(super) empty: bool,
 }
@@ -58,6 +59,7 @@ const XMLNS: Key = key(b"xmlns");
 #[derive(Debug, Clone, Copy)]
 struct Open {
     name: Span,
+    key: Key,
     default: NsRef,
     lang: Span,
     /// How many prefix declarations there were before it.
@@ -75,10 +77,15 @@ pub(super) struct Scanner {
     searched: usize,
     quote: u8,
     stack: Vec<Open>,
-    /// The attributes of the start tag that was read last; the one that is `xmlns`; how many have a prefix.
+    /// The attributes of the start tag that was read last.
     pub(super) attrs: Vec<Attr>,
-    xmlns: Option<usize>,
+    /// Which of them is `xmlns`, if one is.
+    xmlns: usize,
+    /// How many of them have a prefix.
     prefixed: usize,
+    /// A bit for each of their names, and whether two had the same one.
+    seen: u64,
+    maybe_duplicate: bool,
     // What becomes the frame's index.
     pub(super) root: NodeData,
     pub(super) header: Header,
@@ -96,8 +103,10 @@ impl Scanner {
             quote: 0,
             stack: Vec::new(),
             attrs: Vec::new(),
-            xmlns: None,
+            xmlns: usize::MAX,
             prefixed: 0,
+            seen: 0,
+            maybe_duplicate: false,
             root: NodeData::EMPTY,
             header: Header::EMPTY,
             children: Vec::new(),
@@ -156,7 +165,7 @@ impl Scanner {
     }
 
     fn more<T>(&self, text: &str, bytes: &[u8]) -> Result<Option<T>, Fail> {
-        if text.len() > bytes.len() { Err(Fail { kind: Kind::StanzaTooLarge, at: bytes.len() }) } else { Ok(None) }
+        if text.len() > bytes.len() { Err(Fail::new(Kind::StanzaTooLarge, bytes.len())) } else { Ok(None) }
     }
 
     /// Reads the token at `pos` and moves `pos` behind it.
@@ -228,7 +237,10 @@ impl Scanner {
     #[inline(always)]
     fn close(&mut self, text: &str, bytes: &[u8]) -> Result<(), Stop> {
         let Some(open) = self.stack.last().copied() else { return fail(Kind::Syntax, self.pos) };
-        self.pos = self.end_tag_of(text, bytes, open.name.of_bytes(bytes))?;
+        self.pos = match short_end_tag(bytes, self.pos + 2, open) {
+            Some(end) => end,
+            None => self.end_tag_of(text, bytes, open.name.of_bytes(bytes))?,
+        };
         self.stack.pop();
         let depth = self.stack.len();
         if depth == 1 {
@@ -245,7 +257,6 @@ impl Scanner {
     }
 
     /// Reads the end tag at `pos`, which is to have this name, and gives the offset behind it.
-    #[inline(always)]
     fn end_tag_of(&mut self, text: &str, bytes: &[u8], name: &[u8]) -> Result<usize, Stop> {
         let start = self.pos + 2;
         let end = start + name.len();
@@ -321,20 +332,22 @@ impl Scanner {
     }
 
     fn parse_start_tag(&mut self, text: &str, bytes: &[u8]) -> Result<Tag, Stop> {
-        let (name, _) = self.qname(text, bytes, self.pos + 1)?;
+        let (name, key) = self.qname(text, bytes, self.pos + 1)?;
         self.attrs.clear();
-        self.xmlns = None;
+        self.xmlns = usize::MAX;
         self.prefixed = 0;
+        self.seen = 0;
+        self.maybe_duplicate = false;
         let mut i = name.end as usize;
         loop {
-            let b = get(bytes, i)?;
-            let spaced = CLASS[b as usize] & SPACE != 0;
+            i = self.plain_attributes(bytes, i);
+            let spaced = chars::is_space(get(bytes, i)?);
             i = if spaced { skip_space(bytes, i + 1) } else { i };
             match get(bytes, i)? {
-                b'>' => return Ok(Tag { name, end: i + 1, empty: false }),
+                b'>' => return Ok(Tag { name, key, end: i + 1, empty: false }),
                 b'/' => {
                     return match get(bytes, i + 1)? {
-                        b'>' => Ok(Tag { name, end: i + 2, empty: true }),
+                        b'>' => Ok(Tag { name, key, end: i + 2, empty: true }),
                         _ => fail(Kind::Syntax, i),
                     };
                 }
@@ -346,8 +359,20 @@ impl Scanner {
         }
     }
 
-    /// Reads the attribute at `i` and gives the offset behind it.
+    /// Reads as many attributes as are plain, and gives the offset behind them.
     #[inline(always)]
+    fn plain_attributes(&mut self, bytes: &[u8], mut i: usize) -> usize {
+        while let Some((name, key, start, end)) = plain_attribute(bytes, i)
+            && self.attrs.len() < usize::from(self.limits.max_attributes)
+            && name.len() <= usize::from(self.limits.max_name_bytes)
+        {
+            self.keep(Attr { name, value: Span::new(start, end), key, escaped: false });
+            i = end + 1;
+        }
+        i
+    }
+
+    /// Reads the attribute at `i` and gives the offset behind it.
     fn attribute(&mut self, text: &str, bytes: &[u8], i: usize) -> Result<usize, Stop> {
         let (name, key) = self.qname(text, bytes, i)?;
         let mut i = name.end as usize;
@@ -380,13 +405,20 @@ impl Scanner {
         if self.attrs.len() >= usize::from(self.limits.max_attributes) && self.checks.on(Check::Attributes) {
             return fail(Kind::TooManyAttributes, name.start as usize);
         }
-        if name.colon != 0 {
-            self.prefixed += 1;
-        } else if key == XMLNS {
-            self.xmlns = Some(self.attrs.len());
-        }
-        self.attrs.push(Attr { name, value: Span::new(start, end), key, escaped });
+        self.prefixed += usize::from(name.colon != 0);
+        self.keep(Attr { name, value: Span::new(start, end), key, escaped });
         Ok(end + 1)
+    }
+
+    /// Keeps an attribute of the tag that is read. No branch here: which attribute comes when cannot be predicted.
+    #[inline(always)]
+    fn keep(&mut self, attr: Attr) {
+        self.xmlns = if attr.key == XMLNS { self.attrs.len() } else { self.xmlns };
+        // Names that differ rarely share a bit; those that are the same always do.
+        let bit = 1u64 << (attr.key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58);
+        self.maybe_duplicate |= self.seen & bit != 0;
+        self.seen |= bit;
+        self.attrs.push(attr);
     }
 
     #[inline(always)]
@@ -410,11 +442,11 @@ impl Scanner {
             Some(parent) => (parent.default, parent.lang),
             None => (scope.default_ns(), Span::NONE),
         };
-        if self.attrs.len() > 1 {
+        if self.maybe_duplicate {
             self.check_names(bytes)?;
         }
-        if let Some(k) = self.xmlns {
-            default = self.declared(text, self.attrs[k], scope)?;
+        if let Some(&xmlns) = self.attrs.get(self.xmlns) {
+            default = self.declared(text, bytes, xmlns, scope)?;
         }
         let prefixes = self.prefixes.len();
         if self.prefixed > 0 {
@@ -443,7 +475,7 @@ impl Scanner {
             }
         }
         if !tag.empty {
-            self.stack.push(Open { name: tag.name.full(), default, lang, prefixes: prefixes as u32 });
+            self.stack.push(Open { name: tag.name.full(), key: tag.key, default, lang, prefixes: prefixes as u32 });
         } else if self.prefixes.len() > prefixes {
             self.end_prefixes(prefixes, tag.end);
         }
@@ -457,50 +489,46 @@ impl Scanner {
         const TYPE: Key = key(b"type");
         let mut header = Header::EMPTY;
         for a in &self.attrs {
-            match a.key {
-                FROM => header.from = a.value,
-                TO => header.to = a.value,
-                ID => header.id = a.value,
-                TYPE => header.kind = a.value,
-                _ => {}
-            }
+            // No branches: their order cannot be predicted.
+            let or = |wanted: Key, kept: Span| if a.key == wanted { a.value } else { kept };
+            header =
+                Header { from: or(FROM, header.from), to: or(TO, header.to), id: or(ID, header.id), kind: or(TYPE, header.kind) };
         }
         header
     }
 
     /// No attribute twice.
-    #[inline(always)]
+    #[cold]
     fn check_names(&self, bytes: &[u8]) -> Result<(), Stop> {
-        for (k, a) in self.attrs.iter().enumerate().skip(1) {
-            for b in &self.attrs[..k] {
-                if a.key == b.key
-                    && a.name.full().of_bytes(bytes) == b.name.full().of_bytes(bytes)
-                    && self.checks.on(Check::DuplicateName)
-                {
-                    return fail(Kind::DuplicateAttribute, a.name.start as usize);
-                }
+        for (k, a) in self.attrs.iter().enumerate() {
+            let name = a.name.full().of_bytes(bytes);
+            let same = |b: &Attr| a.key == b.key && b.name.full().of_bytes(bytes) == name;
+            if self.attrs[..k].iter().any(same) && self.checks.on(Check::DuplicateName) {
+                return fail(Kind::DuplicateAttribute, a.name.start as usize);
             }
         }
         Ok(())
     }
 
     /// What `xmlns='…'` declares.
-    fn declared(&self, text: &str, a: Attr, scope: &StreamScope) -> Result<NsRef, Stop> {
-        let raw = a.value(text);
-        if raw.is_empty() {
-            return Ok(NsRef::NONE);
-        }
+    #[inline(always)]
+    fn declared(&self, text: &str, bytes: &[u8], a: Attr, scope: &StreamScope) -> Result<NsRef, Stop> {
+        let raw = a.value.of_bytes(bytes);
         if needs_decoding(a, raw) {
-            return self.declared_uri(a, &decode::attribute(raw), true, scope);
+            return self.declared_uri(a, &decode::attribute(a.value(text)), true, scope);
         }
-        self.declared_uri(a, raw, false, scope)
+        // Few names mean anything here, and nearly no other is as long as one of them.
+        if scope.may_be_special(raw.len()) {
+            return self.declared_uri(a, a.value(text), false, scope);
+        }
+        Ok(NsRef::text(a.value, false, false))
     }
 
     fn declared_uri(&self, a: Attr, uri: &str, escaped: bool, scope: &StreamScope) -> Result<NsRef, Stop> {
         if (uri == ns::XML || uri == ns::XMLNS) && self.checks.on(Check::ReservedDefault) {
             return fail(Kind::NamespaceDeclaration, a.name.start as usize);
         }
-        Ok(NsRef::text(a.value, escaped, scope.is_content(uri)))
+        Ok(if uri.is_empty() { NsRef::NONE } else { NsRef::text(a.value, escaped, scope.is_content(uri)) })
     }
 
     /// `xmlns:p='…'` and `p:name='…'`: declarations legal, prefixes declared, no two attributes the same by namespace and
@@ -548,7 +576,7 @@ impl Scanner {
         if self.prefixes.len() >= usize::from(self.limits.max_prefixes) && self.checks.on(Check::Prefixes) {
             return fail(Kind::TooManyPrefixes, a.name.start as usize);
         }
-        let ns = NsRef::text(a.value, needs_decoding(a, a.value(text)), scope.is_content(&uri));
+        let ns = NsRef::text(a.value, needs_decoding(a, a.value.of_bytes(text.as_bytes())), scope.is_content(&uri));
         self.prefixes.push(Prefix { start: self.pos as u32, end: u32::MAX, name: prefix, ns });
         Ok(())
     }
@@ -591,6 +619,16 @@ impl Scanner {
     }
 }
 
+/// The end of the end tag whose name starts at `start`, if it is as nearly all are: a short name, the right one, and `>`.
+#[inline(always)]
+fn short_end_tag(bytes: &[u8], start: usize, open: Open) -> Option<usize> {
+    let len = (open.name.end - open.name.start) as usize;
+    let word = u64::from_le_bytes(*bytes.get(start..)?.first_chunk()?);
+    let wanted = open.key | u64::from(b'>').checked_shl(8 * len as u32)?;
+    let unused = 56u32.checked_sub(8 * len as u32)?;
+    ((word ^ wanted) << unused == 0).then_some(start + len + 1)
+}
+
 #[inline(always)]
 fn skip_space(bytes: &[u8], mut i: usize) -> usize {
     while bytes.get(i).is_some_and(|&b| chars::is_space(b)) {
@@ -600,6 +638,6 @@ fn skip_space(bytes: &[u8], mut i: usize) -> usize {
 }
 
 /// Whether an attribute's value means something else than its bytes: it holds references, tabs or line ends.
-fn needs_decoding(a: Attr, raw: &str) -> bool {
-    a.escaped || chars::has_control(raw.as_bytes())
+fn needs_decoding(a: Attr, raw: &[u8]) -> bool {
+    a.escaped || chars::has_control(raw)
 }

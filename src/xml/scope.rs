@@ -89,6 +89,18 @@ impl NsRef {
     }
 }
 
+const SPECIAL_LENS: u64 = len_bit(0)
+    | len_bit(ns::CLIENT.len())
+    | len_bit(ns::SERVER.len())
+    | len_bit(ns::COMPONENT_ACCEPT.len())
+    | len_bit(ns::XML.len())
+    | len_bit(ns::XMLNS.len());
+
+/// The bit of a length; all from 63 on share one.
+const fn len_bit(len: usize) -> u64 {
+    1 << if len < 63 { len } else { 63 }
+}
+
 /// What the stream header puts into scope for every element of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StreamScope {
@@ -97,6 +109,8 @@ pub(super) struct StreamScope {
     bindings: Vec<(Box<str>, Box<str>)>,
     lang: Option<Box<str>>,
     default: NsRef,
+    /// A bit for each length that a namespace name with a meaning to the framer has.
+    special_lens: u64,
 }
 
 impl StreamScope {
@@ -105,7 +119,8 @@ impl StreamScope {
         let default = bindings.iter().find(|(prefix, _)| prefix.is_empty()).map_or("", |(_, uri)| uri);
         // RFC 6120 §4.8.3: the content namespace may be bound to a prefix, with the stream namespace as default.
         let content_ns = if default == ns::STREAM { ns::CLIENT } else { default };
-        let mut scope = Self { content_ns: content_ns.into(), bindings, lang, default: NsRef::NONE };
+        let mut scope = Self { content_ns: content_ns.into(), bindings, lang, default: NsRef::NONE, special_lens: SPECIAL_LENS };
+        scope.special_lens |= len_bit(scope.content_ns.len());
         scope.default = scope.resolve("").unwrap_or(NsRef::NONE);
         scope
     }
@@ -114,7 +129,7 @@ impl StreamScope {
     pub(super) fn standalone() -> Arc<Self> {
         static NOTHING: LazyLock<Arc<StreamScope>> = LazyLock::new(|| {
             let (content_ns, default) = (ns::CLIENT.into(), NsRef::NONE);
-            Arc::new(StreamScope { content_ns, bindings: Vec::new(), lang: None, default })
+            Arc::new(StreamScope { content_ns, bindings: Vec::new(), lang: None, default, special_lens: SPECIAL_LENS })
         });
         NOTHING.clone()
     }
@@ -130,6 +145,11 @@ impl StreamScope {
     /// What a name without prefix means where no element declares a default namespace.
     pub(super) fn default_ns(&self) -> NsRef {
         self.default
+    }
+
+    /// Whether a namespace name of this length may be a content namespace, a reserved one, or none.
+    pub(super) fn may_be_special(&self, len: usize) -> bool {
+        self.special_lens & len_bit(len) != 0
     }
 
     /// Whether this is a content namespace: the stream's own, or that of another kind of stream, since stanzas are forwarded

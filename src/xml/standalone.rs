@@ -26,7 +26,7 @@ pub(super) fn parse(xml: &str, limits: &Limits) -> Result<Frame, XmlError> {
         match syntax::xml_declaration(text, Checks::default()) {
             Ok(len) => start = len,
             Err(Stop::More) => return Err(ended(text.len(), Kind::Incomplete)),
-            Err(Stop::Fail(fail)) => return Err(parse_error(fail.kind, fail.at)),
+            Err(Stop::Fail(fail)) => return Err(parse_error(fail.kind, fail.at())),
         }
     }
     start += text[start..].bytes().take_while(|&b| chars::is_space(b)).count();
@@ -41,7 +41,7 @@ pub(super) fn parse(xml: &str, limits: &Limits) -> Result<Frame, XmlError> {
 
     let scope = StreamScope::standalone();
     let mut scanner = Scanner::new(limits.clamped(), Checks::default());
-    let len = scanner.element(rest, &scope).map_err(|fail| parse_error(fail.kind, start + fail.at))?;
+    let len = scanner.element(rest, &scope).map_err(|fail| parse_error(fail.kind, start + fail.at()))?;
     let len = len.ok_or_else(|| ended(text.len(), Kind::Incomplete))?;
     if let Some(i) = rest[len..].bytes().position(|b| !chars::is_space(b)) {
         return Err(parse_error(Kind::AfterEnd, start + len + i));

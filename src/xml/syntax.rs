@@ -10,7 +10,18 @@ use super::scope::Span;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fail {
     pub(super) kind: Kind,
-    pub(super) at: usize,
+    at: u32,
+}
+
+impl Fail {
+    /// Offsets are below the hard maximum of `Limits`, so that they fit.
+    pub(super) fn new(kind: Kind, at: usize) -> Self {
+        Self { kind, at: at as u32 }
+    }
+
+    pub(super) fn at(self) -> usize {
+        self.at as usize
+    }
 }
 
 /// Why a token was not read.
@@ -26,7 +37,7 @@ impl Stop {
     /// For a token whose end is known to be there.
     pub(super) fn or_syntax(self, at: usize) -> Fail {
         match self {
-            Self::More => Fail { kind: Kind::Syntax, at },
+            Self::More => Fail::new(Kind::Syntax, at),
             Self::Fail(fail) => fail,
         }
     }
@@ -34,7 +45,7 @@ impl Stop {
 
 #[cold]
 pub(super) fn fail<T>(kind: Kind, at: usize) -> Result<T, Stop> {
-    Err(Stop::Fail(Fail { kind, at }))
+    Err(Stop::Fail(Fail::new(kind, at)))
 }
 
 #[inline(always)]
@@ -89,20 +100,58 @@ pub(super) const fn key(name: &[u8]) -> Key {
 /// The qualified name at `start` (Namespaces in XML §4), with its key.
 #[inline(always)]
 pub(super) fn qname(text: &str, bytes: &[u8], start: usize, checks: Checks) -> Result<(QName, Key), Stop> {
-    // Nearly all names are a few letters. Where they end is found for eight bytes at once, without a branch for each.
     if let Some(chunk) = bytes.get(start..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*chunk);
-        let len = leading_letters(word);
-        if len < 8 && chunk[0] != b'-' {
-            let after = (word >> (8 * len)) as u8;
-            if matches!(after, b'=' | b'>' | b' ' | b'/') && len > 0 {
-                let name = QName { start: start as u32, end: (start + len) as u32, colon: 0 };
-                return Ok((name, word & ((1 << (8 * len)) - 1)));
-            }
+        let len = leading_lowercase(word);
+        if len > 0 && len < 8 && matches!((word >> (8 * len)) as u8, b'=' | b'>' | b' ' | b'/') {
+            return Ok((QName { start: start as u32, end: (start + len) as u32, colon: 0 }, low_bytes(word, len)));
         }
     }
     let name = any_qname(text, bytes, start, checks)?;
     Ok((name, key(&bytes[start..name.end as usize])))
+}
+
+/// An attribute as nearly all are: behind one space, its name up to six small letters, `=`, its value without references.
+/// Gives the offset of the value and of its closing quotation mark. Whatever else stands there is `None` here.
+#[inline(always)]
+pub(super) fn plain_attribute(bytes: &[u8], i: usize) -> Option<(QName, Key, usize, usize)> {
+    let chunk = bytes.get(i..)?.first_chunk::<9>()?;
+    let word = u64::from_le_bytes(*chunk.last_chunk()?);
+    let len = leading_lowercase(word);
+    if chunk[0] != b' ' || len == 0 || len > 6 {
+        return None;
+    }
+    let [equals, quote] = ((word >> (8 * len)) as u16).to_le_bytes();
+    if (equals != b'=') | ((quote != b'\'') & (quote != b'"')) {
+        return None;
+    }
+    let name = QName { start: (i + 1) as u32, end: (i + 1 + len) as u32, colon: 0 };
+    let start = i + 1 + len + 2;
+    let end = start + memchr::memchr3(quote, b'<', b'&', bytes.get(start..)?)?;
+    (bytes[end] == quote).then_some((name, low_bytes(word, len), start, end))
+}
+
+#[inline(always)]
+fn low_bytes(word: u64, count: usize) -> u64 {
+    word & ((1 << (8 * count)) - 1)
+}
+
+/// How many of the first bytes are small ASCII letters. For eight bytes at once, without a branch for each: where names end
+/// is what a branch predictor cannot know.
+#[inline(always)]
+fn leading_lowercase(word: u64) -> usize {
+    let low = word & !HIGH;
+    let lowercase = at_least(low, b'a') & !at_least(low, b'z' + 1) & !word;
+    ((!lowercase & HIGH).trailing_zeros() / 8) as usize
+}
+
+const EACH: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x80 * EACH;
+
+/// Sets the high bit of each byte that is `x` or more; all of them are below 0x80.
+#[inline(always)]
+fn at_least(low: u64, x: u8) -> u64 {
+    low + (0x80 - u64::from(x)) * EACH
 }
 
 fn any_qname(text: &str, bytes: &[u8], start: usize, checks: Checks) -> Result<QName, Stop> {
@@ -143,14 +192,10 @@ fn ncname(text: &str, bytes: &[u8], start: usize, checks: Checks) -> Result<usiz
 /// How many of the first bytes are ASCII letters or hyphens.
 #[inline(always)]
 fn leading_letters(word: u64) -> usize {
-    const EACH: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * EACH;
     let low = word & !HIGH;
-    // Adding (0x80 - x) to a byte below 0x80 sets its high bit if the byte is x or more.
-    let at_least = |word: u64, x: u64| word + (0x80 - x) * EACH;
     let lower = low | (0x20 * EACH);
-    let letter = at_least(lower, b'a' as u64) & !at_least(lower, b'z' as u64 + 1);
-    let hyphen = at_least(low, b'-' as u64) & !at_least(low, b'-' as u64 + 1);
+    let letter = at_least(lower, b'a') & !at_least(lower, b'z' + 1);
+    let hyphen = at_least(low, b'-') & !at_least(low, b'-' + 1);
     let neither = !(letter | hyphen) | word;
     ((neither & HIGH).trailing_zeros() / 8) as usize
 }
@@ -308,13 +353,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leading_letters_agrees_with_the_definition_at_every_place() {
+    fn leading_letters_agree_with_their_definition_at_every_place() {
         for b in 0..=255u8 {
             for at in 0..8 {
                 let mut bytes = *b"aZ-mQzA-";
                 bytes[at] = b;
                 let expected = bytes.iter().position(|b| !b.is_ascii_alphabetic() && *b != b'-').unwrap_or(8);
                 assert_eq!(leading_letters(u64::from_le_bytes(bytes)), expected, "{b:#x} at {at}");
+                let mut bytes = *b"azmqqzab";
+                bytes[at] = b;
+                let expected = bytes.iter().position(|b| !b.is_ascii_lowercase()).unwrap_or(8);
+                assert_eq!(leading_lowercase(u64::from_le_bytes(bytes)), expected, "{b:#x} at {at}");
             }
         }
     }
