@@ -8,14 +8,14 @@
 use std::fmt::Write;
 
 /// The start of the stream that the stanzas stand in.
-pub const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+pub(crate) const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
     xmlns:stream='http://etherx.jabber.org/streams' id='s-1' from='capulet.example' version='1.0' xml:lang='en'>";
 
 const OWN: &str = "juliet@capulet.example";
 const OWN_FULL: &str = "juliet@capulet.example/balcony";
 
 /// This many stanzas, without header.
-pub fn generate(stanzas: usize) -> String {
+pub(crate) fn generate(stanzas: usize) -> String {
     let mut writer = Writer { random: Random(0x9E37_79B9_7F4A_7C15), out: String::with_capacity(stanzas * 800) };
     for _ in 0..stanzas {
         match writer.random.below(100) {
@@ -435,16 +435,16 @@ impl Random {
         of[self.below(of.len())]
     }
 
-    fn from_alphabet(&mut self, alphabet: &[u8], len: usize) -> String {
+    fn letters(&mut self, alphabet: &[u8], len: usize) -> String {
         (0..len).map(|_| char::from(alphabet[self.below(alphabet.len())])).collect()
     }
 
     fn hex(&mut self, len: usize) -> String {
-        self.from_alphabet(b"0123456789abcdef", len)
+        self.letters(b"0123456789abcdef", len)
     }
 
     fn base64(&mut self, len: usize) -> String {
-        self.from_alphabet(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", len)
+        self.letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", len)
     }
 
     fn uuid(&mut self) -> String {

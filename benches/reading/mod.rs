@@ -6,9 +6,10 @@ use std::hint::black_box;
 
 use xmppkit::xml::{Frame, Framer, Limits, Node, Stanza, StanzaKind, StreamItem, ns};
 use xmppkit::xmpp_parsers as xp;
+use xmppkit::xso::FromXml;
 
 /// Feeds a stream in reads of 8,192 bytes and hands out its elements.
-pub fn each_frame(stream: &[u8], mut take: impl FnMut(Frame)) {
+pub(crate) fn each_frame(stream: &[u8], mut take: impl FnMut(Frame)) {
     let mut framer = Framer::new(Limits::default());
     for read in stream.chunks(8192) {
         framer.push(read);
@@ -21,11 +22,11 @@ pub fn each_frame(stream: &[u8], mut take: impl FnMut(Frame)) {
 }
 
 /// Payloads by name, and under each name by namespace, as a dispatcher keeps them.
-pub struct Routes(HashMap<&'static str, Vec<(&'static str, u64)>>);
+pub(crate) struct Routes(HashMap<&'static str, Vec<(&'static str, u64)>>);
 
 impl Routes {
     /// The twenty-four payloads of the corpus that a client listens for.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut routes: HashMap<_, Vec<_>> = HashMap::new();
         let registered = [
             (ns::CLIENT, "body"),
@@ -60,7 +61,7 @@ impl Routes {
     }
 
     /// Where the frame's payloads go: a checksum over stanza kind and routes.
-    pub fn route(&self, frame: &Frame) -> u64 {
+    pub(crate) fn route(&self, frame: &Frame) -> u64 {
         let Some(kind) = frame.stanza_kind() else { return 0 };
         let mut sum = kind as u64;
         for child in frame.children() {
@@ -73,13 +74,13 @@ impl Routes {
 
 /// What was read: enough for two readers to compare.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Stanzas, inner ones included.
-    pub stanzas: u64,
+    pub(crate) stanzas: u64,
     /// Payloads that were read, or converted.
-    pub payloads: u64,
+    pub(crate) payloads: u64,
     /// The lengths of the values that were read.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Tally {
@@ -88,7 +89,7 @@ impl Tally {
     }
 
     /// Reads what a chat application reads of each stanza.
-    pub fn read(&mut self, frame: &Frame) {
+    pub(crate) fn read(&mut self, frame: &Frame) {
         let Some(stanza) = frame.stanza() else { return };
         match stanza.kind() {
             StanzaKind::Message => self.read_message(&stanza),
@@ -183,7 +184,7 @@ impl Tally {
     }
 
     /// Converts each payload to its type of xmpp-parsers; carbons and archive results to the payloads of what they carry.
-    pub fn convert(&mut self, frame: &Frame) {
+    pub(crate) fn convert(&mut self, frame: &Frame) {
         let Some(stanza) = frame.stanza() else { return };
         self.convert_stanza(&stanza);
     }
@@ -232,7 +233,7 @@ impl Tally {
         }
     }
 
-    fn converted<T: xmppkit::xso::FromXml>(&mut self, node: Node<'_>) {
+    fn converted<T: FromXml>(&mut self, node: Node<'_>) {
         black_box(&node.payload::<T>().expect("a well-formed payload"));
         self.payloads += 1;
     }

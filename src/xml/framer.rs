@@ -88,6 +88,12 @@ impl Framer {
         Self::with_checks(limits, Checks::default())
     }
 
+    /// How many bytes were looked at or moved, one as often as it was.
+    #[cfg(test)]
+    pub(super) fn work(&self) -> usize {
+        self.scanner.work
+    }
+
     #[cfg(test)]
     pub(super) fn with_check_disabled(limits: Limits, check: Option<Check>) -> Self {
         Self::with_checks(limits, Checks::without(check))
@@ -169,6 +175,7 @@ impl Framer {
         if self.start == 0 || kept > self.start.max(4096) {
             return;
         }
+        self.scanner.looked_at(kept);
         self.buf.drain(..self.start);
         self.base += self.start as u64;
         self.start = 0;

@@ -70,6 +70,9 @@ struct Open {
 pub(super) struct Scanner {
     limits: Limits,
     checks: Checks,
+    /// How many bytes were looked at, one as often as it was.
+    #[cfg(test)]
+    pub(super) work: usize,
     /// Where the next token starts.
     pos: usize,
     /// How far that token has been searched for its end (0: not at all), and inside which quotation mark that search stopped
@@ -98,6 +101,8 @@ impl Scanner {
         Self {
             limits,
             checks,
+            #[cfg(test)]
+            work: 0,
             pos: 0,
             searched: 0,
             quote: 0,
@@ -164,6 +169,15 @@ impl Scanner {
         if self.checks.on(Check::StanzaBytes) { &bytes[..bytes.len().min(self.limits.max_stanza_bytes)] } else { bytes }
     }
 
+    #[inline(always)]
+    pub(super) fn looked_at(&mut self, bytes: usize) {
+        #[cfg(test)]
+        {
+            self.work += bytes;
+        }
+        let _ = bytes;
+    }
+
     fn more<T>(&self, text: &str, bytes: &[u8]) -> Result<Option<T>, Fail> {
         if text.len() > bytes.len() { Err(Fail::new(Kind::StanzaTooLarge, bytes.len())) } else { Ok(None) }
     }
@@ -193,9 +207,11 @@ impl Scanner {
     fn text(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         loop {
             let Some(i) = memchr::memchr3(b'<', b'&', b']', &bytes[self.pos..]) else {
+                self.looked_at(bytes.len() - self.pos);
                 self.pos = bytes.len();
                 return Err(Stop::More);
             };
+            self.looked_at(i + 1);
             self.pos += i;
             match bytes[self.pos] {
                 b'<' => return Ok(()),
@@ -224,12 +240,14 @@ impl Scanner {
         let mut from = start.max(self.searched);
         while let Some(i) = memchr::memchr(b'>', &bytes[from..]) {
             let end = from + i;
+            self.looked_at(i + 1);
             if end >= start + 2 && &bytes[end - 2..end] == b"]]" {
                 self.pos = end + 1;
                 return Ok(());
             }
             from = end + 1;
         }
+        self.looked_at(bytes.len() - from);
         self.searched = bytes.len();
         Err(Stop::More)
     }
@@ -271,6 +289,7 @@ impl Scanner {
     fn odd_end_tag(&mut self, text: &str, bytes: &[u8], name: &[u8]) -> Result<usize, Stop> {
         let start = self.pos + 2;
         let from = start.max(self.searched);
+        self.looked_at(bytes.len().saturating_sub(from) + name.len());
         let Some(i) = memchr::memchr2(b'>', b'<', bytes.get(from..).unwrap_or_default()) else {
             self.searched = bytes.len();
             return Err(Stop::More);
@@ -300,6 +319,7 @@ impl Scanner {
         if self.searched == 0
             && let Ok(tag) = self.parse_start_tag(text, bytes)
         {
+            self.looked_at(tag.end - self.pos);
             return Ok(tag);
         }
         self.odd_start_tag(text, bytes)
@@ -308,6 +328,10 @@ impl Scanner {
     /// A start tag that is not all there, or is wrong.
     #[cold]
     fn odd_start_tag(&mut self, text: &str, bytes: &[u8]) -> Result<Tag, Stop> {
+        if self.searched == 0 {
+            // That was in vain, and is not tried again before all of the tag is there.
+            self.looked_at(bytes.len() - self.pos);
+        }
         if !self.find_tag_end(bytes) {
             return Err(Stop::More);
         }
@@ -327,6 +351,7 @@ impl Scanner {
                 _ => {}
             }
         }
+        self.looked_at(i - self.searched.max(self.pos));
         self.searched = i;
         false
     }

@@ -2,4 +2,8 @@
 
 mod corpus;
 mod differential;
+mod linear;
 mod meaning;
+mod payloads;
+mod stanzas;
+mod writing;
