@@ -143,8 +143,21 @@ impl From<jid::Error> for Error {
     }
 }
 
+/// `{:?}` is the text with its causes, for a `main` that returns a [`Result`]; `{:#?}` shows the structure.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !f.alternate() {
+            write!(f, "{self}")?;
+            let mut source = StdError::source(self);
+            if self.shows_source() {
+                source = source.and_then(StdError::source);
+            }
+            while let Some(cause) = source {
+                write!(f, "; caused by: {cause}")?;
+                source = cause.source();
+            }
+            return Ok(());
+        }
         let mut out = f.debug_struct("Error");
         out.field("kind", &self.inner.kind);
         if let Some(context) = &self.inner.context {

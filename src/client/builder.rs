@@ -44,13 +44,19 @@ pub struct ClientBuilder {
 
 /// What a built client goes by.
 pub(crate) struct Config {
-    pub(crate) core: CoreConfig,
-    pub(crate) connect: ConnectOptions,
+    /// What the next connection goes by; it may be changed while the client lives.
+    pub(crate) next: Mutex<NextConnection>,
     pub(crate) reconnect: Reconnect,
     pub(crate) login_step: Duration,
     pub(crate) max_stanza_bytes: usize,
     pub(crate) initial_presence: bool,
     pub(crate) xml_sink: Option<XmlSink>,
+}
+
+/// How the next connection is made and logged in.
+pub(crate) struct NextConnection {
+    pub(crate) core: CoreConfig,
+    pub(crate) connect: ConnectOptions,
 }
 
 impl ClientBuilder {
@@ -247,8 +253,7 @@ impl ClientBuilder {
         let core = self.core_config()?;
         let (registry, handlers) = Registry::build(self.extensions, self.settings)?;
         let config = Config {
-            core,
-            connect: self.connect,
+            next: Mutex::new(NextConnection { core, connect: self.connect }),
             reconnect: self.reconnect,
             login_step: self.login_step,
             max_stanza_bytes: self.max_stanza_bytes,

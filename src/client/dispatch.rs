@@ -25,14 +25,14 @@ impl Surface for Shared {
 
     fn core_config(&self) -> CoreConfig {
         let memory = self.login_memory();
-        let mut core = self.config.core.clone();
+        let mut core = self.next_connection().core.clone();
         core.pin = memory.pin;
         core.cached_keys = memory.keys;
         core
     }
 
     fn connect_options(&self) -> ConnectOptions {
-        self.config.connect.clone()
+        self.next_connection().connect.clone()
     }
 
     fn xml_sink(&self) -> Option<XmlSink> {
@@ -67,6 +67,7 @@ impl Surface for Shared {
     }
 
     fn authenticated(&self, mechanism: &str, success: crate::auth::Success) {
+        self.set_mechanism(mechanism);
         tracing::debug!(account = %self.account, mechanism, binding = ?success.channel_binding, "authenticated");
         let news = self.change_login_memory(|memory| memory.learn(success));
         self.set_unsaved(news);

@@ -11,10 +11,11 @@ use xmpp_parsers::message::Message;
 use xmpp_parsers::presence::Presence;
 use xso::AsXml;
 
+use crate::auth::Secret;
 use crate::client::connect::{self, Connect};
 use crate::client::request::Request;
 use crate::client::shared::Shared;
-use crate::client::{ClientBuilder, Sent};
+use crate::client::{ClientBuilder, Sent, Trust};
 use crate::driver::{ConnectionInfo, Control, Mode, State};
 use crate::error::{Error, Result};
 use crate::event::{Event, Handler, HandlerGuard, Subscription};
@@ -82,8 +83,21 @@ impl Client {
 
     /// Says that the network has changed: names are resolved anew, and a wait between attempts ends at once.
     pub fn network_changed(&self) {
-        self.shared.config.connect.shared.network_changed();
+        self.shared.next_connection().connect.shared.network_changed();
         self.shared.control(Control::Hurry);
+    }
+
+    /// Logs in with another password from the next connection on: after
+    /// [`AuthError::NotAuthorized`](crate::error::AuthError::NotAuthorized), for example, when the user was asked again.
+    /// Everything else stays, subscriptions included; call [`connect`](Self::connect) again.
+    pub fn set_password(&self, password: impl Into<Secret>) {
+        self.shared.set_password(password.into());
+    }
+
+    /// Accepts other certificates from the next connection on: after [`ErrorKind::Certificate`](crate::ErrorKind::Certificate),
+    /// for example, when the user has looked at the certificate and it is to be pinned.
+    pub fn set_trust(&self, trust: Trust) {
+        self.shared.next_connection().connect.trust = trust;
     }
 
     /// Where the connection stands.
@@ -126,6 +140,12 @@ impl Client {
         self.shared.connection_info()
     }
 
+    /// The SASL mechanism of the current or last login, for example `SCRAM-SHA-256-PLUS`.
+    #[must_use]
+    pub fn mechanism(&self) -> Option<String> {
+        self.shared.mechanism()
+    }
+
     /// Subscribes to an event; see [`Subscription`].
     pub fn subscribe<E: Event>(&self) -> Subscription<E> {
         Subscription::new(self)
@@ -138,9 +158,18 @@ impl Client {
     /// for the client's life. A handler must not own a `Client` (the last handle would never be dropped): use the [`Ctx`].
     ///
     /// ```
+    /// # use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
     /// # use xmppkit::{Client, ext::Ctx, messaging::ChatMessage};
     /// # fn example(client: &Client) {
     /// client.on(|message: ChatMessage, _cx: Ctx| async move { message.reply("hi").await }).detach();
+    ///
+    /// // State is shared by cloning it into each call's future:
+    /// let count = Arc::new(AtomicU32::new(0));
+    /// let counter = client.on(move |_: ChatMessage| {
+    ///     let count = Arc::clone(&count);
+    ///     async move { count.fetch_add(1, Ordering::Relaxed); }
+    /// });
+    /// # drop(counter);
     /// # }
     /// ```
     pub fn on<M: 'static, H: Handler<M>>(&self, handler: H) -> HandlerGuard {

@@ -26,7 +26,7 @@ pub(crate) mod door {
     pub(crate) use crate::driver::BeforeAuth;
 
     /// What the client logs in with.
-    pub(crate) fn credentials(client: &super::Client) -> &crate::auth::Credentials {
-        &client.shared().config.core.credentials
+    pub(crate) fn credentials(client: &super::Client) -> crate::auth::Credentials {
+        client.shared().next_connection().core.credentials.clone()
     }
 }

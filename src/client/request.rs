@@ -49,6 +49,7 @@ impl Request {
             Iq::Set { from, to, payload, .. } => Iq::Set { from, to, id, payload },
             reply => reply,
         };
+        let what = describe(&iq);
         let stanza = OutStanza::iq(&iq)?;
         self.shared.check_size(stanza.byte_len())?;
         if self.shared.bound_jid().is_none() {
@@ -60,10 +61,23 @@ impl Request {
         let result = receiver.await;
         drop(slot);
         match result {
-            Ok(result) => result.map(|stanza| Reply { stanza }),
+            Ok(result) => result.map(|stanza| Reply { stanza }).map_err(|error| error.with_context(what)),
             Err(_) => Err(ErrorKind::SessionLost { sent: true }.into()),
         }
     }
+}
+
+/// What was asked of whom, for an error's text.
+fn describe(iq: &Iq) -> String {
+    let (kind, to, payload) = match iq {
+        Iq::Get { to, payload, .. } => ("get", to, Some(payload)),
+        Iq::Set { to, payload, .. } => ("set", to, Some(payload)),
+        Iq::Result { to, payload, .. } => ("result", to, payload.as_ref()),
+        Iq::Error { to, payload, .. } => ("error", to, payload.as_ref()),
+    };
+    let to = to.as_ref().map_or("the own account".to_owned(), ToString::to_string);
+    let payload = payload.map_or_else(String::new, |payload| format!(" <{} xmlns='{}'>", payload.name(), payload.ns()));
+    format!("{kind}{payload} to {to}")
 }
 
 impl IntoFuture for Request {

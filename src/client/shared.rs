@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use xmpp_parsers::message::Message;
 use xmpp_parsers::presence::Presence;
 
-use crate::client::builder::Config;
+use crate::auth::{Credentials, Secret};
+use crate::client::builder::{Config, NextConnection};
 use crate::client::login::LoginMemory;
 use crate::client::outbox::Outbox;
 use crate::client::request::Requests;
@@ -69,6 +70,7 @@ struct Session {
     jid: Option<FullJid>,
     features: Option<Frame>,
     connection: Option<ConnectionInfo>,
+    mechanism: Option<String>,
 }
 
 impl Observe for State {
@@ -140,6 +142,31 @@ impl Shared {
     pub(super) fn set_bound(&self, bound: Option<(FullJid, Frame)>) {
         let mut session = lock(&self.session);
         (session.jid, session.features) = bound.unzip();
+    }
+
+    pub(crate) fn next_connection(&self) -> MutexGuard<'_, NextConnection> {
+        lock(&self.config.next)
+    }
+
+    pub(super) fn set_password(&self, password: Secret) {
+        let mut next = self.next_connection();
+        let credentials = &next.core.credentials;
+        let mut changed = Credentials::new(credentials.username(), password);
+        if let Some(authzid) = credentials.authzid() {
+            changed = changed.acting_as(authzid);
+        }
+        next.core.credentials = changed;
+        drop(next);
+        // Keys of the old password would log in although the new one may be wrong.
+        self.change_login_memory(|memory| memory.keys = None);
+    }
+
+    pub(super) fn set_mechanism(&self, mechanism: &str) {
+        lock(&self.session).mechanism = Some(mechanism.to_owned());
+    }
+
+    pub(super) fn mechanism(&self) -> Option<String> {
+        lock(&self.session).mechanism.clone()
     }
 
     pub(super) fn login_memory(&self) -> LoginMemory {

@@ -12,12 +12,19 @@ impl fmt::Display for Error {
         if let Some(context) = &self.inner.context {
             write!(f, ": {context}")?;
         }
-        if matches!(self.inner.kind, ErrorKind::Other | ErrorKind::Io | ErrorKind::Store | ErrorKind::InvalidJid)
+        if self.shows_source()
             && let Some(source) = &self.inner.source
         {
             write!(f, ": {source}")?;
         }
         Ok(())
+    }
+}
+
+impl Error {
+    /// Whether the kind alone says too little, so that the text goes on with the error beneath.
+    pub(super) fn shows_source(&self) -> bool {
+        matches!(self.inner.kind, ErrorKind::Other | ErrorKind::Io | ErrorKind::Store | ErrorKind::InvalidJid)
     }
 }
 

@@ -459,3 +459,32 @@ async fn what_a_login_proved_is_remembered_in_the_store() {
     let unknowing = builder(&weak, "romeo").build().await.expect("a client");
     unknowing.connect().await.expect("PLAIN inside TLS is accepted by who knows no better");
 }
+
+#[tokio::test]
+async fn a_client_whose_password_or_trust_was_wrong_is_put_right_without_building_it_anew() {
+    let server = server().start().await.expect("a server");
+    let client =
+        builder(&server, "juliet").password("wrong").trust(xmppkit::client::Trust::pin([7; 32])).build().await.expect("a client");
+    let mut texts = client.subscribe::<Text>().events();
+    assert!(matches!(client.connect().await.expect_err("not pinned").kind(), ErrorKind::Certificate(_)));
+    client.set_trust(xmppkit::client::Trust::pin(server.certificate_fingerprint()));
+    assert!(client.connect().await.expect_err("wrong password").is_auth());
+    client.set_password(crate::common::PASSWORD);
+    client.connect().await.expect("online");
+    assert!(client.mechanism().is_some_and(|mechanism| mechanism.starts_with("SCRAM-")));
+    server.route_stanza(&says("romeo@example.org/b", client.jid().expect("bound"), "hi")).expect("routed");
+    assert_eq!(within("the message", texts.next()).await.map(|text| text.0).as_deref(), Some("hi"));
+    // A password that is wrong now is noticed, although keys of the right one were there.
+    client.close().await;
+    client.set_password("wrong again");
+    assert!(client.connect().await.expect_err("wrong password").is_auth());
+}
+
+#[tokio::test]
+async fn the_error_of_a_request_says_what_was_asked_of_whom() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, "romeo").await;
+    let error = client.iq_get("juliet@example.org/nowhere".parse::<Jid>().ok(), &Ping).await.expect_err("nobody there");
+    assert!(error.to_string().ends_with("get <ping xmlns='urn:xmpp:ping'> to juliet@example.org/nowhere"), "{error}");
+    client.close().await;
+}
