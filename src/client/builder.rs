@@ -12,7 +12,7 @@ use crate::auth::{Credentials, MechanismFactory, Policy, Secret};
 use crate::client::connect::Driver;
 use crate::client::login::LoginMemory;
 use crate::client::shared::{Parts, Shared, Spawner};
-use crate::client::{Client, Reconnect, Timeouts, TlsMode, Trust};
+use crate::client::{Client, KeepAlive, Reconnect, Timeouts, TlsMode, Trust};
 use crate::driver::{self, ConnectOptions, Connector, CoreConfig, Deadlines, XmlDirection, XmlSink};
 use crate::error::{BuildError, Error, ErrorKind, Result};
 use crate::ext::{Entry, Extension, Registry};
@@ -33,6 +33,7 @@ pub struct ClientBuilder {
     connect: ConnectOptions,
     deadlines: Deadlines,
     reconnect: Reconnect,
+    keep_alive: KeepAlive,
     login_step: Duration,
     max_stanza_bytes: usize,
     initial_presence: bool,
@@ -47,6 +48,7 @@ pub(crate) struct Config {
     /// What the next connection goes by; it may be changed while the client lives.
     pub(crate) next: Mutex<NextConnection>,
     pub(crate) reconnect: Reconnect,
+    pub(crate) keep_alive: KeepAlive,
     pub(crate) login_step: Duration,
     pub(crate) max_stanza_bytes: usize,
     pub(crate) initial_presence: bool,
@@ -72,6 +74,7 @@ impl ClientBuilder {
             connect,
             deadlines: Deadlines::default(),
             reconnect: Reconnect::default(),
+            keep_alive: KeepAlive::default(),
             login_step: Duration::from_secs(30),
             max_stanza_bytes: MAX_STANZA_BYTES,
             initial_presence: true,
@@ -168,6 +171,12 @@ impl ClientBuilder {
         self
     }
 
+    /// How a dead connection is found out. By default the server is asked after 60 s of silence and given up 20 s later.
+    pub fn keep_alive(mut self, keep_alive: KeepAlive) -> Self {
+        self.keep_alive = keep_alive;
+        self
+    }
+
     /// How long each extension's step before initial presence may take. Default 30 s.
     pub fn login_step_deadline(mut self, deadline: Duration) -> Self {
         self.login_step = deadline;
@@ -255,6 +264,7 @@ impl ClientBuilder {
         let config = Config {
             next: Mutex::new(NextConnection { core, connect: self.connect }),
             reconnect: self.reconnect,
+            keep_alive: self.keep_alive,
             login_step: self.login_step,
             max_stanza_bytes: self.max_stanza_bytes,
             initial_presence: self.initial_presence,

@@ -10,7 +10,7 @@ use jid::{BareJid, FullJid, Jid};
 
 use crate::client::shared::Shared;
 use crate::driver::{
-    ConnectOptions, ConnectionInfo, CoreConfig, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink,
+    ConnectOptions, ConnectionInfo, CoreConfig, KeepAlive, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink,
 };
 use crate::error::{Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
@@ -29,6 +29,10 @@ impl Surface for Shared {
         core.pin = memory.pin;
         core.cached_keys = memory.keys;
         core
+    }
+
+    fn keep_alive(&self) -> KeepAlive {
+        self.config.keep_alive
     }
 
     fn connect_options(&self) -> ConnectOptions {

@@ -16,7 +16,7 @@ pub use handle::{Client, WeakClient};
 pub use request::{Reply, Request};
 pub use sent::{Milestone, Sent};
 
-pub use crate::driver::{ConnectionInfo, Deadlines, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection};
+pub use crate::driver::{ConnectionInfo, Deadlines, KeepAlive, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection};
 
 pub(crate) use shared::Shared;
 

@@ -7,12 +7,15 @@
 mod backoff;
 mod before_auth;
 mod io;
+mod keep_alive;
+mod lane;
 mod session;
 mod state;
 mod task;
 mod xml_log;
 
 pub use backoff::Reconnect;
+pub use keep_alive::KeepAlive;
 pub use state::State;
 pub use xml_log::XmlDirection;
 
@@ -50,6 +53,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn account(&self) -> &jid::BareJid;
     /// What the next connection's core is told.
     fn core_config(&self) -> CoreConfig;
+    /// How a dead connection is found out.
+    fn keep_alive(&self) -> KeepAlive;
     /// How the next connection is made.
     fn connect_options(&self) -> ConnectOptions;
     /// Where the XML of the next connection is shown.

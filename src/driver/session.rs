@@ -1,6 +1,5 @@
 //! One connection's life: the core, the socket, and everything that waits for either.
 
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,23 +13,22 @@ use crate::auth::{ChannelBinding, ScramKeys};
 use crate::connection::{self, ConnectOptions, Connection, TlsBindingKind};
 use crate::driver::before_auth::{BeforeAuth, DriverEnds};
 use crate::driver::io::{Io, IoEvent, WRITE_HIGH};
+use crate::driver::keep_alive::{Due, Pulse};
+use crate::driver::lane::Lane;
 use crate::driver::task::{Control, Inbox, Outgoing};
 use crate::driver::xml_log::{XmlDirection, XmlLog};
 use crate::driver::{Numbered, Procedure, State, Surface};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::stream::{self, Answer, Ask, AskId, Ended, Input, Output, SeeOther, StreamCore, TlsRule};
-use crate::xml::StanzaKind;
+use crate::xml::{OutStanza, StanzaKind, escape_attr};
 
-/// Stanzas `h` may lag before reading pauses (R2).
-const MAX_LAG: u64 = 200;
-/// How long the oldest stanza may wait to be taken over before reading pauses (R2).
-const MAX_LAG_TIME: Duration = Duration::from_secs(10);
-/// How long reading pauses before whoever holds it is cut off (R2).
-const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// How long the hooks may take that run before the stream is closed.
 const CLOSING_HOOKS: Duration = Duration::from_secs(5);
 /// Requests of others that are answered at once; one more is refused with `resource-constraint`.
 const MAX_JOBS: usize = 256;
+
+/// The token of our pings: nobody waits for their replies.
+const PING: u64 = u64::MAX;
 
 /// How a connection ended.
 pub(super) enum End {
@@ -73,6 +71,7 @@ pub(super) struct Session {
     bound: bool,
     online_since: Option<Instant>,
     lane: Lane,
+    pulse: Pulse,
     /// Why the stream is being closed from this side, where that is an error.
     cause: Option<Error>,
     order: Option<Control>,
@@ -82,16 +81,6 @@ struct RunningProcedure {
     ask: Option<AskId>,
     ends: DriverEnds,
     run: BoxFuture<'static, Result<()>>,
-}
-
-/// The message lane: batches are dispatched one at a time, in order.
-#[derive(Default)]
-struct Lane {
-    backlog: Vec<Numbered>,
-    running: Option<BoxFuture<'static, Vec<u64>>>,
-    /// Stanzas not taken over yet, oldest first.
-    waiting: VecDeque<(u64, Instant)>,
-    paused_since: Option<Instant>,
 }
 
 impl Session {
@@ -105,6 +94,7 @@ impl Session {
         let core = StreamCore::new(config, now())?;
         surface.connected(connection.info());
         let log = surface.xml_sink().map(XmlLog::new);
+        let pulse = Pulse::new(surface.keep_alive(), now());
         Ok(Self {
             surface,
             options,
@@ -122,6 +112,7 @@ impl Session {
             bound: false,
             online_since: None,
             lane: Lane::default(),
+            pulse,
             cause: None,
             order: None,
         })
@@ -170,6 +161,7 @@ impl Session {
             stream::Event::Bound { jid, features } => {
                 tracing::debug!(%jid, "bound");
                 self.bound = true;
+                self.pulse.heard(now());
                 self.login = Some(Arc::clone(&self.surface).bound(jid, features));
             }
             stream::Event::Secured => tracing::debug!("the connection is encrypted"),
@@ -194,10 +186,7 @@ impl Session {
                 self.surface.presence(inbound);
                 self.core.handle(Input::TakenOver(seq), now());
             }
-            _ => {
-                self.lane.waiting.push_back((seq, now()));
-                self.lane.backlog.push(inbound);
-            }
+            _ => self.lane.add(inbound, now()),
         }
     }
 
@@ -210,29 +199,24 @@ impl Session {
 
     /// Starts the next batch of messages; `true` if one was finished on the spot.
     fn dispatch(&mut self) -> bool {
-        if self.lane.running.is_none() && !self.lane.backlog.is_empty() {
-            let batch = std::mem::take(&mut self.lane.backlog);
-            let mut run = Arc::clone(&self.surface).messages(batch);
-            match (&mut run).now_or_never() {
-                Some(taken) => {
-                    self.taken_over(taken);
-                    return true;
-                }
-                None => self.lane.running = Some(run),
+        let Some(batch) = self.lane.next_batch() else { return false };
+        let mut run = Arc::clone(&self.surface).messages(batch);
+        match (&mut run).now_or_never() {
+            Some(taken) => {
+                self.taken_over(taken);
+                true
+            }
+            None => {
+                self.lane.running = Some(run);
+                false
             }
         }
-        false
     }
 
     fn taken_over(&mut self, numbers: Vec<u64>) {
         for number in numbers {
-            if let Ok(at) = self.lane.waiting.binary_search_by_key(&number, |(seq, _)| *seq) {
-                self.lane.waiting.remove(at);
-            }
+            self.lane.taken_over(number);
             self.core.handle(Input::TakenOver(number), now());
-        }
-        if !self.lane.lags(now()) {
-            self.lane.paused_since = None;
         }
     }
 
@@ -312,12 +296,13 @@ impl Session {
 
     /// Waits for the next thing to happen, and tells the core.
     async fn wait(&mut self, inbox: &mut Inbox) {
-        if self.lane.paused_since.is_none() && self.lane.lags(now()) {
-            self.lane.paused_since = Some(now());
+        let reading = self.lane.may_read(now());
+        if !reading {
+            // It is we who do not listen.
+            self.pulse.heard(now());
         }
         self.arm();
         let surface = Arc::clone(&self.surface);
-        let reading = self.lane.paused_since.is_none();
         let sending = self.bound
             && self.closing.is_none()
             && self.order.is_none()
@@ -357,6 +342,7 @@ impl Session {
         let Some(io) = &mut self.io else { return };
         match event {
             IoEvent::Read(count) => {
+                self.pulse.heard(now());
                 if let Some(log) = &mut self.log {
                     log.write(XmlDirection::Received, io.bytes(count));
                 }
@@ -397,7 +383,7 @@ impl Session {
     fn control(&mut self, order: Control) {
         match order {
             Control::Forget(token) => self.core.handle(Input::Forget { token }, now()),
-            Control::Hurry => {}
+            Control::Hurry => self.pulse.doubt(now()),
             Control::Suspend => {
                 // Not closed, only left (R26).
                 self.order = Some(Control::Suspend);
@@ -477,10 +463,12 @@ impl Session {
 
     /// Sets the timer to the next deadline, if that has changed.
     fn arm(&mut self) {
-        let next =
-            [self.core.next_deadline(), self.lane.deadline(), self.surface.unclaimed_deadline()].into_iter().flatten().min();
+        let pulse = self.pulse.deadline().filter(|_| self.bound);
+        let next = [self.core.next_deadline(), self.lane.deadline(), self.surface.unclaimed_deadline(), pulse];
+        let next = next.into_iter().flatten().min();
         match (&mut self.timer, next) {
-            (Some((at, _)), Some(next)) if *at == next => {}
+            // To wake too early does no harm, and spares a reset for everything that arrives.
+            (Some((at, _)), Some(next)) if *at <= next => {}
             (Some((at, sleep)), Some(next)) => {
                 *at = next;
                 sleep.as_mut().reset(next.into());
@@ -495,9 +483,34 @@ impl Session {
         let now = now();
         self.core.handle(Input::Timer, now);
         self.surface.expire_unclaimed();
-        if self.lane.paused_since.is_some_and(|since| now.saturating_duration_since(since) >= MAX_PAUSE) {
+        if self.lane.pause_is_over(now) {
             self.surface.cut_off_slow();
-            self.lane.paused_since = None;
+        }
+        if self.bound && self.closing.is_none() && self.order.is_none() {
+            match self.pulse.due(now) {
+                Due::Nothing => {}
+                Due::Ask => self.ask_for_a_sign(),
+                Due::GiveUp => {
+                    self.cause = Some(ErrorKind::Timeout(Phase::Session).into());
+                    self.core.handle(Input::Eof, now);
+                }
+            }
+        }
+    }
+
+    /// The server has been silent: a ping (XEP-0199), to which anything at all is an answer.
+    fn ask_for_a_sign(&mut self) {
+        let mut id = [0; 12];
+        if getrandom::fill(&mut id).is_err() {
+            return;
+        }
+        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let domain = escape_attr(self.surface.account().domain().as_str()).into_owned();
+        match OutStanza::from_xml(&format!(
+            "<iq xmlns='jabber:client' type='get' id='{id}' to='{domain}'><ping xmlns='urn:xmpp:ping'/></iq>"
+        )) {
+            Ok(stanza) => self.core.handle(Input::Request { token: PING, stanza, timeout: None }, now()),
+            Err(error) => tracing::error!(%error, "a ping could not be written"),
         }
     }
 
@@ -522,8 +535,8 @@ impl Session {
         if let Some(run) = self.lane.running.take() {
             run.await;
         }
-        if !self.lane.backlog.is_empty() {
-            Arc::clone(&self.surface).messages(std::mem::take(&mut self.lane.backlog)).await;
+        if let Some(batch) = self.lane.next_batch() {
+            Arc::clone(&self.surface).messages(batch).await;
         }
         if self.bound {
             self.surface.session_lost();
@@ -540,30 +553,15 @@ impl Session {
                 End::Failed { error, online_since: self.online_since, after_registration: self.registered && !self.bound }
             }
             (None, Ended::Clean) => {
-                let error = self.cause.unwrap_or_else(|| ErrorKind::Closed(crate::error::Phase::Session).into());
+                let error = self.cause.unwrap_or_else(|| ErrorKind::Closed(Phase::Session).into());
                 End::Failed { error, online_since: self.online_since, after_registration: false }
             }
         }
     }
 }
 
-impl Lane {
-    fn lags(&self, now: Instant) -> bool {
-        self.waiting.len() as u64 >= MAX_LAG
-            || self.waiting.front().is_some_and(|(_, since)| now.saturating_duration_since(*since) >= MAX_LAG_TIME)
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        if let Some(since) = self.paused_since {
-            return Some(since + MAX_PAUSE);
-        }
-        let (_, oldest) = self.waiting.front()?;
-        Some(if self.waiting.len() as u64 >= MAX_LAG { *oldest } else { *oldest + MAX_LAG_TIME })
-    }
-}
-
 enum ProcedureStep {
-    Request(crate::xml::OutStanza),
+    Request(OutStanza),
     Ended(Result<()>),
 }
 

@@ -488,3 +488,29 @@ async fn the_error_of_a_request_says_what_was_asked_of_whom() {
     assert!(error.to_string().ends_with("get <ping xmlns='urn:xmpp:ping'> to juliet@example.org/nowhere"), "{error}");
     client.close().await;
 }
+
+/// A network that is gone sends neither FIN nor RST.
+#[tokio::test]
+async fn a_dead_connection_is_noticed_and_made_anew() {
+    let server = server().start().await.expect("a server");
+    let pace = xmppkit::client::KeepAlive::new(Duration::from_millis(200), Duration::from_millis(800));
+    let client = builder(&server, "romeo").keep_alive(pace).reconnect(quick()).build().await.expect("a client");
+    let mut states = client.states();
+    client.connect().await.expect("online");
+    // A server that answers is not given up, however long nobody says anything else.
+    let pings = || server.received(Target::All).iter().filter(|stanza| stanza.contains("urn:xmpp:ping")).count();
+    within("three pings", server.wait_for(|_| pings() >= 3)).await;
+    assert!(client.state().is_online());
+    server.stall(client.jid().expect("bound"), Direction::Both);
+    let cause = within("the end", async {
+        loop {
+            if let State::Waiting { cause, .. } = states.next().await.expect("a state") {
+                return cause;
+            }
+        }
+    })
+    .await;
+    assert_eq!(cause.kind(), &ErrorKind::Timeout(Phase::Session), "{cause}");
+    within("the next session", async { while !states.next().await.expect("a state").is_online() {} }).await;
+    client.close().await;
+}
