@@ -94,6 +94,12 @@ impl Framer {
         self.scanner.work
     }
 
+    /// How many bytes of memory its buffers hold.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.buf.capacity() + self.scanner.held()
+    }
+
     #[cfg(test)]
     pub(super) fn with_check_disabled(limits: Limits, check: Option<Check>) -> Self {
         Self::with_checks(limits, Checks::without(check))

@@ -46,6 +46,7 @@ mod node;
 pub mod ns;
 mod out;
 mod payload;
+mod read;
 mod scan;
 mod scope;
 mod standalone;

@@ -1,6 +1,4 @@
 //! [`Node`]: the cursor over a frame's elements.
-//!
-//! Everything here reads text that the framer has checked; that is what the slicing and the unchecked structure rely on.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,9 +7,10 @@ use xso::FromXml;
 
 use super::error::PayloadError;
 use super::frame::{Frame, Header, NodeData};
-use super::scope::{NsRef, Span};
+use super::read::{Content, RawAttrs, Walk, next_content, next_markup, skip_content, skip_element, start_tag};
+use super::scope::Span;
 use super::stanza::{Stanza, StanzaKind};
-use super::{chars, decode, ns, payload, standalone};
+use super::{decode, ns, payload, standalone};
 
 /// An element inside a [`Frame`]: a cursor that is cheap to copy and decodes when asked.
 ///
@@ -232,19 +231,12 @@ impl<'a> Node<'a> {
         (self.data.start as usize, end)
     }
 
-    fn is_empty_tag(self) -> bool {
+    pub(super) fn is_empty_tag(self) -> bool {
         self.data.end == self.data.content
     }
 
     pub(super) fn walk(self) -> Walk<'a> {
-        Walk {
-            frame: self.frame,
-            root: Some(self),
-            pos: self.data.content as usize,
-            stack: Vec::new(),
-            empty: false,
-            lang: self.data.lang,
-        }
+        Walk::new(self)
     }
 }
 
@@ -324,37 +316,6 @@ impl fmt::Debug for Attrs<'_> {
     }
 }
 
-/// The attributes of a start tag as written, declarations included.
-#[derive(Clone)]
-pub(super) struct RawAttrs<'a> {
-    text: &'a str,
-    /// Behind the name, or behind an attribute; at the end of the tag once there are none left.
-    pos: usize,
-}
-
-impl<'a> Iterator for RawAttrs<'a> {
-    type Item = (&'a str, &'a str);
-
-    fn next(&mut self) -> Option<(&'a str, &'a str)> {
-        let bytes = self.text.as_bytes();
-        let start = skip_space(bytes, self.pos);
-        self.pos = start;
-        if matches!(bytes[start], b'>' | b'/') {
-            return None;
-        }
-        let mut end = start;
-        while bytes[end] != b'=' && !chars::is_space(bytes[end]) {
-            end += 1;
-        }
-        let equals = skip_space(bytes, end);
-        let quote = skip_space(bytes, equals + 1);
-        let from = quote + 1;
-        let to = from + memchr::memchr(bytes[quote], &bytes[from..]).unwrap_or(0);
-        self.pos = to + 1;
-        Some((&self.text[start..end], &self.text[from..to]))
-    }
-}
-
 /// Iterator over child elements, from [`Node::children`].
 #[derive(Clone)]
 pub struct Children<'a>(Inner<'a>);
@@ -407,218 +368,5 @@ impl<'a> Iterator for Children<'a> {
 impl fmt::Debug for Children<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.clone()).finish()
-    }
-}
-
-/// A piece of an element, in document order.
-pub(super) enum WalkItem<'a> {
-    Start(Node<'a>),
-    Text(Cow<'a, str>),
-    End,
-}
-
-/// Everything inside an element, the element's own start and end included.
-pub(super) struct Walk<'a> {
-    frame: &'a Frame,
-    root: Option<Node<'a>>,
-    pos: usize,
-    /// The default namespace and language of the elements that are open.
-    stack: Vec<(NsRef, Span)>,
-    /// Whether the element that was started last has no content.
-    empty: bool,
-    lang: Span,
-}
-
-impl<'a> Walk<'a> {
-    /// The language in force behind the item that came last.
-    pub(super) fn lang(&self) -> Option<Cow<'a, str>> {
-        lang_str(self.frame, self.lang)
-    }
-
-    fn start(&mut self, node: Node<'a>) -> WalkItem<'a> {
-        self.stack.push((node.data.default, node.data.lang));
-        self.lang = node.data.lang;
-        self.empty = node.is_empty_tag();
-        self.pos = node.data.content as usize;
-        WalkItem::Start(node)
-    }
-
-    fn end(&mut self) -> WalkItem<'a> {
-        self.stack.pop();
-        if let Some((_, lang)) = self.stack.last() {
-            self.lang = *lang;
-        }
-        WalkItem::End
-    }
-}
-
-impl<'a> Iterator for Walk<'a> {
-    type Item = WalkItem<'a>;
-
-    fn next(&mut self) -> Option<WalkItem<'a>> {
-        if let Some(root) = self.root.take() {
-            return Some(self.start(root));
-        }
-        let (default, lang) = *self.stack.last()?;
-        if std::mem::take(&mut self.empty) {
-            return Some(self.end());
-        }
-        let text: &'a str = &self.frame.inner_ref().text;
-        Some(match next_content(text, self.pos) {
-            Content::Text(run) => {
-                self.pos = run.end as usize;
-                WalkItem::Text(decode::text(run.of(text)))
-            }
-            Content::Cdata { inner, end } => {
-                self.pos = end;
-                let mut out = String::new();
-                decode::push_cdata(&mut out, inner.of(text));
-                WalkItem::Text(Cow::Owned(out))
-            }
-            Content::Start => {
-                let data = start_tag(self.frame, self.pos, default, lang);
-                self.start(Node::new(self.frame, data))
-            }
-            Content::End => {
-                self.pos = end_of_end_tag(text.as_bytes(), self.pos);
-                self.end()
-            }
-        })
-    }
-}
-
-/// What stands at an offset inside an element.
-enum Content {
-    Text(Span),
-    Cdata { inner: Span, end: usize },
-    Start,
-    End,
-}
-
-fn next_content(text: &str, pos: usize) -> Content {
-    let bytes = text.as_bytes();
-    let at = next_markup(bytes, pos);
-    if at > pos {
-        return Content::Text(Span::new(pos, at));
-    }
-    match bytes[at + 1] {
-        b'/' => Content::End,
-        b'!' => {
-            let start = at + b"<![CDATA[".len();
-            let end = end_of_cdata(bytes, start);
-            Content::Cdata { inner: Span::new(start, end - 3), end }
-        }
-        _ => Content::Start,
-    }
-}
-
-/// Reads the start tag at `start`, in an element with this default namespace and language.
-fn start_tag(frame: &Frame, start: usize, default: NsRef, lang: Span) -> NodeData {
-    let inner = frame.inner_ref();
-    let text: &str = &inner.text;
-    let bytes = text.as_bytes();
-    let (mut default, mut lang) = (default, lang);
-    let mut end = start + 1;
-    let mut colon = 0;
-    while !matches!(bytes[end], b'>' | b'/') && !chars::is_space(bytes[end]) {
-        if bytes[end] == b':' {
-            colon = end;
-        }
-        end += 1;
-    }
-    let base = text.as_ptr() as usize;
-    let mut attrs = RawAttrs { text, pos: end };
-    for (name, raw) in attrs.by_ref() {
-        let at = raw.as_ptr() as usize - base;
-        let value = Span::new(at, at + raw.len());
-        if name == "xmlns" {
-            let uri = decode::attribute(raw);
-            default = if uri.is_empty() {
-                NsRef::NONE
-            } else {
-                NsRef::text(value, matches!(uri, Cow::Owned(_)), inner.scope.is_content(&uri))
-            };
-        } else if name == "xml:lang" {
-            lang = value;
-        }
-    }
-    let empty = bytes[attrs.pos] == b'/';
-    let content = attrs.pos + if empty { 2 } else { 1 };
-    let (name, ns) = if colon == 0 {
-        (Span::new(start + 1, end), default)
-    } else {
-        (Span::new(colon + 1, end), inner.resolve_prefix(start as u32, &text[start + 1..colon]))
-    };
-    NodeData {
-        start: start as u32,
-        name,
-        content: content as u32,
-        end: if empty { content as u32 } else { 0 },
-        ns,
-        default,
-        lang,
-    }
-}
-
-fn skip_space(bytes: &[u8], mut i: usize) -> usize {
-    while chars::is_space(bytes[i]) {
-        i += 1;
-    }
-    i
-}
-
-/// The next `<` at or behind `pos`. In an element there always is one.
-fn next_markup(bytes: &[u8], pos: usize) -> usize {
-    pos + memchr::memchr(b'<', &bytes[pos..]).unwrap_or(0)
-}
-
-fn end_of_cdata(bytes: &[u8], start: usize) -> usize {
-    start + memchr::memmem::find(&bytes[start..], b"]]>").unwrap_or(0) + 3
-}
-
-fn end_of_end_tag(bytes: &[u8], at: usize) -> usize {
-    at + memchr::memchr(b'>', &bytes[at..]).unwrap_or(0) + 1
-}
-
-/// Behind the start tag at `at`, and whether it has no content. `>` may stand in attribute values.
-fn end_of_start_tag(bytes: &[u8], at: usize) -> (usize, bool) {
-    let mut i = at + 1;
-    while let Some(next) = memchr::memchr3(b'>', b'"', b'\'', &bytes[i..]) {
-        let found = i + next;
-        if bytes[found] == b'>' {
-            return (found + 1, bytes[found - 1] == b'/');
-        }
-        i = found + 1;
-        i += memchr::memchr(bytes[found], &bytes[i..]).unwrap_or(0) + 1;
-    }
-    (bytes.len(), true)
-}
-
-/// Behind the element whose `<` is at `at`.
-fn skip_element(bytes: &[u8], at: usize) -> usize {
-    let (content, empty) = end_of_start_tag(bytes, at);
-    if empty { content } else { skip_content(bytes, content) }
-}
-
-/// Behind the end tag of the element whose content starts at `pos`.
-fn skip_content(bytes: &[u8], mut pos: usize) -> usize {
-    let mut depth = 1usize;
-    loop {
-        let at = next_markup(bytes, pos);
-        match bytes[at + 1] {
-            b'/' => {
-                pos = end_of_end_tag(bytes, at);
-                depth -= 1;
-                if depth == 0 {
-                    return pos;
-                }
-            }
-            b'!' => pos = end_of_cdata(bytes, at + b"<![CDATA[".len()),
-            _ => {
-                let (end, empty) = end_of_start_tag(bytes, at);
-                pos = end;
-                depth += usize::from(!empty);
-            }
-        }
     }
 }

@@ -12,8 +12,9 @@ use xso::fromxml::XmlNameMatcher;
 use xso::{Context, FromEventsBuilder, FromXml};
 
 use super::error::PayloadError;
-use super::node::{Node, WalkItem};
+use super::node::Node;
 use super::ns;
+use super::read::WalkItem;
 
 /// The element names a payload type can be read from, for routing by name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

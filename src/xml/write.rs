@@ -7,7 +7,8 @@ use xmpp_parsers::ns::DEFAULT_NS;
 use xso::{AsXml, Item};
 
 use super::error::{PayloadError, XmlErrorKind};
-use super::node::{Node, WalkItem};
+use super::node::Node;
+use super::read::WalkItem;
 use super::{chars, ns};
 use crate::error::Error;
 

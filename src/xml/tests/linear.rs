@@ -1,4 +1,5 @@
-//! However input is cut, the work it makes grows with its size and not faster: counted in bytes looked at, not in time.
+//! However input is cut, the work it makes grows with its size and not faster: counted in bytes looked at, not in time. And
+//! it leaves little behind.
 
 use super::corpus::HEADER;
 use crate::xml::{Framer, Limits};
@@ -60,4 +61,13 @@ fn a_backlog_is_taken_out_without_being_moved_each_time() {
     }
     assert_eq!(items, 10_001);
     assert!(framer.work() < 5 * 33 * 10_000, "{}", framer.work());
+}
+
+#[test]
+fn an_idle_framer_holds_little_memory_whatever_came_before() {
+    let mut framer = Framer::new(Limits::default());
+    framer.push(HEADER.as_bytes());
+    framer.push(format!("<a>{}<b>{}</b></a>\n", "<c/>".repeat(4000), "x".repeat(1 << 20)).as_bytes());
+    while framer.next_item().expect("well-formed").is_some() {}
+    assert!(framer.held() < 4096, "{}", framer.held());
 }
