@@ -245,6 +245,9 @@ pub enum ErrorKind {
     ExtensionMissing(&'static str),
     /// The call was made outside a tokio runtime.
     NoRuntime,
+    /// What ran the connection is gone: its runtime was shut down, its [`Driver`](crate::client::Driver) was dropped, or it
+    /// panicked.
+    Abandoned,
     /// The client is closed, or its last handle was dropped.
     ClientClosed,
     /// The call needs a session, and the client is not online.

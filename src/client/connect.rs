@@ -87,8 +87,8 @@ pub(crate) fn start(shared: &Arc<Shared>, mode: Mode) {
     let (control, control_receiver) = mpsc::unbounded_channel();
     let (outgoing, outgoing_receiver) = mpsc::channel(CHANNEL);
     *link = Some(Link { control, outgoing });
+    shared.announce(State::Connecting { attempt: 1 });
     drop(link);
-    driver::Surface::state(&**shared, State::Connecting { attempt: 1 });
     let inbox = Inbox { control: control_receiver, outgoing: outgoing_receiver };
     let surface: Arc<dyn driver::Surface> = Arc::clone(shared) as Arc<dyn driver::Surface>;
     shared.spawn_driver(Box::pin(driver::run(surface, inbox, mode, shared.config.reconnect)));
@@ -110,11 +110,15 @@ async fn online(shared: &Arc<Shared>) -> Result<()> {
 
 /// Orders the driver to stop, and waits until it has.
 pub(crate) async fn stop(shared: &Arc<Shared>, order: Control) {
-    let mut states = shared.state.watch();
-    if !shared.control(order) {
-        driver::Surface::state(&**shared, State::Closed);
-        return;
-    }
+    let mut states = {
+        let link = shared.link();
+        let running = link.as_ref().is_some_and(|link| link.control.send(order).is_ok());
+        if !running {
+            shared.announce(State::Closed);
+            return;
+        }
+        shared.state.watch()
+    };
     while let Some(Observed::Reset(state) | Observed::Change(state)) = states.next().await {
         if state.is_stopped() {
             return;

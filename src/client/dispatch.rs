@@ -12,7 +12,7 @@ use crate::client::shared::Shared;
 use crate::driver::{
     ConnectOptions, ConnectionInfo, CoreConfig, KeepAlive, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink,
 };
-use crate::error::{Result, StanzaError, StanzaErrorType};
+use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, IqKind, SessionKind, iq_reply};
 use crate::store::{Batch, Direction, IdentityKey, MessageFlags, MessageKind, MessageRecord, NewMessage, Origin};
@@ -54,16 +54,28 @@ impl Surface for Shared {
     fn state(&self, state: State) {
         let stopped = state.is_stopped();
         tracing::debug!(account = %self.account, ?state, "connection state");
+        {
+            // Together, so that a start or stop that comes now sees both or neither.
+            let mut link = self.link();
+            if stopped {
+                *link = None;
+            }
+            self.announce(state);
+        }
         if stopped {
-            *self.link() = None;
             self.set_procedure(None);
             self.requests.fail_all();
         }
-        self.hub.pause(stopped);
-        self.state.change(state);
         if stopped && self.handles.load(std::sync::atomic::Ordering::Acquire) == 0 {
             self.end();
         }
+    }
+
+    fn abandoned(&self, error: Error) {
+        if self.bound_jid().is_some() {
+            self.session_lost();
+        }
+        Surface::state(self, State::Failed(error));
     }
 
     fn connected(&self, info: &ConnectionInfo) {
@@ -84,14 +96,16 @@ impl Surface for Shared {
     fn bound(self: Arc<Self>, jid: FullJid, features: Frame) -> BoxFuture<'static, ()> {
         self.set_bound(Some((jid, features)));
         Box::pin(async move {
-            if let Some(news) = self.take_unsaved()
-                && let Err(error) = self.store.apply(news).await
-            {
-                tracing::error!(%error, "what the login proved could not be stored");
+            if let Some(news) = self.take_unsaved() {
+                match tokio::time::timeout(self.config.login_step, self.write(news)).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => tracing::error!(%error, "what the login proved could not be stored"),
+                    Err(_) => tracing::error!("what the login proved could not be stored in time"),
+                }
             }
             let cx = Ctx::new(Arc::clone(&self));
             for entry in &self.registry.extensions {
-                let step = AssertUnwindSafe(entry.extension.before_presence(&cx)).catch_unwind();
+                let step = AssertUnwindSafe(async { entry.extension.before_presence(&cx).await }).catch_unwind();
                 match tokio::time::timeout(self.config.login_step, step).await {
                     Ok(Ok(Ok(()))) => {}
                     Ok(Ok(Err(error))) => tracing::warn!(extension = entry.name, %error, "a login step failed"),
@@ -123,6 +137,7 @@ impl Surface for Shared {
     fn session_lost(&self) {
         self.set_bound(None);
         self.outbox.session_lost();
+        self.requests.session_lost();
         let Some(cx) = self.ctx() else { return };
         for entry in self.registry.extensions.iter().rev() {
             guard(entry.name, || entry.extension.session_lost(&cx));
@@ -133,7 +148,7 @@ impl Surface for Shared {
         Box::pin(async move {
             let cx = Ctx::new(Arc::clone(&self));
             for entry in self.registry.extensions.iter().rev() {
-                match AssertUnwindSafe(entry.extension.closing(&cx)).catch_unwind().await {
+                match AssertUnwindSafe(async { entry.extension.closing(&cx).await }).catch_unwind().await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::warn!(extension = entry.name, %error, "an extension failed while closing"),
                     Err(_) => tracing::error!(extension = entry.name, "an extension panicked while closing"),
@@ -149,8 +164,8 @@ impl Surface for Shared {
         Some(Box::pin(async move {
             let answer = match call {
                 Some(call) => {
-                    let run = AssertUnwindSafe(call(stanza.clone(), Ctx::new(Arc::clone(&self)))).catch_unwind();
-                    run.await.unwrap_or_else(|_| {
+                    let run = async { call(stanza.clone(), Ctx::new(Arc::clone(&self))).await };
+                    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
                         tracing::error!("the handler of a request panicked");
                         Err(StanzaError::new(StanzaErrorType::Wait, "internal-server-error").into())
                     })
@@ -187,8 +202,20 @@ impl Surface for Shared {
         Box::pin(self.outbox.waiting())
     }
 
+    fn messages_taken(self: Arc<Self>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { self.outbox.emptied().await })
+    }
+
     fn written(&self, token: u64) {
         self.outbox.written(token);
+    }
+
+    fn begin_request(&self, token: u64) -> bool {
+        self.requests.begin(token)
+    }
+
+    fn request_waiting(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.requests.added())
     }
 
     fn reply(&self, token: u64, result: Result<Stanza>) {
@@ -199,12 +226,14 @@ impl Surface for Shared {
         self.hub.taken_over()
     }
 
-    fn expire_unclaimed(&self) {
-        self.hub.expire_unclaimed(crate::driver::now());
+    fn expire(&self) {
+        let now = crate::driver::now();
+        self.hub.expire_unclaimed(now);
+        self.requests.expire(now);
     }
 
-    fn unclaimed_deadline(&self) -> Option<Instant> {
-        self.hub.unclaimed_deadline()
+    fn next_deadline(&self) -> Option<Instant> {
+        self.hub.unclaimed_deadline().into_iter().chain(self.requests.next_deadline()).min()
     }
 
     fn cut_off_slow(&self) {
@@ -225,7 +254,9 @@ impl Shared {
             let mut draft = InboundDraft::new(Inbound::new(message.stanza, message.seq, message.received));
             self.run_stages(&mut draft, &cx);
             let discarded = draft.discarded();
-            let logged = draft.logged().unwrap_or_else(|| logged_by_default(draft.stanza()));
+            // Without a sender it is the account that speaks: one that is no JID must not end up in its conversation.
+            let has_sender = draft.stanza().from().is_none() || draft.stanza().from_jid().is_some();
+            let logged = has_sender && draft.logged().unwrap_or_else(|| logged_by_default(draft.stanza()));
             let (inbound, keys, rows) = draft.into_parts();
             if let Some(reason) = discarded {
                 tracing::debug!(reason, "a message was discarded");
@@ -265,13 +296,19 @@ impl Shared {
     }
 
     async fn commit(&self, batch: Batch) -> Option<crate::store::Applied> {
-        match self.store.apply(batch).await {
+        match self.write(batch).await {
             Ok(applied) => Some(applied),
             Err(error) => {
                 tracing::error!(%error, "messages could not be stored; they are delivered without a copy in the log");
                 None
             }
         }
+    }
+
+    /// Writes to the store; a panic in it is an error like another.
+    async fn write(&self, batch: Batch) -> Result<crate::store::Applied> {
+        let write = AssertUnwindSafe(async { self.store.apply(batch).await }).catch_unwind().await;
+        write.unwrap_or_else(|_| Err(Error::new(ErrorKind::Store).with_context("the store panicked")))
     }
 
     fn run_stages(&self, draft: &mut InboundDraft, cx: &Ctx) {
@@ -367,7 +404,7 @@ fn parse_stamp(stamp: &str) -> Option<SystemTime> {
 }
 
 /// Runs a third party's synchronous code; a panic in it costs this call only.
-fn guard(name: &str, run: impl FnOnce()) {
+pub(super) fn guard(name: &str, run: impl FnOnce()) {
     if std::panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
         tracing::error!(name, "an extension panicked");
     }

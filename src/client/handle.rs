@@ -68,9 +68,10 @@ impl Client {
         connect::start(&self.shared, Mode::KeepTrying);
     }
 
-    /// Ends the session in an orderly way and stops. Resolves when the client has stopped; bounded by the closing
-    /// deadlines (5 s for the extensions' hooks, then [`Deadlines::closing`](crate::client::Deadlines)). A client that is
-    /// not running is closed at once. Cancel-safe: the closing goes on.
+    /// Ends the session in an orderly way and stops: messages that were accepted before are written first, and extensions
+    /// say their last words. Resolves when the client has stopped; bounded by the closing deadlines (5 s for messages and
+    /// extensions' hooks, then [`Deadlines::closing`](crate::client::Deadlines), then 5 s for the store). What could not be
+    /// written stays in the outbox. A client that is not running is closed at once. Cancel-safe: the closing goes on.
     pub async fn close(&self) {
         connect::stop(&self.shared, Control::Close).await;
     }

@@ -99,6 +99,24 @@ impl Outbox {
         }
     }
 
+    /// Waits until every message was given to the driver. Cancel-safe.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let taken = self.room.notified();
+            tokio::pin!(taken);
+            taken.as_mut().enable();
+            if self.lock().queue.is_empty() {
+                return;
+            }
+            taken.await;
+        }
+    }
+
+    /// The client is not online any more: nobody waits for room any longer.
+    pub(crate) fn offline(&self) {
+        self.room.notify_waiters();
+    }
+
     /// A message was handed to the transport.
     pub(crate) fn written(&self, token: u64) {
         let mut inner = self.lock();

@@ -1,15 +1,15 @@
 //! IQ requests (lane 1).
 
 use std::any::type_name;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
-use tokio::sync::oneshot;
+use futures::future::{BoxFuture, Either};
+use tokio::sync::{Notify, oneshot};
 use xmpp_parsers::iq::Iq;
 use xso::FromXml;
 
@@ -55,10 +55,11 @@ impl Request {
         if self.shared.bound_jid().is_none() {
             return Err(ErrorKind::NotOnline.into());
         }
-        let (token, receiver) = self.shared.requests.add();
+        let timeout = self.timeout.unwrap_or(self.shared.next_connection().core.request_timeout);
+        let (token, receiver) = self.shared.requests.add(timeout);
         let slot = Slot { shared: &self.shared, token };
-        self.shared.outgoing(Outgoing::Request { token, stanza, timeout: self.timeout }).await?;
-        let result = receiver.await;
+        let outgoing = self.shared.outgoing(Outgoing::Request { token, stanza, timeout: self.timeout });
+        let result = answer(outgoing, receiver).await?;
         drop(slot);
         match result {
             Ok(result) => result.map(|stanza| Reply { stanza }).map_err(|error| error.with_context(what)),
@@ -92,6 +93,21 @@ impl IntoFuture for Request {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+/// Hands a request over and waits for its answer, which may come first: that there was no time to hand it over.
+async fn answer(
+    outgoing: impl Future<Output = Result<()>>,
+    receiver: oneshot::Receiver<Result<Stanza>>,
+) -> Result<Result<Result<Stanza>, oneshot::error::RecvError>> {
+    tokio::pin!(outgoing);
+    match futures::future::select(outgoing, receiver).await {
+        Either::Left((handed_over, receiver)) => {
+            handed_over?;
+            Ok(receiver.await)
+        }
+        Either::Right((result, _)) => Ok(result),
     }
 }
 
@@ -138,40 +154,122 @@ impl Reply {
     }
 }
 
-/// The requests that wait for their reply.
+/// The requests that wait for their reply. Until the driver takes one, which it does when there is room to write, its time
+/// is kept here; then the core keeps it.
 #[derive(Default)]
 pub(crate) struct Requests {
     last: AtomicU64,
-    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Stanza>>>>,
+    table: Mutex<Table>,
+    added: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    waiting: HashMap<u64, Waiting>,
+    /// Those the driver has not taken yet.
+    deadlines: BTreeSet<(Instant, u64)>,
+}
+
+struct Waiting {
+    sender: oneshot::Sender<Result<Stanza>>,
+    timeout: Duration,
+    deadline: Option<Instant>,
+    begun: bool,
 }
 
 impl Requests {
-    fn add(&self) -> (u64, oneshot::Receiver<Result<Stanza>>) {
+    fn add(&self, timeout: Duration) -> (u64, oneshot::Receiver<Result<Stanza>>) {
         let token = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, receiver) = oneshot::channel();
-        self.lock().insert(token, sender);
+        let deadline = crate::driver::now().checked_add(timeout);
+        let mut table = self.lock();
+        table.deadlines.extend(deadline.map(|deadline| (deadline, token)));
+        table.waiting.insert(token, Waiting { sender, timeout, deadline, begun: false });
+        drop(table);
+        self.added.notify_one();
         (token, receiver)
+    }
+
+    /// Waits until a request was added. Cancel-safe.
+    pub(crate) async fn added(&self) {
+        self.added.notified().await;
+    }
+
+    /// The driver takes a request; `false` if nobody waits for it any more.
+    pub(crate) fn begin(&self, token: u64) -> bool {
+        let mut table = self.lock();
+        let Some(waiting) = table.waiting.get_mut(&token) else { return false };
+        waiting.begun = true;
+        if let Some(deadline) = waiting.deadline {
+            table.deadlines.remove(&(deadline, token));
+        }
+        true
+    }
+
+    /// When the first request that was not taken has waited long enough.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.lock().deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Ends the requests whose time passed before the driver could take them.
+    pub(crate) fn expire(&self, now: Instant) {
+        loop {
+            let mut table = self.lock();
+            let Some(&(deadline, token)) = table.deadlines.first() else { return };
+            if deadline > now {
+                return;
+            }
+            let waiting = table.remove(token);
+            drop(table);
+            if let Some(Waiting { sender, timeout, .. }) = waiting {
+                let _ = sender.send(Err(ErrorKind::RequestTimeout(timeout).into()));
+            }
+        }
+    }
+
+    /// The session is over: what was not sent in it is not sent in the next one.
+    pub(crate) fn session_lost(&self) {
+        let lost: Vec<Waiting> = {
+            let mut table = self.lock();
+            let tokens: Vec<u64> = table.waiting.iter().filter(|(_, waiting)| !waiting.begun).map(|(token, _)| *token).collect();
+            tokens.into_iter().filter_map(|token| table.remove(token)).collect()
+        };
+        for waiting in lost {
+            let _ = waiting.sender.send(Err(ErrorKind::SessionLost { sent: false }.into()));
+        }
     }
 
     /// Hands a reply to whoever waits for it; a caller that has just gone away needs none.
     pub(crate) fn reply(&self, token: u64, result: Result<Stanza>) {
-        if let Some(sender) = self.lock().remove(&token) {
-            let _ = sender.send(result);
+        let waiting = self.lock().remove(token);
+        if let Some(waiting) = waiting {
+            let _ = waiting.sender.send(result);
         }
     }
 
     /// Nobody will answer any more: the driver has ended with these requests still in its channel.
     pub(crate) fn fail_all(&self) {
-        for sender in std::mem::take(&mut *self.lock()).into_values() {
-            let _ = sender.send(Err(ErrorKind::SessionLost { sent: false }.into()));
+        let table = std::mem::take(&mut *self.lock());
+        for waiting in table.waiting.into_values() {
+            let _ = waiting.sender.send(Err(ErrorKind::SessionLost { sent: false }.into()));
         }
     }
 
     fn remove(&self, token: u64) -> bool {
-        self.lock().remove(&token).is_some()
+        self.lock().remove(token).is_some()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Stanza>>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn remove(&mut self, token: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&token)?;
+        if let Some(deadline) = waiting.deadline {
+            self.deadlines.remove(&(deadline, token));
+        }
+        Some(waiting)
     }
 }

@@ -189,6 +189,16 @@ impl Shared {
         lock(&self.link)
     }
 
+    /// Makes a state known. The lock of the link is held by whoever changes whether there is one.
+    pub(super) fn announce(&self, state: State) {
+        self.hub.pause(state.is_stopped());
+        let online = state.is_online();
+        self.state.change(state);
+        if !online {
+            self.outbox.offline();
+        }
+    }
+
     /// Orders something from the running driver; `false` if none is running.
     pub(crate) fn control(&self, order: Control) -> bool {
         self.link().as_ref().is_some_and(|link| link.control.send(order).is_ok())
@@ -207,8 +217,9 @@ impl Shared {
         match &self.spawner {
             Spawner::Runtime => drop(self.runtime.spawn(drive)),
             Spawner::External(work) => {
-                if let Some(work) = &*lock(work) {
-                    // A driver future that was dropped polls nothing: the state says `Connecting` for ever, as documented.
+                let work = lock(work).clone();
+                if let Some(work) = work {
+                    // A driver future that was dropped polls nothing, and the client fails with `Abandoned`.
                     let _ = work.send(drive);
                 }
             }
@@ -263,7 +274,7 @@ impl Shared {
     fn decorated(&self, mut presence: Presence) -> Presence {
         if let Some(cx) = self.ctx() {
             for decorate in &self.registry.presence {
-                decorate(&mut presence, &cx);
+                super::dispatch::guard("presence decorator", || decorate(&mut presence, &cx));
             }
         }
         presence

@@ -52,10 +52,15 @@ impl Backoff {
         Self { pace, failures: 0, overload: None }
     }
 
+    /// Whether a session that was online for this long counts as one that held.
+    pub(super) fn is_stable(&self, online_for: Duration) -> bool {
+        online_for >= self.pace.stable
+    }
+
     /// Decides after an error. `online_since` is when the session that ended had come online; `random` is uniform.
     pub(super) fn decide(&mut self, error: &Error, online_since: Option<Instant>, now: Instant, random: u64) -> Verdict {
         let online_for = online_since.map(|since| now.saturating_duration_since(since));
-        if online_for.is_some_and(|time| time >= self.pace.stable) {
+        if online_for.is_some_and(|time| self.is_stable(time)) {
             self.failures = 0;
         }
         if !error.is_retryable() {

@@ -66,6 +66,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
 
     /// The connection state has changed.
     fn state(&self, state: State);
+    /// The driver ended without a state: what polled it was dropped, or it panicked.
+    fn abandoned(&self, error: crate::error::Error);
     /// A connection is there and, if it is to be, encrypted.
     fn connected(&self, info: &ConnectionInfo);
     /// The server accepted the credentials.
@@ -94,17 +96,24 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn next_message(&self) -> Option<Outgoing>;
     /// Waits until there may be a next message. Cancel-safe.
     fn message_waiting(&self) -> BoxFuture<'_, ()>;
+    /// Waits until no message waits for [`next_message`](Self::next_message).
+    fn messages_taken(self: Arc<Self>) -> BoxFuture<'static, ()>;
     /// This message has been handed to the transport.
     fn written(&self, token: u64);
+    /// A request is about to be sent; `false` if nobody waits for it any more.
+    fn begin_request(&self, token: u64) -> bool;
+    /// Waits until there may be another request with a deadline. Cancel-safe.
+    fn request_waiting(&self) -> BoxFuture<'_, ()>;
     /// A request's reply, or why there is none.
     fn reply(&self, token: u64, result: crate::error::Result<Stanza>);
 
     /// Numbers of stanzas that were held and are now taken over.
     fn taken_over(&self) -> &TakenOver;
-    /// Drops what nobody subscribed to for too long; called when [`unclaimed_deadline`](Self::unclaimed_deadline) passes.
-    fn expire_unclaimed(&self);
+    /// Drops what nobody subscribed to for too long, and ends requests that could not be begun in time; called when
+    /// [`next_deadline`](Self::next_deadline) passes.
+    fn expire(&self);
     /// When that is due next.
-    fn unclaimed_deadline(&self) -> Option<std::time::Instant>;
+    fn next_deadline(&self) -> Option<std::time::Instant>;
     /// Cuts off whoever holds stanzas back: the bound of R2 was reached and the pause is over.
     fn cut_off_slow(&self);
 }

@@ -24,6 +24,11 @@ use crate::xml::{OutStanza, StanzaKind, escape_attr};
 
 /// How long the hooks may take that run before the stream is closed.
 const CLOSING_HOOKS: Duration = Duration::from_secs(5);
+/// How long the store may take with what was read last when the connection has ended.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+/// Unwritten bytes above which reading pauses: what is written then is answers, and a server that does not take them is
+/// not read from either.
+const WRITE_MAX: usize = 16 * WRITE_HIGH;
 /// Requests of others that are answered at once; one more is refused with `resource-constraint`.
 const MAX_JOBS: usize = 256;
 
@@ -37,7 +42,12 @@ pub(super) enum End {
     /// The application suspended it.
     Suspended,
     /// The server asked to connect elsewhere.
-    Redirected(SeeOther),
+    Redirected {
+        /// Where to.
+        other: SeeOther,
+        /// When the session had come online, if it had.
+        online_since: Option<Instant>,
+    },
     /// With an error.
     Failed {
         error: Error,
@@ -303,10 +313,10 @@ impl Session {
         }
         self.arm();
         let surface = Arc::clone(&self.surface);
-        let sending = self.bound
-            && self.closing.is_none()
-            && self.order.is_none()
-            && self.io.as_ref().is_some_and(|io| io.unwritten() < WRITE_HIGH);
+        let unwritten = self.io.as_ref().map_or(0, Io::unwritten);
+        let reading = reading && unwritten < WRITE_MAX;
+        // While the closing hooks run too: they have last words, and what was accepted before goes out before the end.
+        let sending = self.bound && (self.order.is_none() || self.closing.is_some()) && unwritten < WRITE_HIGH;
         let online = self.online_since.is_some();
         let Some(io) = &mut self.io else {
             self.core.handle(Input::Eof, now());
@@ -328,12 +338,17 @@ impl Session {
             () = ended(self.login.as_mut()) => self.logged_in(),
             () = ended(self.closing.as_mut()) => {
                 self.closing = None;
+                while let Ok(outgoing) = inbox.outgoing.try_recv() {
+                    self.send(outgoing);
+                }
                 self.core.handle(Input::Close, now());
             }
             Some(()) = self.jobs.next(), if !self.jobs.is_empty() => {}
             event = io.event(reading) => self.io_event(event),
             Some(outgoing) = inbox.outgoing.recv(), if sending => self.send(outgoing),
             () = surface.message_waiting(), if sending && online => self.send_messages(),
+            // Looks at the deadlines again; a request that can be sent comes through its channel.
+            () = surface.request_waiting(), if !sending => {}
             () = tick(&mut self.timer) => self.tick(),
         }
     }
@@ -364,7 +379,11 @@ impl Session {
     fn send(&mut self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Stanza { token, stanza } => self.core.handle(Input::Send { token, stanza }, now()),
-            Outgoing::Request { token, stanza, timeout } => self.core.handle(Input::Request { token, stanza, timeout }, now()),
+            Outgoing::Request { token, stanza, timeout } => {
+                if self.surface.begin_request(token) {
+                    self.core.handle(Input::Request { token, stanza, timeout }, now());
+                }
+            }
         }
     }
 
@@ -393,9 +412,11 @@ impl Session {
                 self.order = Some(Control::Close);
                 if self.online_since.is_some() {
                     let hooks = Arc::clone(&self.surface).closing();
+                    let taken = Arc::clone(&self.surface).messages_taken();
                     self.closing = Some(Box::pin(async move {
-                        if tokio::time::timeout(CLOSING_HOOKS, hooks).await.is_err() {
-                            tracing::warn!("closing hooks took too long");
+                        let last = futures::future::join(hooks, taken);
+                        if tokio::time::timeout(CLOSING_HOOKS, last).await.is_err() {
+                            tracing::warn!("closing hooks, or the last messages, took too long");
                         }
                     }));
                 } else {
@@ -464,7 +485,7 @@ impl Session {
     /// Sets the timer to the next deadline, if that has changed.
     fn arm(&mut self) {
         let pulse = self.pulse.deadline().filter(|_| self.bound);
-        let next = [self.core.next_deadline(), self.lane.deadline(), self.surface.unclaimed_deadline(), pulse];
+        let next = [self.core.next_deadline(), self.lane.deadline(), self.surface.next_deadline(), pulse];
         let next = next.into_iter().flatten().min();
         match (&mut self.timer, next) {
             // To wake too early does no harm, and spares a reset for everything that arrives.
@@ -482,7 +503,7 @@ impl Session {
         self.timer = None;
         let now = now();
         self.core.handle(Input::Timer, now);
-        self.surface.expire_unclaimed();
+        self.surface.expire();
         if self.lane.pause_is_over(now) {
             self.surface.cut_off_slow();
         }
@@ -530,13 +551,22 @@ impl Session {
             if !matches!(tokio::time::timeout(Duration::from_secs(2), goodbye).await, Ok(Ok(()))) {
                 tracing::debug!("the last words did not reach the server");
             }
+            while let Some(token) = io.next_written() {
+                self.surface.written(token);
+            }
         }
         // What was read is delivered before the session is given up.
-        if let Some(run) = self.lane.running.take() {
-            run.await;
-        }
-        if let Some(batch) = self.lane.next_batch() {
-            Arc::clone(&self.surface).messages(batch).await;
+        let (surface, lane) = (Arc::clone(&self.surface), &mut self.lane);
+        let deliver = async {
+            if let Some(run) = lane.running.take() {
+                run.await;
+            }
+            if let Some(batch) = lane.next_batch() {
+                surface.messages(batch).await;
+            }
+        };
+        if tokio::time::timeout(LAST_WRITES, deliver).await.is_err() {
+            tracing::error!("messages that were read last are lost: the store took too long");
         }
         if self.bound {
             self.surface.session_lost();
@@ -547,7 +577,7 @@ impl Session {
         match (self.order, ended) {
             (Some(Control::Suspend), _) => End::Suspended,
             (Some(_), _) => End::Closed,
-            (None, Ended::SeeOther(other)) => End::Redirected(other),
+            (None, Ended::SeeOther(other)) => End::Redirected { other, online_since: self.online_since },
             (None, Ended::Failed(error)) => {
                 let error = self.cause.unwrap_or(error);
                 End::Failed { error, online_since: self.online_since, after_registration: self.registered && !self.bound }

@@ -58,11 +58,32 @@ pub(crate) enum Mode {
 pub(crate) type Drive = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs until closed, suspended, or failed.
-pub(crate) async fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace: Reconnect) {
-    let mut driver = Loop { mode, backoff: Backoff::new(pace), attempt: 0, announced: true, redirects: 0, other: None };
-    let span = tracing::info_span!("xmpp", account = %surface.account());
-    let last = driver.run(&surface, &mut inbox).instrument(span).await;
-    surface.state(last);
+pub(crate) fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace: Reconnect) -> impl Future<Output = ()> + Send {
+    // Made now, so that it also speaks for a future that is never polled.
+    let mut abandoned = Abandoned { surface: Some(surface) };
+    async move {
+        let Some(surface) = abandoned.surface.clone() else { return };
+        let mut driver = Loop { mode, backoff: Backoff::new(pace), attempt: 0, announced: true, redirects: 0, other: None };
+        let span = tracing::info_span!("xmpp", account = %surface.account());
+        let last = driver.run(&surface, &mut inbox).instrument(span).await;
+        drop(abandoned.surface.take());
+        surface.state(last);
+    }
+}
+
+/// Says that the driver is gone where it cannot say so itself: nothing may look alive that is not.
+struct Abandoned {
+    surface: Option<Arc<dyn Surface>>,
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        let Some(surface) = self.surface.take() else { return };
+        let error = Error::new(ErrorKind::Abandoned);
+        let error = if std::thread::panicking() { error.with_context("it panicked") } else { error };
+        tracing::error!(%error, account = %surface.account(), "the connection was abandoned");
+        surface.abandoned(error);
+    }
 }
 
 struct Loop {
@@ -109,7 +130,14 @@ impl Loop {
         let (error, online_since, fresh_start) = match end {
             End::Closed => return Some(State::Closed),
             End::Suspended => return Some(State::Offline { last: None }),
-            End::Redirected(SeeOther::Host { host, port }) => {
+            End::Redirected { other: SeeOther::Host { host, port }, online_since } => {
+                if let Some(since) = online_since {
+                    self.attempt = 0;
+                    self.mode = Mode::KeepTrying;
+                    if self.backoff.is_stable(now().saturating_duration_since(since)) {
+                        self.redirects = 0;
+                    }
+                }
                 self.redirects += 1;
                 if self.redirects <= MAX_REDIRECTS {
                     tracing::debug!(%host, ?port, "the server asks to connect elsewhere");
@@ -118,7 +146,7 @@ impl Loop {
                 }
                 (too_many_redirects(), None, false)
             }
-            End::Redirected(_) => (too_many_redirects(), None, false),
+            End::Redirected { .. } => (too_many_redirects(), None, false),
             End::Failed { error, online_since, after_registration } => (error, online_since, after_registration),
         };
         self.other = None;

@@ -27,24 +27,30 @@ pub(crate) type XmlSink = Arc<dyn Fn(XmlDirection, &str) + Send + Sync>;
 
 /// One connection's log: both directions, each with the place it is at.
 pub(super) struct XmlLog {
-    sink: XmlSink,
+    /// `None` after it panicked.
+    sink: Option<XmlSink>,
     sent: Redactor,
     received: Redactor,
 }
 
 impl XmlLog {
     pub(super) fn new(sink: XmlSink) -> Self {
-        Self { sink, sent: Redactor::default(), received: Redactor::default() }
+        Self { sink: Some(sink), sent: Redactor::default(), received: Redactor::default() }
     }
 
     pub(super) fn write(&mut self, direction: XmlDirection, bytes: &[u8]) {
+        let Some(sink) = &self.sink else { return };
         let redactor = match direction {
             XmlDirection::Sent => &mut self.sent,
             XmlDirection::Received => &mut self.received,
         };
         let text = redactor.pass(bytes);
         if !text.is_empty() {
-            (self.sink)(direction, &text);
+            let shown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sink(direction, &text)));
+            if shown.is_err() {
+                tracing::error!("the XML log panicked; this connection is not shown any further");
+                self.sink = None;
+            }
         }
     }
 }

@@ -60,6 +60,7 @@ impl fmt::Display for ErrorKind {
             Self::SubscriptionInUse(name) => write!(f, "the durable subscription {name:?} is open already"),
             Self::ExtensionMissing(name) => write!(f, "this client is built without the extension {name}"),
             Self::NoRuntime => f.write_str("called outside a tokio runtime"),
+            Self::Abandoned => f.write_str("what ran the connection is gone"),
             Self::ClientClosed => f.write_str("the client is closed"),
             Self::NotOnline => f.write_str("the client is not online"),
             Self::AlreadyRunning => f.write_str("the client is running; close it first"),

@@ -183,7 +183,13 @@ pub(crate) fn register<M: 'static, H: Handler<M>>(
 /// A handler's task: lives while there is something to handle (D34).
 async fn run<M, H: Handler<M>>(mailbox: Arc<Mailbox>, client: WeakClient, handler: Arc<H>) {
     while let Some(entry) = mailbox.next_for_handler() {
-        let Some(item) = decode(entry, &client).and_then(<H::Item as sealed::HandlerEvent>::from_incoming) else { continue };
+        // The event's own code runs here too, and this task must go on.
+        let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| decode(entry, &client)));
+        let Ok(decoded) = decoded else {
+            tracing::error!(event = type_name::<H::Item>(), "an event panicked while it was read from a stanza");
+            continue;
+        };
+        let Some(item) = decoded.and_then(<H::Item as sealed::HandlerEvent>::from_incoming) else { continue };
         let Some(cx) = client.ctx() else { return };
         if let Err(error) = call(|| handler.call(item, cx)).await {
             tracing::warn!(%error, handler = type_name::<H>(), "a handler failed");

@@ -81,6 +81,14 @@ impl Route {
             Some(Payload { ns, name: Some(name) }) => inbound.stanza().child(ns, name).is_some(),
             Some(Payload { ns, name: None }) => inbound.stanza().children().any(|child| child.ns() == *ns),
         };
-        payload && self.filter.is_none_or(|filter| filter(inbound))
+        payload && self.filter.is_none_or(|filter| passes(filter, inbound))
     }
+}
+
+/// Runs an application's test; one that panics takes nothing.
+fn passes(filter: fn(&Inbound) -> bool, inbound: &Inbound) -> bool {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| filter(inbound))).unwrap_or_else(|_| {
+        tracing::error!("the test of a route panicked");
+        false
+    })
 }

@@ -117,6 +117,12 @@ impl Session {
         match kind.as_deref() {
             Some("get" | "set") if stanza.id().is_some() && stanza.children().count() == 1 => {
                 drop(kind);
+                if stanza.from().is_some() && stanza.from_jid().is_none() {
+                    // Nobody may take it for a request without sender, which is one of the own account.
+                    self.numbers.taken_over(seq);
+                    self.refuse(&stanza, "cancel", "service-unavailable", io);
+                    return Ok(());
+                }
                 io.event(Event::Inbound { seq, stanza });
                 Ok(())
             }
@@ -129,7 +135,7 @@ impl Session {
             _ => {
                 drop(kind);
                 self.numbers.taken_over(seq);
-                self.refuse(&stanza, io);
+                self.refuse(&stanza, "modify", "bad-request", io);
                 Ok(())
             }
         }
@@ -156,14 +162,14 @@ impl Session {
         Ok(())
     }
 
-    /// Answers an IQ that is none: of no known type, or without exactly one payload (RFC 6120 §8.2.3). One without `id`
-    /// cannot be answered, for nobody could tell what the answer belongs to.
-    fn refuse(&mut self, stanza: &Stanza, io: &mut Io) {
+    /// Answers an IQ that is none: of no known type, without exactly one payload (RFC 6120 §8.2.3), or from what is no JID.
+    /// One without `id` cannot be answered, for nobody could tell what the answer belongs to.
+    fn refuse(&mut self, stanza: &Stanza, error_type: &str, condition: &str, io: &mut Io) {
         tracing::debug!(from = ?stanza.from(), "refusing an IQ whose structure is broken");
         let Some(id) = stanza.id() else { return };
         let to = stanza.from().map(|from| format!(" to='{}'", escape_attr(&from))).unwrap_or_default();
         let reply = format!(
-            "<iq xmlns='jabber:client' type='error' id='{}'{to}><error type='modify'><bad-request xmlns='{}'/></error></iq>",
+            "<iq xmlns='jabber:client' type='error' id='{}'{to}><error type='{error_type}'><{condition} xmlns='{}'/></error></iq>",
             escape_attr(&id),
             ns::STANZA_ERRORS,
         );

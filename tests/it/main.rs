@@ -8,6 +8,7 @@ mod disco;
 mod durable;
 mod errors;
 mod examples;
+mod hostile;
 mod main_job;
 mod messaging;
 mod presence;
