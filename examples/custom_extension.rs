@@ -1,30 +1,41 @@
 //! How to write an extension: a poll, with everything it needs from the library.
 //!
 //! One account holds a poll, and others vote in it and ask how it stands. It takes no more than the public API, by which the
-//! built-in extensions are written as well: a payload of one's own, requests, an event, a state to watch, a setting, and a
-//! method on the client.
+//! built-in extensions are written as well: a payload of one's own, requests, an event, a state to watch that outlives the
+//! program, a setting, and a method on the client.
+//!
+//! A crate of your own needs, beside xmppkit, what the derive macros write (in the version that xmppkit re-exports):
+//!
+//! ```toml
+//! xso = { version = "0.4", features = ["macros"] }
+//! ```
 //!
 //! ```text
 //! cargo run --example custom_extension
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use xmppkit::ErrorKind;
 use xmppkit::client::{Sent, WeakClient};
 use xmppkit::error::{StanzaError, StanzaErrorType};
 use xmppkit::event::{Event, Inbound, Origin, Route};
-use xmppkit::ext::{Answer, Ctx, Extension, IqRequest, Observable, Observe, Observed, Registrar, Watch};
+use xmppkit::ext::{
+    Answer, BoxFuture, Ctx, Extension, IqRequest, Observable, Observe, Observed, Position, Registrar, Watch, inbound,
+};
 use xmppkit::jid::FullJid;
+use xmppkit::messaging::MessagingService;
 use xmppkit::prelude::*;
+use xmppkit::store::MemoryStore;
 use xmppkit::testing::Server;
+use xmppkit::xml::Stanza;
 use xmppkit::xso::{AsXml, FromXml};
 
 /// Whatever you invent has a namespace of your own: a URI that nobody else uses.
 const NS: &str = "urn:example:poll";
 
-// 1. The wire format. A derived struct is all it takes; a stanza gives it back with `payload::<Vote>()`. The derive macros write
-//    `xso::…`, so a crate of your own depends on `xso` as well, in the version that xmppkit re-exports.
+// 1. The wire format. A derived struct is all it takes; a stanza gives it back with `payload::<Vote>()`.
 
 /// `<vote xmlns='urn:example:poll' for='tea'/>`, in a message: I vote for this.
 #[derive(FromXml, AsXml, Debug, Clone)]
@@ -62,8 +73,19 @@ impl Event for Voted {
     }
 
     fn from_inbound(inbound: &Inbound, _client: &WeakClient) -> Option<Self> {
-        let vote: Vote = inbound.stanza().payload().ok()??;
-        Some(Self { by: inbound.stanza().from_jid()?.into_bare(), choice: vote.choice })
+        Self::read(inbound.stanza())
+    }
+}
+
+impl Voted {
+    /// The sender's address can be relied on, the server vouches for it. But an error brings back a vote of our own, in the
+    /// name of whoever it did not reach.
+    fn read(stanza: &Stanza) -> Option<Self> {
+        if stanza.stanza_type().as_deref() == Some("error") {
+            return None;
+        }
+        let vote: Vote = stanza.payload().ok()??;
+        Some(Self { by: stanza.from_jid()?.into_bare(), choice: vote.choice })
     }
 }
 
@@ -113,16 +135,24 @@ impl Extension for Poll {
         // Others find out by service discovery that this client knows about polls.
         reg.feature(NS);
         reg.setting(Choices::default());
+        // Votes are sent as chat messages. Without that extension there would be no client with this one.
+        reg.requires::<MessagingService>();
 
-        // Messages are counted before subscribers get them, so that the state is never behind the events. The sender's address
-        // can be relied on, the server vouches for it; what came on another way than straight (carbons, archives) is old news.
+        // The tally is kept in rows of the store: who, and for what. A stage notes the row, and it is written together with the
+        // message or not at all; a second copy of the message writes none. After the last built-in stage the message is as it
+        // will be stored.
+        reg.store_namespace(NS, 1, |_from, rows| Ok(rows));
+        reg.inbound_stage("poll:count", Position::After(inbound::DERIVE), |draft, cx| {
+            if let Some(vote) = counted(draft.stanza(), draft.origin(), cx) {
+                draft.put(NS, vote.by.as_str(), vote.choice);
+            }
+        });
+
+        // Then, before subscribers get the message, the state follows: it is never behind the events.
         let tally = self.tally.clone();
-        reg.on_message(move |vote: Vote, inbound, cx| {
-            if let Some(voter) = inbound.stanza().from_jid()
-                && inbound.origin() == Origin::Live
-                && is_choice(cx, &vote.choice)
-            {
-                tally.change((voter.into_bare(), vote.choice));
+        reg.on_message(move |_: Vote, inbound, cx| {
+            if let Some(vote) = counted(inbound.stanza(), inbound.origin(), cx) {
+                tally.change((vote.by, vote.choice));
             }
         });
 
@@ -139,6 +169,21 @@ impl Extension for Poll {
             }
         });
     }
+
+    /// The state as the last run of the program left it; there is no connection yet.
+    fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, xmppkit::Result<()>> {
+        Box::pin(async move {
+            let rows = cx.rows(NS).rows("").await?.into_iter();
+            let vote = |(voter, choice): (String, Vec<u8>)| Some((voter.parse().ok()?, String::from_utf8(choice).ok()?));
+            self.tally.reset(Tally(rows.filter_map(vote).collect()));
+            Ok(())
+        })
+    }
+}
+
+/// The vote in this message, if it counts here: what came on another way than straight (carbons, archives) is old news.
+fn counted(stanza: &Stanza, origin: Origin, cx: &Ctx) -> Option<Voted> {
+    Voted::read(stanza).filter(|vote| origin == Origin::Live && is_choice(cx, &vote.choice))
 }
 
 fn is_choice(cx: &Ctx, choice: &str) -> bool {
@@ -184,11 +229,12 @@ impl PollHandle {
     }
 }
 
-/// Uses the extension between two clients; gives the votes for wine.
+/// Uses the extension between two clients; gives the votes for wine that are left in the store.
 pub async fn run() -> xmppkit::Result<u32> {
     let server = Server::builder().account("friar", "secret").account("nurse", "secret").start().await?;
-    let choices = Choices(vec!["tea".to_owned(), "wine".to_owned()]);
-    let friar = server.client("friar")?.with(Poll::default()).setting(choices).build().await?;
+    let choices = || Choices(vec!["tea".to_owned(), "wine".to_owned()]);
+    let store = Arc::new(MemoryStore::new());
+    let friar = server.client("friar")?.with(Poll::default()).setting(choices()).store(store.clone()).build().await?;
     let nurse = server.client("nurse")?.with(Poll::default()).build().await?;
 
     // Subscribed first, then connected: nothing is missed.
@@ -217,7 +263,13 @@ pub async fn run() -> xmppkit::Result<u32> {
     }
     friar.close().await;
     nurse.close().await;
-    Ok(votes)
+
+    // The next client with this store knows the votes before it is online.
+    drop((friar, voted, tally));
+    let friar = server.client("friar")?.with(Poll::default()).setting(choices()).store(store).build().await?;
+    let Some(Observed::Reset(tally)) = friar.poll().watch()?.next().await else { return Ok(0) };
+    println!("kept: {} for wine", tally.votes("wine"));
+    Ok(tally.votes("wine"))
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -44,6 +44,11 @@
 //!
 //! `native-tls` (default): TLS by the operating system's library. `testing`: the in-process server. Without `native-tls`
 //! there is no TLS, and only [`dangerous_plaintext`](client::ClientBuilder::dangerous_plaintext) connects.
+//!
+//! # Numbers
+//!
+//! Numbers such as R21, C7 and D12 name rules and decisions: R and C stand in `docs/protocol-rules.md`, D in
+//! `docs/decisions.md` of the repository, each with its evidence.
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use xmppkit::client::{Client, State, TlsMode, Trust, WeakClient};
 use xmppkit::error::{BuildError, ErrorKind, Result, StanzaErrorType};
 use xmppkit::event::{Event, Inbound, Incoming, Malformed, Route};
-use xmppkit::ext::{Answer, Ctx, Extension, IqRequest, Observable, Observe, Position, Registrar, SessionKind, inbound, outbound};
+use xmppkit::ext::{
+    Answer, BoxFuture, Ctx, Extension, IqRequest, Observable, Observe, Position, Registrar, SessionKind, inbound, outbound,
+};
 use xmppkit::jid::Jid;
 use xmppkit::testing::Server;
 use xmppkit::xmpp_parsers::message::Message;
@@ -52,6 +53,7 @@ struct Mood {
 struct Lucky {
     from: Option<Jid>,
     value: u32,
+    cursed: bool,
 }
 
 impl Event for Lucky {
@@ -61,7 +63,8 @@ impl Event for Lucky {
 
     fn from_inbound(inbound: &Inbound, _client: &WeakClient) -> Option<Self> {
         let luck: Luck = inbound.stanza().payload().ok()??;
-        Some(Self { from: inbound.stanza().from_jid(), value: luck.value })
+        let cursed = inbound.stanza().child(NS, "curse").is_some();
+        Some(Self { from: inbound.stanza().from_jid(), value: luck.value, cursed })
     }
 }
 
@@ -156,11 +159,13 @@ impl Extension for Dice {
                 }
                 draft.put(ROWS, "luck", luck.value.to_string());
             }
+            draft.remove_payload(NS, "curse");
         });
         reg.outbound_stage("dice:luck", Position::Before(outbound::ENCRYPT), |mut draft, cx| async move {
             let luckiness = cx.setting::<Luckiness>().map_or(0, |luckiness| luckiness.0);
-            let element = xmppkit::xso::transform(&Luck { value: luckiness }).map_err(xmppkit::Error::other)?;
-            draft.message.payloads.push(element);
+            if draft.payload::<Luck>()?.is_none() {
+                draft.add_payload(&Luck { value: luckiness })?;
+            }
             Ok(draft)
         });
         reg.own_presence(|presence: &mut Presence, _cx| {
@@ -259,8 +264,11 @@ async fn a_foreign_extension_uses_every_door() {
     // messages: the outbound stage adds luck, the inbound one derives a row and drops the unlucky
     let unlucky = xmppkit::xso::transform(&Luck { value: 13 }).expect("an element");
     romeo.send(Message::chat(Some(juliet_jid.clone().into())).with_payloads(vec![unlucky])).await.expect("accepted");
-    romeo.send(Message::chat(Some(juliet_jid.clone().into())).with_body("".into(), "hi".to_owned())).await.expect("accepted");
+    let curse = "<curse xmlns='urn:example:dice'/>".parse().expect("an element");
+    let greeting = Message::chat(Some(juliet_jid.clone().into())).with_body("".into(), "hi".to_owned());
+    romeo.send(greeting.with_payloads(vec![curse])).await.expect("accepted");
     let Some(Incoming::Item(item)) = lucky.next().await else { panic!("no item") };
+    assert!(!item.cursed);
     assert_eq!((item.from.clone(), item.value), (Some(romeo_jid.clone().into()), 6));
     assert_eq!(juliet.store().extension_row(ROWS, "luck").await.expect("a read").as_deref(), Some(&b"6"[..]));
     assert_eq!(dice.noted().iter().filter(|line| *line == "looked at luck").count(), 1);
@@ -308,6 +316,31 @@ async fn a_payload_of_the_wrong_shape_is_reported_and_costs_nothing_else() {
     let event = malformed.next().await.expect("an event");
     assert!(matches!(event.error.kind(), ErrorKind::Payload { ns, name } if ns == NS && name == "luck"), "{}", event.error);
     assert!(juliet.state().is_online());
+    juliet.close().await;
+}
+
+#[tokio::test]
+async fn what_an_error_carries_back_is_shown_only_to_who_looks_at_whole_stanzas() {
+    let server = server().await;
+    let juliet = client(&server, "juliet", None).await;
+    let mut lucky = juliet.subscribe::<Lucky>().events();
+    juliet.connect().await.expect("online");
+    let jid = juliet.jid().expect("bound");
+    let luck = format!("<luck xmlns='{NS}' value='1'/>");
+    for (attributes, inside) in [
+        (
+            "type='error'",
+            format!("{luck}<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"),
+        ),
+        ("type='chat'", luck),
+    ] {
+        let xml = format!("<message from='mercutio@example.org' to='{jid}' {attributes}>{inside}</message>");
+        server.send_stanza(jid.clone(), &xml).expect("delivered");
+        let _luck = lucky.next().await.expect("an event");
+    }
+    let noted = juliet.ext::<Dice>().expect("the extension").noted();
+    assert_eq!(noted.iter().filter(|line| *line == "saw the route").count(), 2);
+    assert_eq!(noted.iter().filter(|line| *line == "looked at luck").count(), 1);
     juliet.close().await;
 }
 

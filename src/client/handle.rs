@@ -1,5 +1,6 @@
 //! The handle applications hold.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -147,7 +148,21 @@ impl Client {
         self.shared.mechanism()
     }
 
-    /// Subscribes to an event; see [`Subscription`].
+    /// Subscribes to an event: a stream of what arrives from now on.
+    ///
+    /// Its items are [`Incoming`](crate::event::Incoming): an event, or a gap where the subscriber was too slow;
+    /// [`events`](Subscription::events) leaves the gaps out.
+    ///
+    /// ```
+    /// # use futures::StreamExt;
+    /// # use xmppkit::{Client, messaging::Bounce};
+    /// # async fn example(client: &Client) {
+    /// let mut bounces = client.subscribe::<Bounce>().events();
+    /// while let Some(bounce) = bounces.next().await {
+    ///     println!("came back: {}", bounce.error().condition);
+    /// }
+    /// # }
+    /// ```
     pub fn subscribe<E: Event>(&self) -> Subscription<E> {
         Subscription::new(self)
     }
@@ -220,6 +235,13 @@ impl Client {
     #[must_use]
     pub fn ext<T: Extension>(&self) -> Option<Arc<T>> {
         self.shared.registry.extension::<T>()
+    }
+
+    /// A setting an extension [declared](crate::ext::Registrar::setting): what was given to the builder, else the default.
+    /// `None` if no extension of this client declares it.
+    #[must_use]
+    pub fn setting<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.shared.registry.setting::<T>()
     }
 
     /// What the client says about itself (XEP-0030): what its extensions declared.

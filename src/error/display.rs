@@ -93,7 +93,9 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Conflict { what, first, second } => write!(f, "{first} and {second} both claim {what}"),
-            Self::MissingRequirement { extension, requires } => write!(f, "{extension} requires {requires}, which was not added"),
+            Self::MissingRequirement { extension, requires } => {
+                write!(f, "{extension} requires {requires}, which was not added or was removed")
+            }
             Self::Cycle(names) => write!(f, "these require one another in a circle: {}", names.join(" → ")),
             Self::UnknownStage { extension, stage } => write!(f, "{extension} names the stage {stage:?}, which does not exist"),
             Self::UnroutablePayload { extension, payload } => {

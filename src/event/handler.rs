@@ -19,27 +19,63 @@ use crate::ext::Ctx;
 /// [`Incoming`] of one, and the future gives `()` or a [`Result`].
 ///
 /// You call this trait through [`Client::on`](crate::client::Client::on); it is implemented for closures and cannot be implemented otherwise.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no handler",
+    label = "not `Fn(E) -> Future` or `Fn(E, Ctx) -> Future`",
+    note = "a handler is a closure that takes an event or `Incoming` of one, by value, and optionally a `Ctx`",
+    note = "its parameters need their types: `|message: ChatMessage, cx: Ctx| async move {{ … }}`",
+    note = "it returns a future that is `Send` and gives `()` or `xmppkit::Result<_>`: is `async move` missing?"
+)]
 pub trait Handler<M>: sealed::Handler<M> {}
 
 /// What a handler may take: an [`Event`], or [`Incoming`] of one to see gaps as well.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is nothing a handler can take",
+    label = "neither an `Event` nor `Incoming` of one",
+    note = "a handler's first parameter is a type that implements `Event`, by value, or `Incoming<E>` to see gaps as well",
+    note = "a second parameter, if there is one, is `xmppkit::ext::Ctx`"
+)]
 pub trait HandlerEvent: sealed::HandlerEvent {}
 
 /// What a handler's future may give: `()`, or a `Result` whose error is reported at warn level.
+#[diagnostic::on_unimplemented(
+    message = "a handler's future cannot give `{Self}`",
+    label = "neither `()` nor `xmppkit::Result<_>`",
+    note = "end the block with `;` to give `()`, or with `Ok(())`; other errors become one of this crate by `xmppkit::Error::other`"
+)]
 pub trait HandlerOutput: sealed::HandlerOutput {}
 
 #[allow(unnameable_types, reason = "sealed: only closures are handlers")]
 mod sealed {
     use super::{Ctx, Error, Event, Future, Incoming};
 
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` is nothing a handler can take",
+        label = "neither an `Event` nor `Incoming` of one",
+        note = "a handler's first parameter is a type that implements `Event`, by value, or `Incoming<E>` to see gaps as well",
+        note = "a second parameter, if there is one, is `xmppkit::ext::Ctx`"
+    )]
     pub trait HandlerEvent: Sized + Send + 'static {
         type Event: Event;
         fn from_incoming(incoming: Incoming<Self::Event>) -> Option<Self>;
     }
 
+    #[diagnostic::on_unimplemented(
+        message = "a handler's future cannot give `{Self}`",
+        label = "neither `()` nor `xmppkit::Result<_>`",
+        note = "end the block with `;` to give `()`, or with `Ok(())`; other errors become one of this crate by `xmppkit::Error::other`"
+    )]
     pub trait HandlerOutput {
         fn into_result(self) -> Result<(), Error>;
     }
 
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` is no handler",
+        label = "not `Fn(E) -> Future` or `Fn(E, Ctx) -> Future`",
+        note = "a handler is a closure that takes an event or `Incoming` of one, by value, and optionally a `Ctx`",
+        note = "its parameters need their types: `|message: ChatMessage, cx: Ctx| async move {{ … }}`",
+        note = "it returns a future that is `Send` and gives `()` or `xmppkit::Result<_>`: is `async move` missing?"
+    )]
     pub trait Handler<M>: Send + Sync + 'static {
         type Item: HandlerEvent;
         type Output: HandlerOutput;

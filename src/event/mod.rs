@@ -16,7 +16,9 @@
 //!
 //! impl Event for Attention {
 //!     fn route() -> Route {
-//!         Route::message().payload("urn:xmpp:attention:0", "attention")
+//!         Route::message()
+//!             .payload("urn:xmpp:attention:0", "attention")
+//!             .when(|inbound| inbound.stanza().stanza_type().as_deref() != Some("error"))
 //!     }
 //!
 //!     fn from_inbound(inbound: &Inbound, _client: &WeakClient) -> Option<Self> {
@@ -51,9 +53,16 @@ use crate::client::WeakClient;
 
 /// Something an application can subscribe to.
 ///
-/// An event that is a view of a stanza names its [`route`](Event::route) and builds itself from the stanza when a
-/// subscriber takes it, on the subscriber's task. An event that an extension reports itself (with
-/// [`Ctx::emit`](crate::ext::Ctx::emit)) has the route [`Route::emitted`].
+/// An event is either a view of a stanza, or reported by an extension:
+///
+/// | | view of a message | view of a presence stanza | reported |
+/// |---|---|---|---|
+/// | choose it if | subscribers want what a message says | the same of presence | it is the outcome of several stanzas, of a request, of state |
+/// | [`route`](Event::route) | [`Route::message()`] | [`Route::presence()`] | [`Route::emitted()`] |
+/// | comes from | every message that takes the route | every presence stanza that takes the route | [`Ctx::emit`](crate::ext::Ctx::emit) |
+/// | [`from_inbound`](Event::from_inbound) | once for each subscriber, when it takes the item, on its task | the same | never: return `None` |
+/// | subscribed to too late | waits 8 s for its first subscriber | lost | lost |
+/// | [durable](crate::event::Durable) | yes, if the log keeps the message | no: yields nothing | no: yields nothing |
 ///
 /// Events are cloned for each subscriber, so they should be cheap to clone: hold the stanza, not copies of its parts.
 pub trait Event: Clone + Send + Sync + 'static {
@@ -61,6 +70,9 @@ pub trait Event: Clone + Send + Sync + 'static {
     fn route() -> Route;
 
     /// Builds the event from a stanza that fits the route; `None` if it is none after all.
+    ///
+    /// Called when a subscriber takes the item, on the subscriber's task; on a durable subscription with what the log kept,
+    /// perhaps in a later run of the program. So it depends on the stanza and not on the extension's state.
     ///
     /// `client` is for events that act, as [`ChatMessage::reply`](crate::messaging::ChatMessage::reply) does.
     fn from_inbound(inbound: &Inbound, client: &WeakClient) -> Option<Self>;

@@ -7,10 +7,16 @@ use crate::xml::StanzaKind;
 
 /// A cheap test that a stanza may be a given event.
 ///
+/// A route looks at kind and payload, and so takes stanzas of type `error` too, which carry back the payloads of what could
+/// not be delivered, in the name of whoever could not be reached. An event that speaks for its sender excludes them by
+/// [`when`](Self::when).
+///
 /// ```
 /// use xmppkit::event::Route;
 /// // every message that carries this payload
 /// let route = Route::message().payload("urn:xmpp:attention:0", "attention");
+/// // and was not returned with an error
+/// let route = route.when(|inbound| inbound.stanza().stanza_type().as_deref() != Some("error"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Route {

@@ -59,6 +59,8 @@ impl Ctx {
     }
 
     /// A setting an extension [declared](crate::ext::Registrar::setting): what the application gave, else the default.
+    /// `None` if no extension of this client declares it, for example because its extension was removed; the extension that
+    /// declares it always gets it.
     #[must_use]
     pub fn setting<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.shared.registry.setting::<T>()
@@ -76,8 +78,14 @@ impl Ctx {
     }
 
     /// The rows of a namespace the extension [registered](crate::ext::Registrar::store_namespace).
+    ///
+    /// One that nobody registered is reported at warn level: it works, but its rows have no schema version and nothing keeps
+    /// two extensions from writing to it.
     #[must_use]
     pub fn rows(&self, namespace: &str) -> ExtensionRows {
+        if !self.shared.registry.namespaces.iter().any(|spec| spec.namespace == namespace) {
+            tracing::warn!(namespace, "no extension registered this namespace of the store");
+        }
         ExtensionRows::new(Arc::clone(&self.shared.store), namespace)
     }
 

@@ -3,10 +3,8 @@
 use std::any::Any;
 use std::future::ready;
 
-use futures::future::BoxFuture;
-
 use crate::error::Result;
-use crate::ext::{Ctx, Registrar};
+use crate::ext::{BoxFuture, Ctx, Registrar};
 
 /// Something that adds to a client: a protocol, a policy, an application's own behaviour.
 ///
@@ -18,6 +16,45 @@ use crate::ext::{Ctx, Registrar};
 ///
 /// Hooks run on the connection's own task: they may await requests, and must not block. All have default bodies that do
 /// nothing. Later versions may add hooks, with default bodies.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use xmppkit::ext::{BoxFuture, Ctx, Extension, Registrar, SessionKind};
+///
+/// const ROWS: &str = "urn:example:logins";
+///
+/// /// Counts the logins of this account, over all runs of the program.
+/// #[derive(Default)]
+/// struct Logins(Mutex<u32>);
+///
+/// impl Extension for Logins {
+///     fn register(&self, reg: &mut Registrar<'_>) {
+///         reg.store_namespace(ROWS, 1, |_from, rows| Ok(rows));
+///     }
+///
+///     fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, xmppkit::Result<()>> {
+///         Box::pin(async move {
+///             let kept = cx.rows(ROWS).get("count").await?.and_then(|value| String::from_utf8(value).ok()?.parse().ok());
+///             *self.0.lock().expect("nothing panics with it") = kept.unwrap_or_default();
+///             Ok(())
+///         })
+///     }
+///
+///     fn session<'a>(&'a self, cx: &'a Ctx, kind: SessionKind) -> BoxFuture<'a, xmppkit::Result<()>> {
+///         Box::pin(async move {
+///             if kind == SessionKind::Resumed {
+///                 return Ok(());
+///             }
+///             let count = {
+///                 let mut count = self.0.lock().expect("nothing panics with it");
+///                 *count += 1;
+///                 *count
+///             };
+///             cx.rows(ROWS).put("count", count.to_string()).await
+///         })
+///     }
+/// }
+/// ```
 pub trait Extension: Any + Send + Sync {
     /// Says what the extension needs. Called once, when the client is built; conflicts and missing requirements make
     /// `build()` fail with [`ErrorKind::Build`](crate::ErrorKind::Build).

@@ -5,6 +5,12 @@
 //! client lives, its hooks are called with a [`Ctx`]. Nothing the built-in extensions use is closed to others, except
 //! account registration's step before login.
 //!
+//! The derive macros of payloads write `xso::…`, so a crate of your own needs, beside this one:
+//!
+//! ```toml
+//! xso = { version = "0.4", features = ["macros"] }
+//! ```
+//!
 //! ```
 //! use xmppkit::ext::{Answer, Ctx, Extension, IqRequest, Registrar};
 //! use xmppkit::xso::{AsXml, FromXml};
@@ -36,6 +42,9 @@ mod observable;
 mod registrar;
 mod registry;
 mod stage;
+
+/// What hooks return: `Box::pin(async move { … })`.
+pub use futures::future::BoxFuture;
 
 pub use context::Ctx;
 pub use extension::{Extension, SessionKind};

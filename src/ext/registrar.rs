@@ -17,14 +17,15 @@ use crate::store::Row;
 use crate::xml::{PayloadName, Stanza, StanzaKind};
 
 /// Collects what one extension needs. Nothing here fails: conflicts and missing requirements of all extensions together
-/// are found when the client is built.
+/// are found when the client is built, and `build()` reports the first that it finds.
 pub struct Registrar<'a> {
     pub(crate) name: &'static str,
     pub(crate) drafts: &'a mut Drafts,
 }
 
 impl Registrar<'_> {
-    /// This extension needs that one; its hooks run after that one's.
+    /// This extension needs that one; its hooks run after that one's. Without it (built-in ones can be
+    /// [removed](crate::client::ClientBuilder::without)) `build()` fails.
     pub fn requires<T: Extension>(&mut self) {
         self.drafts.requires.push((self.name, TypeId::of::<T>(), type_name::<T>()));
     }
@@ -97,8 +98,13 @@ impl Registrar<'_> {
         self.on_iq_named(IqKind::Set, ns.into(), name.into(), handler);
     }
 
-    /// Looks at every message that carries this payload, after it is stored and before subscribers get it. A payload
-    /// that does not have its shape is reported as [`Malformed`](crate::event::Malformed).
+    /// Looks at every message that carries this payload, after it is stored and before subscribers get it: one message
+    /// after another, in order of arrival. A payload that does not have its shape is reported as
+    /// [`Malformed`](crate::event::Malformed).
+    ///
+    /// Not shown are second copies, messages that a [stage](Self::inbound_stage) discarded, and those of type `error`: these
+    /// carry back what was sent (RFC 6120 §8.3.1), so their payloads do not speak for their sender.
+    /// [`on_route`](Self::on_route) sees errors too.
     pub fn on_message<P, F>(&mut self, look: F)
     where
         P: FromXml + 'static,
@@ -108,7 +114,8 @@ impl Registrar<'_> {
     }
 
     /// Looks at every presence stanza that carries this payload, in order, as it is read. A payload that does not have
-    /// its shape is reported as [`Malformed`](crate::event::Malformed).
+    /// its shape is reported as [`Malformed`](crate::event::Malformed). As with [`on_message`](Self::on_message), those of
+    /// type `error` are not shown.
     pub fn on_presence<P, F>(&mut self, look: F)
     where
         P: FromXml + 'static,
@@ -117,7 +124,8 @@ impl Registrar<'_> {
         self.on_payload(StanzaKind::Presence, look);
     }
 
-    /// Looks at every stanza that takes this route, whatever it carries.
+    /// Looks at every stanza that takes this route, whatever it carries and of whatever type, errors included; otherwise as
+    /// [`on_message`](Self::on_message) and [`on_presence`](Self::on_presence).
     pub fn on_route<F>(&mut self, route: Route, look: F)
     where
         F: Fn(&Inbound, &Ctx) + Send + Sync + 'static,
@@ -141,10 +149,20 @@ impl Registrar<'_> {
             .push(Box::new(move |client, hub, runtime| crate::event::register_handler(client, hub, runtime, handler).detach()));
     }
 
-    /// Adds a stage that every inbound message passes; see [`inbound`](crate::ext::inbound) for the built-in ones.
+    /// Adds a stage that every inbound message passes, those of type `error` too; see [`inbound`](crate::ext::inbound) for
+    /// the built-in ones and their order. Names are global, among the stages of all extensions in this direction: begin
+    /// yours with the extension's name (`"poll:count"`). A name that is taken makes `build()` fail.
     ///
     /// A stage is a pure function of the message and of a snapshot of its extension's state: it notes changes in the
-    /// draft and writes nothing.
+    /// draft and writes nothing. It returns no error; see [`InboundDraft`].
+    ///
+    /// Stages run one at a time: a message passes all of them before the next one enters the first, in order of arrival.
+    /// They run before the message is compared with the log, so they see second copies too; the rows they note of one are
+    /// not written, and [`on_message`](Self::on_message) is not called. Messages that arrive together are committed
+    /// together: all of them pass the stages first, then all are stored, and then `on_message` and the subscribers get them
+    /// one by one. So a stage may see the second message before `on_message` saw the first: state that is changed in
+    /// `on_message` may be that much behind in a stage. If the store fails (reported at error level), the messages are
+    /// delivered all the same, and their rows are lost.
     pub fn inbound_stage<F>(&mut self, name: &'static str, position: Position, stage: F)
     where
         F: Fn(&mut InboundDraft, &Ctx) + Send + Sync + 'static,
@@ -152,8 +170,11 @@ impl Registrar<'_> {
         self.drafts.inbound.push((self.name, name, position, Arc::new(stage)));
     }
 
-    /// Adds a stage that every outbound message passes; see [`outbound`](crate::ext::outbound) for the built-in ones.
-    /// An error fails the `send`.
+    /// Adds a stage that every outbound message passes; see [`outbound`](crate::ext::outbound) for the built-in ones and
+    /// their order. Names are global, as those of [inbound stages](Self::inbound_stage) are. An error fails the `send`.
+    ///
+    /// Stages run on the task that called `send`: one message passes them one after another, and messages that are sent at
+    /// the same time pass them at the same time.
     pub fn outbound_stage<F, Fut>(&mut self, name: &'static str, position: Position, stage: F)
     where
         F: Fn(OutboundDraft, Ctx) -> Fut + Send + Sync + 'static,
@@ -252,6 +273,8 @@ impl Registrar<'_> {
             Some(name) => route.payload(ns, name),
             None => route.payload_ns(ns),
         };
+        // What an error carries back was ours, not its sender's.
+        let route = route.when(|inbound| inbound.stanza().stanza_type().as_deref() != Some("error"));
         self.on_route(route, move |inbound, cx| {
             for payload in inbound.stanza().payloads::<P>() {
                 match payload {

@@ -5,14 +5,27 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use xmpp_parsers::message::Message;
+use xso::{AsXml, FromXml};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{Inbound, Origin};
 use crate::ext::Ctx;
 use crate::store::{IdentityKey, RowChange};
-use crate::xml::Stanza;
+use crate::xml::{Frame, Limits, OutStanza, Stanza, write_element};
 
-/// The built-in inbound stages, in their order. Extensions add theirs before or after one of them.
+/// The built-in inbound stages. Extensions add theirs before or after one of them.
+///
+/// Every message passes them in this order:
+///
+/// | stage | what it is for | what belongs there |
+/// |---|---|---|
+/// | [`UNWRAP`](inbound::UNWRAP) | takes the message out of a carbon or an archive's result | before it: what must see the wrapping |
+/// | [`DECRYPT`](inbound::DECRYPT) | decrypts | before it: a filter that needs no plain text (by sender, by size) |
+/// | [`IDENTIFY`](inbound::IDENTIFY) | proposes keys against second copies | before it: a filter or rewriter that needs the plain text |
+/// | [`DERIVE`](inbound::DERIVE) | derives rows | after it: what counts or indexes, as it sees the message as it will be stored |
+///
+/// Whether the message is a second copy is found out after the last stage, at the commit. The names are there, and stages stand
+/// by them, whether or not an extension of the client does that step.
 pub mod inbound {
     /// Takes the message out of what it was wrapped in: carbons, archive results.
     pub const UNWRAP: &str = "unwrap";
@@ -26,7 +39,17 @@ pub mod inbound {
     pub(crate) const ALL: &[&str] = &[UNWRAP, DECRYPT, IDENTIFY, DERIVE];
 }
 
-/// The built-in outbound stages, in their order. Extensions add theirs before or after one of them.
+/// The built-in outbound stages. Extensions add theirs before or after one of them.
+///
+/// Every message passes them in this order:
+///
+/// | stage | what it is for | what belongs there |
+/// |---|---|---|
+/// | [`DECORATE`](outbound::DECORATE) | adds what travels with the message | after it: a decorator, whose payload is to be encrypted too; a filter that refuses |
+/// | [`ENCRYPT`](outbound::ENCRYPT) | encrypts | after it: what must stay readable on the way, as hints to servers |
+///
+/// What counts messages that were sent stands last, after `ENCRYPT`; but a message that passed every stage may still be refused
+/// (too large, no room in the outbox), so count by its [token](crate::client::Sent) where that matters.
 pub mod outbound {
     /// Adds what travels with the message: receipts asked for, ids.
     pub const DECORATE: &str = "decorate";
@@ -49,7 +72,8 @@ pub enum Position {
 /// A message on its way in, before it is stored and delivered.
 ///
 /// Stages look at it and note what is to change; they write nothing themselves: what they note is committed together
-/// with the message.
+/// with the message. A stage returns no error, for nobody is there to take it: it [discards](Self::discard) the message, or
+/// leaves it as it is and reports an [event](Ctx::emit). One that panics is reported at error level and passed over.
 #[derive(Debug)]
 pub struct InboundDraft {
     inbound: Inbound,
@@ -81,18 +105,34 @@ impl InboundDraft {
         self.inbound.replace(stanza, origin);
     }
 
+    /// Takes out every child of this namespace and name (the content namespace is `jabber:client`, as in
+    /// [`Node::ns`](crate::xml::Node::ns)): neither the log nor any subscriber sees them. `false` if there is none.
+    ///
+    /// The stanza is rebuilt without them; what it inherits from the stream (its language) is written out.
+    pub fn remove_payload(&mut self, ns: &str, name: &str) -> bool {
+        match without(self.stanza(), ns, name) {
+            Some(stanza) => {
+                self.inbound.replace(stanza, self.origin());
+                true
+            }
+            None => false,
+        }
+    }
+
     /// Proposes a key: a message with an equal key in the log is the same message, and this copy is dropped (R17). Keys
     /// proposed first are stronger.
     pub fn add_key(&mut self, key: IdentityKey) {
         self.keys.push(key);
     }
 
-    /// Writes a row of the extension's area together with the message.
+    /// Writes a row of the extension's area together with the message: both are stored, or neither. Of a second copy of a
+    /// message in the log no row is written. A message that is not kept in the log is not compared with any, so its rows are
+    /// always written.
     pub fn put(&mut self, namespace: &str, key: impl Into<String>, value: impl Into<Vec<u8>>) {
         self.rows.push(RowChange::put(namespace, key, value));
     }
 
-    /// Removes a row of the extension's area together with the commit of the message.
+    /// Removes a row of the extension's area together with the message, as [`put`](Self::put) writes one.
     pub fn delete(&mut self, namespace: &str, key: impl Into<String>) {
         self.rows.push(RowChange::delete(namespace, key));
     }
@@ -103,7 +143,9 @@ impl InboundDraft {
         self.logged = Some(logged);
     }
 
-    /// Drops the message: it is neither stored nor delivered. Later stages do not see it; rows noted so far are written.
+    /// Drops the message: it is neither stored nor delivered, and counts as taken over. Later stages, consumers and
+    /// subscribers do not see it; the sender is told nothing. Rows that were noted so far are written, each time such a
+    /// message comes: without a copy in the log there is nothing to compare it with.
     pub fn discard(&mut self, reason: &'static str) {
         self.discarded = Some(reason);
     }
@@ -137,6 +179,43 @@ impl OutboundDraft {
     pub(crate) fn new(message: Message) -> Self {
         Self { message }
     }
+
+    /// Adds a payload to the message.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Other`](crate::ErrorKind::Other) if it cannot be serialised.
+    pub fn add_payload<P: AsXml>(&mut self, payload: &P) -> Result<()> {
+        self.message.payloads.push(xso::transform(payload).map_err(Error::other)?);
+        Ok(())
+    }
+
+    /// The first payload that is a `P`, read as the receiver will read it; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Payload`](crate::ErrorKind::Payload) if a payload has the name of a `P` and not its shape, or the message
+    /// cannot be serialised.
+    pub fn payload<P: FromXml>(&self) -> Result<Option<P>> {
+        Ok(OutStanza::message(&self.message)?.to_stanza().payload()?)
+    }
+}
+
+/// The stanza without its children of this name; `None` if it has none.
+fn without(stanza: &Stanza, ns: &str, name: &str) -> Option<Stanza> {
+    stanza.child(ns, name)?;
+    // Alone, it has its language with it.
+    let mut element = read(&stanza.to_standalone_xml())?.root().to_element();
+    let ns = if ns == crate::xml::ns::CLIENT { xmpp_parsers::ns::DEFAULT_NS } else { ns };
+    while element.remove_child(name, ns).is_some() {}
+    let mut text = Vec::new();
+    write_element(&mut text, &element, "").ok()?;
+    read(std::str::from_utf8(&text).ok()?)?.stanza()
+}
+
+/// Reads what was within its limits when it came, and may be written longer here.
+fn read(xml: &str) -> Option<Frame> {
+    let mut limits = Limits::default();
+    limits.max_stanza_bytes = usize::MAX;
+    Frame::parse_with(xml, &limits).ok()
 }
 
 pub(crate) type InboundStage = Arc<dyn Fn(&mut InboundDraft, &Ctx) + Send + Sync>;
@@ -223,5 +302,57 @@ mod tests {
     #[test]
     fn a_neighbour_that_does_not_exist_is_named() {
         assert_eq!(ordered(vec![("a", Position::After("nowhere"))]), Err(("a", "nowhere")));
+    }
+
+    fn draft(xml: &str) -> InboundDraft {
+        let stanza = Frame::parse(xml).expect("XML").stanza().expect("a stanza");
+        InboundDraft::new(Inbound::new(stanza, 7, std::time::SystemTime::UNIX_EPOCH))
+    }
+
+    #[test]
+    fn a_payload_that_is_removed_takes_nothing_else_with_it() {
+        let mut draft = draft(
+            "<message xmlns='jabber:client' xmlns:x='urn:x' from='a@b/c' type='chat' xml:lang='de'>\
+             <body>1 &lt; 2</body><x:spy n='1'/><body xml:lang='en'>b</body><keep xmlns='urn:x' x:a='v'>t<spy/></keep><x:spy n='2'/>\
+             </message>",
+        );
+        assert!(draft.remove_payload("urn:x", "spy"));
+        let stanza = draft.stanza();
+        assert_eq!(stanza.children().map(|child| child.name()).collect::<Vec<_>>(), ["body", "body", "keep"]);
+        assert_eq!((stanza.from().as_deref(), stanza.stanza_type().as_deref()), (Some("a@b/c"), Some("chat")));
+        assert_eq!(
+            (stanza.child_text(crate::xml::ns::CLIENT, "body").as_deref(), stanza.lang().as_deref()),
+            (Some("1 < 2"), Some("de"))
+        );
+        let keep = stanza.child("urn:x", "keep").expect("what was not asked for");
+        assert_eq!((keep.text().as_ref(), keep.attr_ns("urn:x", "a").as_deref()), ("t", Some("v")));
+        assert!(keep.child("urn:x", "spy").is_some());
+        assert_eq!(draft.inbound.number(), 7);
+
+        assert!(draft.remove_payload(crate::xml::ns::CLIENT, "body"));
+        assert!(draft.stanza().child(crate::xml::ns::CLIENT, "body").is_none());
+        assert!(!draft.remove_payload("urn:x", "spy"));
+    }
+
+    #[test]
+    fn a_payload_that_is_removed_leaves_the_language_of_what_was_around() {
+        let frame = Frame::parse(
+            "<wrap xmlns='urn:w' xml:lang='fr'><message xmlns='jabber:client'><body>a</body><spy xmlns='urn:x'/></message></wrap>",
+        );
+        let frame = frame.expect("XML");
+        let inner = frame.root().children().next().and_then(|node| node.stanza()).expect("a stanza");
+        let left = without(&inner, "urn:x", "spy").expect("one was there");
+        assert_eq!(left.lang().as_deref(), Some("fr"));
+        assert!(!left.is_inner());
+    }
+
+    #[test]
+    fn an_outbound_payload_is_read_as_the_receiver_reads_it() {
+        use xmpp_parsers::receipts::{Received, Request};
+        let mut draft = OutboundDraft::new(Message::chat(None).with_body("".into(), "hi".to_owned()));
+        assert!(draft.payload::<Received>().expect("well-formed").is_none());
+        draft.add_payload(&Request).expect("serialised");
+        draft.add_payload(&Received { id: "1".to_owned() }).expect("serialised");
+        assert_eq!(draft.payload::<Received>().expect("well-formed").map(|received| received.id).as_deref(), Some("1"));
     }
 }

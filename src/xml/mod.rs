@@ -9,7 +9,8 @@
 //! | [`OutStanza`] | a stanza on its way out, serialised once |
 //!
 //! Nothing is decoded before it is asked for. A payload becomes a typed value by [`Node::payload`], [`Stanza::payload`] or
-//! [`Frame::payload`], of any type that implements [`xso::FromXml`]: those of xmpp-parsers, or one's own.
+//! [`Frame::payload`], of any type that implements `xso::FromXml`: those of xmpp-parsers, or one's own. The derive macros
+//! write `xso::…`, so a crate with types of its own needs `xso = { version = "0.4", features = ["macros"] }` as well.
 //!
 //! ```
 //! use xmppkit::xml::Frame;

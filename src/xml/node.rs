@@ -206,7 +206,7 @@ impl<'a> Node<'a> {
         standalone::write(self)
     }
 
-    /// The element as a `T` of xmpp-parsers, or of an own type that derives [`xso::FromXml`].
+    /// The element as a `T` of xmpp-parsers, or of an own type that derives `xso::FromXml`.
     ///
     /// # Errors
     ///
