@@ -4,11 +4,7 @@
 //! built-in extensions are written as well: a payload of one's own, requests, an event, a state to watch that outlives the
 //! program, a setting, and a method on the client.
 //!
-//! A crate of your own needs, beside xmppkit, what the derive macros write (in the version that xmppkit re-exports):
-//!
-//! ```toml
-//! xso = { version = "0.4", features = ["macros"] }
-//! ```
+//! A crate of your own needs `xso = { version = "0.4", features = ["macros"] }` as well: the derive macros write `xso::…`.
 //!
 //! ```text
 //! cargo run --example custom_extension
@@ -135,12 +131,11 @@ impl Extension for Poll {
         // Others find out by service discovery that this client knows about polls.
         reg.feature(NS);
         reg.setting(Choices::default());
-        // Votes are sent as chat messages. Without that extension there would be no client with this one.
+        // Votes are sent as chat messages. Where somebody removed that extension, `build()` says that this one needs it.
         reg.requires::<MessagingService>();
 
-        // The tally is kept in rows of the store: who, and for what. A stage notes the row, and it is written together with the
-        // message or not at all; a second copy of the message writes none. After the last built-in stage the message is as it
-        // will be stored.
+        // The store keeps a row for each voter. A stage notes it, and it is written together with the message or not at all; a
+        // second copy of the message writes none. After the last built-in stage the message is as it will be stored.
         reg.store_namespace(NS, 1, |_from, rows| Ok(rows));
         reg.inbound_stage("poll:count", Position::After(inbound::DERIVE), |draft, cx| {
             if let Some(vote) = counted(draft.stanza(), draft.origin(), cx) {
@@ -181,9 +176,9 @@ impl Extension for Poll {
     }
 }
 
-/// The vote in this message, if it counts here: what came on another way than straight (carbons, archives) is old news.
+/// The vote in this message, if it counts here: carbons and archives tell what was said elsewhere, or before.
 fn counted(stanza: &Stanza, origin: Origin, cx: &Ctx) -> Option<Voted> {
-    Voted::read(stanza).filter(|vote| origin == Origin::Live && is_choice(cx, &vote.choice))
+    Voted::read(stanza).filter(|vote| matches!(origin, Origin::Live | Origin::Offline) && is_choice(cx, &vote.choice))
 }
 
 fn is_choice(cx: &Ctx, choice: &str) -> bool {
@@ -247,17 +242,13 @@ pub async fn run() -> xmppkit::Result<u32> {
     if let Some(Voted { by, choice }) = voted.next().await {
         println!("{by} has voted for {choice}");
     }
-    for _ in 0..2 {
-        match tally.next().await {
-            Some(Observed::Reset(tally)) => println!("the poll began with {} votes for wine", tally.votes("wine")),
-            Some(Observed::Change((voter, choice))) => println!("then it counted {voter} for {choice}"),
-            _ => break,
-        }
+    // First the state as it was when it was asked for, then the change.
+    if let (Some(Observed::Reset(before)), Some(Observed::Change(_))) = (tally.next().await, tally.next().await) {
+        println!("before, there were {} votes for wine", before.votes("wine"));
     }
 
     let holder = friar.jid().ok_or(ErrorKind::NotOnline)?;
-    let votes = nurse.poll().count(&holder, "wine").await?;
-    println!("asked, the friar's client says: {votes} for wine");
+    println!("asked, the friar's client says: {} for wine", nurse.poll().count(&holder, "wine").await?);
     if let Err(error) = nurse.poll().count(&holder, "poison").await {
         println!("asked about poison: {error}");
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use xmppkit::client::{Client, State, TlsMode, Trust, WeakClient};
 use xmppkit::error::{BuildError, ErrorKind, Result, StanzaErrorType};
-use xmppkit::event::{Event, Inbound, Incoming, Malformed, Route};
+use xmppkit::event::{Event, Inbound, Incoming, Malformed, Origin, Route};
 use xmppkit::ext::{
     Answer, BoxFuture, Ctx, Extension, IqRequest, Observable, Observe, Position, Registrar, SessionKind, inbound, outbound,
 };
@@ -341,6 +341,44 @@ async fn what_an_error_carries_back_is_shown_only_to_who_looks_at_whole_stanzas(
     let noted = juliet.ext::<Dice>().expect("the extension").noted();
     assert_eq!(noted.iter().filter(|line| *line == "saw the route").count(), 2);
     assert_eq!(noted.iter().filter(|line| *line == "looked at luck").count(), 1);
+    juliet.close().await;
+}
+
+/// What a stage and a consumer were told about the way of each message.
+#[derive(Default)]
+struct Ways(Arc<Mutex<Vec<(&'static str, Origin)>>>);
+
+impl Extension for Ways {
+    fn register(&self, reg: &mut Registrar<'_>) {
+        let ways = Arc::clone(&self.0);
+        reg.inbound_stage("ways", Position::Before(inbound::UNWRAP), move |draft, _cx| {
+            ways.lock().expect("ways").push(("stage", draft.origin()));
+        });
+        let ways = Arc::clone(&self.0);
+        reg.on_route(Route::message(), move |inbound, _cx| {
+            ways.lock().expect("ways").push(("route", inbound.origin()));
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_stage_and_a_consumer_are_told_the_same_way_of_a_message() {
+    let server = server().await;
+    let ways = Ways::default();
+    let seen = Arc::clone(&ways.0);
+    let juliet = server.client("juliet").expect("a builder").with(ways).build().await.expect("a client");
+    let mut messages = juliet.subscribe::<xmppkit::messaging::ChatMessage>().events();
+    juliet.connect().await.expect("online");
+    let jid = juliet.jid().expect("bound");
+    let delay = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-02T03:04:05Z'/>";
+    server
+        .send_stanza(
+            jid.clone(),
+            &format!("<message from='a@example.org' to='{jid}' type='chat'><body>hi</body>{delay}</message>"),
+        )
+        .expect("delivered");
+    let _message = messages.next().await.expect("a message");
+    assert_eq!(*seen.lock().expect("ways"), [("stage", Origin::Offline), ("route", Origin::Offline)]);
     juliet.close().await;
 }
 

@@ -312,14 +312,14 @@ impl Shared {
     }
 
     fn run_stages(&self, draft: &mut InboundDraft, cx: &Ctx) {
+        if self.is_from_offline_storage(draft.stanza()) {
+            draft.set_origin(Origin::Offline);
+        }
         for stage in &self.registry.inbound {
             guard("inbound stage", || stage(draft, cx));
             if draft.discarded().is_some() {
                 return;
             }
-        }
-        if draft.origin() == Origin::Live && self.is_from_offline_storage(draft.stanza()) {
-            draft.set_origin(Origin::Offline);
         }
     }
 

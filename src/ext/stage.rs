@@ -213,8 +213,7 @@ fn without(stanza: &Stanza, ns: &str, name: &str) -> Option<Stanza> {
 
 /// Reads what was within its limits when it came, and may be written longer here.
 fn read(xml: &str) -> Option<Frame> {
-    let mut limits = Limits::default();
-    limits.max_stanza_bytes = usize::MAX;
+    let limits = Limits { max_stanza_bytes: usize::MAX, ..Limits::default() };
     Frame::parse_with(xml, &limits).ok()
 }
 
