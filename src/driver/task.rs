@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
-use crate::connection::{self, ConnectOptions, Connection, TlsMode};
+use crate::connection::{self, ConnectOptions, TlsMode};
 use crate::driver::backoff::{Backoff, Verdict};
 use crate::driver::session::{self, End, Session};
 use crate::driver::{Reconnect, State, Surface};
@@ -114,7 +114,7 @@ impl Loop {
     /// One connection, from DNS to its end.
     async fn connect_and_live(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> End {
         let options = self.options(surface);
-        let connection = match interruptible(connect(&options), inbox).await {
+        let connection = match interruptible(connection::connect(&options), inbox, || None).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return End::failed(error),
             Err(end) => return end,
@@ -155,14 +155,14 @@ impl Loop {
             self.redirects = 0;
             self.mode = Mode::KeepTrying;
         }
+        if fresh_start {
+            // R47: after a registration whose login failed on the same stream, for whatever reason, log in on a new one.
+            return None;
+        }
         let now = now();
         let Verdict::Retry(delay) = self.backoff.decide(&error, online_since, now, session::random_u64()) else {
             return Some(State::Failed(error));
         };
-        if fresh_start {
-            // R47: after a registration whose login failed on the same stream, log in on a new one.
-            return None;
-        }
         if self.mode == Mode::FirstAttempt {
             return Some(State::Offline { last: Some(error) });
         }
@@ -173,7 +173,7 @@ impl Loop {
 
     /// Waits for the next attempt, answering what is ordered meanwhile.
     async fn wait(&self, delay: Duration, inbox: &mut Inbox) -> Option<State> {
-        match interruptible(tokio::time::sleep(delay), inbox).await {
+        match interruptible(tokio::time::sleep(delay), inbox, || Some(())).await {
             Ok(()) => None,
             Err(End::Suspended) => Some(State::Offline { last: None }),
             Err(_) => Some(State::Closed),
@@ -190,16 +190,9 @@ impl Loop {
     }
 }
 
-async fn connect(options: &ConnectOptions) -> Result<Connection> {
-    connection::connect(options).await
-}
-
-/// Runs a future until it ends or the application wants to stop. Requests meanwhile wait in the channel; `Hurry` is only
-/// meaningful for waits, and then ends them at once.
-async fn interruptible<F: Future>(future: F, inbox: &mut Inbox) -> Result<F::Output, End>
-where
-    F::Output: HurryAs,
-{
+/// Runs a future until it ends or the application wants to stop. Requests meanwhile wait in the channel. `hurried` is what
+/// the future's output becomes when there is to be no more waiting; `None` goes on.
+async fn interruptible<F: Future>(future: F, inbox: &mut Inbox, hurried: fn() -> Option<F::Output>) -> Result<F::Output, End> {
     tokio::pin!(future);
     loop {
         tokio::select! {
@@ -207,28 +200,11 @@ where
             order = inbox.control.recv() => match order {
                 Some(Control::Close) | None => return Err(End::Closed),
                 Some(Control::Suspend) => return Err(End::Suspended),
-                Some(Control::Hurry) => if let Some(output) = F::Output::hurried() { return Ok(output) },
+                Some(Control::Hurry) => if let Some(output) = hurried() { return Ok(output) },
                 Some(Control::Forget(_)) => {}
             },
             output = &mut future => return Ok(output),
         }
-    }
-}
-
-/// What a hurried wait ends with.
-trait HurryAs: Sized {
-    fn hurried() -> Option<Self>;
-}
-
-impl HurryAs for () {
-    fn hurried() -> Option<Self> {
-        Some(())
-    }
-}
-
-impl HurryAs for Result<Connection> {
-    fn hurried() -> Option<Self> {
-        None
     }
 }
 
