@@ -43,7 +43,7 @@ pub async fn run() -> xmppkit::Result<()> {
     let server = Server::builder().domain("example.org").account("bot", "secret").account("juliet", "secret").start().await?;
     let bot = server.client("bot")?.build().await?;
     let app = tokio::spawn(number_visitors(bot.clone()));
-    within("the bot's login", server.wait_for(|server| server.sessions().iter().any(|session| session.available))).await;
+    within("the bot's login", server.wait_online(bot.account())).await;
 
     // Another client talks to it.
     let juliet = server.client("juliet")?.build().await?;

@@ -53,7 +53,8 @@ impl Client {
         ClientBuilder::new(account)
     }
 
-    /// Connects and logs in; resolves when online: the roster is there, initial presence is sent.
+    /// Connects and logs in; resolves when online: the roster is there, initial presence is sent. Sent, not processed: the
+    /// server takes a moment to see it, and until then keeps messages to the account as offline messages.
     ///
     /// The future fails with a final error, or after one complete round of the domain's servers, and the client is then
     /// stopped; with [`keep_trying`](Connect::keep_trying) only with a final one. Once it was online, the client keeps

@@ -70,10 +70,10 @@ pub enum Cut {
     HalfClose,
 }
 
-/// A direction of a connection.
+/// A way through a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Direction {
+pub enum Way {
     /// What the client sends.
     FromClient,
     /// What the server sends.
@@ -82,7 +82,7 @@ pub enum Direction {
     Both,
 }
 
-impl Direction {
+impl Way {
     fn has_inbound(self) -> bool {
         matches!(self, Self::FromClient | Self::Both)
     }
@@ -104,26 +104,26 @@ pub(super) struct Weather {
 /// A change of [`Weather`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
-    Stall(Direction, bool),
-    Delay(Direction, Duration),
+    Stall(Way, bool),
+    Delay(Way, Duration),
 }
 
 impl Weather {
     pub(super) fn apply(&mut self, change: Change) {
         match change {
-            Change::Stall(direction, on) => {
-                if direction.has_inbound() {
+            Change::Stall(way, on) => {
+                if way.has_inbound() {
                     self.stall_in = on;
                 }
-                if direction.has_outbound() {
+                if way.has_outbound() {
                     self.stall_out = on;
                 }
             }
-            Change::Delay(direction, delay) => {
-                if direction.has_inbound() {
+            Change::Delay(way, delay) => {
+                if way.has_inbound() {
                     self.delay_in = delay;
                 }
-                if direction.has_outbound() {
+                if way.has_outbound() {
                     self.delay_out = delay;
                 }
             }

@@ -25,9 +25,9 @@
 //! // `server.address()` and trusts `server.ca_pem()`.
 //! let romeo = server.client("romeo")?.build().await?;
 //! romeo.connect().await?;
+//! server.wait_online(romeo.account()).await; // its presence was sent; now the server has it
 //! assert!(server.sessions().iter().any(|session| session.tls));
 //! // And then:
-//! // server.wait_for(|s| s.sessions().len() == 1).await;      … until it is online
 //! // server.route_stanza("<message …/>")?;                    … somebody writes to it
 //! // server.cut(Target::All, Cut::Rst);                       … its network fails
 //! # let _ = (Target::All, Cut::Rst);
@@ -47,7 +47,8 @@
 //!
 //! `examples/test_your_app.rs` in the repository is the test of a small application from beginning to end.
 //!
-//! Nothing in it sleeps: [`Server::wait_for`] waits for an event, and delays follow tokio's clock, the paused one too.
+//! Nothing in it sleeps: [`Server::wait_for`] and [`Server::wait_online`] wait for events, and delays follow tokio's clock,
+//! the paused one too.
 
 mod builder;
 mod clock;
@@ -76,7 +77,7 @@ mod tree;
 
 pub use self::builder::Builder;
 pub use self::dialect::{Dialect, Differences, MessageRouting, Oversize, OwnFrom, PushTo, ResourceConflict, Versioning};
-pub use self::faults::{Cut, Direction, Target};
+pub use self::faults::{Cut, Target, Way};
 pub use self::options::{CertificateKind, Field, Mechanism, Misbehaviour, Registration};
 pub use self::roster::{Contact, Subscription};
 pub use self::server::Server;

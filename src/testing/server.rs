@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::builder::Builder;
-use super::faults::{Change, Cut, Direction, Target};
+use super::faults::{Change, Cut, Target, Way};
 use super::listen::{Acceptor, Order};
 use super::options::{Misbehaviour, Registration};
 use super::roster::Contact;
@@ -234,6 +234,29 @@ impl Server {
         }
     }
 
+    /// Waits until a session of this account, or of this full JID, is available: the server has its presence, so that
+    /// messages to the account reach it. A client is online as soon as it has *sent* its presence; what is
+    /// [routed](Self::route_stanza) to it between the two goes to offline storage.
+    ///
+    /// It has no deadline of its own, as [`wait_for`](Self::wait_for).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let server = xmppkit::testing::Server::builder().account("romeo", "secret").start().await?;
+    /// let romeo = server.client("romeo")?.build().await?;
+    /// romeo.connect().await?;
+    /// server.wait_online(romeo.account()).await;
+    /// # Ok::<_, xmppkit::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn wait_online(&self, target: impl Into<Target>) {
+        let target = target.into();
+        let is_available = |state: &State| {
+            state.matching(&target).into_iter().any(|id| state.bound(id).is_some_and(|bound| bound.presence.is_some()))
+        };
+        self.wait_for(|server| is_available(&server.shared.lock())).await;
+    }
+
     /// The stanzas the target's clients have sent since they bound their resources, in order, as XML documents. Kept
     /// are the last 10,000 of all clients, those of sessions that ended included.
     #[must_use]
@@ -252,22 +275,22 @@ impl Server {
         self.command(target.into(), |_| Command::Cut(how))
     }
 
-    /// Lets nothing through any more in this direction, as a dead network does: no FIN, no RST. The kernel still
+    /// Lets nothing through any more on this way, as a dead network does: no FIN, no RST. The kernel still
     /// takes what a client sends, until its buffers are full. Returns how many connections it stalled;
     /// [`Target::All`] stalls those to come too.
-    pub fn stall(&self, target: impl Into<Target>, direction: Direction) -> usize {
-        self.weather(target.into(), Change::Stall(direction, true))
+    pub fn stall(&self, target: impl Into<Target>, way: Way) -> usize {
+        self.weather(target.into(), Change::Stall(way, true))
     }
 
     /// Ends a stall; what was held comes through, in order. Returns how many connections it was.
-    pub fn resume(&self, target: impl Into<Target>, direction: Direction) -> usize {
-        self.weather(target.into(), Change::Stall(direction, false))
+    pub fn resume(&self, target: impl Into<Target>, way: Way) -> usize {
+        self.weather(target.into(), Change::Stall(way, false))
     }
 
-    /// Delays everything in this direction by this much, zero for not at all. Order is kept. Returns how many
+    /// Delays everything on this way by this much, zero for not at all. Order is kept. Returns how many
     /// connections it delays; [`Target::All`] delays those to come too.
-    pub fn delay(&self, target: impl Into<Target>, direction: Direction, delay: Duration) -> usize {
-        self.weather(target.into(), Change::Delay(direction, delay))
+    pub fn delay(&self, target: impl Into<Target>, way: Way, delay: Duration) -> usize {
+        self.weather(target.into(), Change::Delay(way, delay))
     }
 
     /// Sends these bytes to clients, whatever they are, between two stanzas. Returns how many got them.
@@ -310,6 +333,9 @@ impl Server {
     /// Routes a stanza as if it had just arrived from another server: to the resources it is for, into offline
     /// storage, through the subscription rules. Its `from` may be any address, so that a test can play a contact
     /// without a second client.
+    ///
+    /// A message for a client that has just come online is stored until the server has the client's presence:
+    /// [`wait_online`](Self::wait_online) first.
     ///
     /// # Errors
     ///

@@ -11,7 +11,7 @@ use xmppkit::event::{Event, GapKind, Inbound, Incoming, Origin, Route};
 use xmppkit::ext::Ctx;
 use xmppkit::jid::Jid;
 use xmppkit::store::MemoryStore;
-use xmppkit::testing::{Cut, Direction, Server, Target};
+use xmppkit::testing::{Cut, Server, Target, Way};
 use xmppkit::xmpp_parsers::message::Message;
 use xmppkit::xmpp_parsers::ping::Ping;
 
@@ -228,7 +228,7 @@ async fn requests_are_answered_refused_timed_out_and_lost() {
         matches!(refused.expect_err("no such resource").kind(), ErrorKind::Stanza(error) if error.condition == "service-unavailable")
     );
 
-    server.stall(Target::All, Direction::FromClient);
+    server.stall(Target::All, Way::FromClient);
     let late = client.iq_get(domain.clone(), &Ping).timeout(Duration::from_millis(50)).await.expect_err("too late");
     assert_eq!(late.kind(), &ErrorKind::RequestTimeout(Duration::from_millis(50)));
     let lost = tokio::spawn(client.iq_get(domain, &Ping).into_future());

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
-use xmppkit::testing::{Cut, Direction, Server, Target};
+use xmppkit::testing::{Cut, Server, Target, Way};
 
 use super::client::{Client, LONG, Read};
 
@@ -50,39 +50,39 @@ async fn a_stalled_server_says_nothing_and_loses_nothing() {
     let mut romeo = Client::online(&server, "romeo", "r").await;
     let jid = server.sessions()[0].jid.clone();
 
-    assert_eq!(server.stall(&jid, Direction::ToClient), 1);
+    assert_eq!(server.stall(&jid, Way::ToClient), 1);
     romeo.send(PING).await;
     timeout(LONG, server.wait_for(|s| s.received(Target::All).last().is_some_and(|x| x.contains("id='p'")))).await.unwrap();
     assert!(timeout(SHORT, romeo.next()).await.is_err());
-    server.resume(&jid, Direction::ToClient);
+    server.resume(&jid, Way::ToClient);
     romeo.until("p").await;
 
-    server.stall(&jid, Direction::FromClient);
+    server.stall(&jid, Way::FromClient);
     let seen = server.received(&jid).len();
     romeo.send(PING).await;
     assert!(timeout(SHORT, server.wait_for(|s| s.received(Target::All).len() > seen)).await.is_err());
-    server.resume(&jid, Direction::FromClient);
+    server.resume(&jid, Way::FromClient);
     romeo.until("p").await;
 }
 
 #[tokio::test]
 async fn a_stall_of_all_holds_for_connections_to_come() {
     let server = start().await;
-    server.stall(Target::All, Direction::Both);
+    server.stall(Target::All, Way::Both);
     let mut client = Client::connect(&server).await;
     assert!(timeout(SHORT, client.open()).await.is_err());
-    server.resume(Target::All, Direction::Both);
+    server.resume(Target::All, Way::Both);
     assert!(matches!(client.next().await, Read::Header));
 }
 
 #[tokio::test]
 async fn a_connection_in_its_handshake_can_be_stalled_and_cut() {
     let server = start().await;
-    server.stall(Target::All, Direction::FromClient);
+    server.stall(Target::All, Way::FromClient);
     let connecting = Client::connect_direct(&server);
     tokio::pin!(connecting);
     assert!(timeout(SHORT, &mut connecting).await.is_err());
-    server.resume(Target::All, Direction::FromClient);
+    server.resume(Target::All, Way::FromClient);
     timeout(LONG, connecting).await.unwrap();
 
     let mut silent = tokio::net::TcpStream::connect(server.direct_tls_address()).await.unwrap();
@@ -93,19 +93,19 @@ async fn a_connection_in_its_handshake_can_be_stalled_and_cut() {
 }
 
 #[tokio::test]
-async fn delays_hold_each_direction_and_keep_the_order() {
+async fn delays_hold_each_way_and_keep_the_order() {
     let server = start().await;
     let mut romeo = Client::online(&server, "romeo", "r").await;
     let jid = server.sessions()[0].jid.clone();
-    for direction in [Direction::ToClient, Direction::FromClient] {
-        server.delay(&jid, direction, SHORT);
+    for way in [Way::ToClient, Way::FromClient] {
+        server.delay(&jid, way, SHORT);
         let begin = Instant::now();
         romeo.send(PING).await;
         romeo.send(&PING.replace("'p'", "'q'")).await;
         let (_, before) = romeo.until("q").await;
         assert_eq!(before.len(), 1);
-        assert!(begin.elapsed() >= SHORT, "{direction:?}");
-        server.delay(&jid, direction, Duration::ZERO);
+        assert!(begin.elapsed() >= SHORT, "{way:?}");
+        server.delay(&jid, way, Duration::ZERO);
         romeo.sync().await;
     }
 }

@@ -152,3 +152,20 @@ async fn a_removed_contact_loses_both_subscriptions() {
     assert_eq!(server.roster(&juliet_jid)[0].subscription, Subscription::None);
     assert_eq!(romeo.presences().await, [own("unavailable", "juliet@example.org/j")]);
 }
+
+#[tokio::test]
+async fn an_account_or_a_session_is_waited_for_until_the_server_has_its_presence() {
+    let server = start(Dialect::Strict).await;
+    let (account, session) = (server.jid("romeo").unwrap(), server.jid("romeo").unwrap().with_resource_str("b").unwrap());
+    let mut waiting = std::pin::pin!(server.wait_online(&account));
+    assert!(futures::poll!(&mut waiting).is_pending(), "nobody is there");
+    let mut first = Client::login(&server, "romeo", "secret", "a").await;
+    assert!(futures::poll!(&mut waiting).is_pending(), "logged in is not available");
+    first.send("<presence/>").await;
+    tokio::time::timeout(LONG, waiting).await.unwrap();
+
+    let mut waiting = std::pin::pin!(server.wait_online(&session));
+    assert!(futures::poll!(&mut waiting).is_pending(), "that is another session");
+    let _second = Client::online(&server, "romeo", "b").await;
+    tokio::time::timeout(LONG, waiting).await.unwrap();
+}
