@@ -14,7 +14,7 @@
 //!
 //! let romeo = "romeo@example.net".parse()?;
 //! match client.presence().best(&romeo) {
-//!     Some(best) => println!("{:?}: {}", best.show(), best.status().unwrap_or_default()),
+//!     Some(best) => println!("{}: {}", best.show(), best.status().unwrap_or_default()),
 //!     None => println!("not there"),
 //! }
 //!
@@ -22,7 +22,7 @@
 //! while let Some(observed) = presence.next().await {
 //!     match observed {
 //!         Observed::Reset(state) => println!("{} are there", state.iter().len()),
-//!         Observed::Change(PresenceChange::Available(resource)) => println!("{} is {:?}", resource.jid(), resource.show()),
+//!         Observed::Change(PresenceChange::Available(resource)) => println!("{} is {}", resource.jid(), resource.show()),
 //!         Observed::Change(PresenceChange::Unavailable(jid)) => println!("{jid} is gone"),
 //!         _ => {}
 //!     }

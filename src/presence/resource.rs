@@ -5,7 +5,7 @@ use std::cmp::{Ordering, Reverse};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use jid::Jid;
+use jid::{BareJid, Jid};
 use xmpp_parsers::date::DateTime;
 use xmpp_parsers::presence::Show as WireShow;
 
@@ -50,6 +50,16 @@ impl Show {
         }
     }
 
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Available => "available",
+            Self::Away => "away",
+            Self::Xa => "xa",
+            Self::Dnd => "dnd",
+        }
+    }
+
     /// Readiest to talk first.
     fn rank(self) -> u8 {
         match self {
@@ -62,7 +72,14 @@ impl Show {
     }
 }
 
-/// An available resource of a contact, as its last presence says.
+impl fmt::Display for Show {
+    /// The word on the wire; `available`, which has none there, is called so.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// An available resource of a contact or of the own account, as its last presence says.
 ///
 /// `Ord` puts the best one first: higher priority, then readier to talk, then the one that spoke last.
 #[derive(Clone)]
@@ -71,15 +88,18 @@ pub struct ResourcePresence {
     show: Show,
     priority: i8,
     since: SystemTime,
+    own: bool,
     stanza: Stanza,
 }
 
 impl ResourcePresence {
     /// What an available presence stanza says; none without a sender. `received` counts where no
     /// [delay](https://xmpp.org/extensions/xep-0203.html) says when it was sent.
-    pub(super) fn read(stanza: &Stanza, received: SystemTime) -> Option<Self> {
+    pub(super) fn read(stanza: &Stanza, received: SystemTime, account: &BareJid) -> Option<Self> {
+        let jid = stanza.from_jid()?;
         Some(Self {
-            jid: stanza.from_jid()?,
+            own: jid.to_bare() == *account,
+            jid,
             show: show(stanza),
             priority: priority(stanza),
             since: sent(stanza).map_or(received, |sent| sent.min(received)),
@@ -91,6 +111,12 @@ impl ResourcePresence {
     #[must_use]
     pub fn jid(&self) -> &Jid {
         &self.jid
+    }
+
+    /// Whether it is one of the own account's: this client, or another of the user's devices.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.own
     }
 
     /// How available it is.

@@ -153,7 +153,7 @@ impl PresenceService {
             }
             return;
         }
-        let Some(presence) = ResourcePresence::read(stanza, inbound.received()) else { return };
+        let Some(presence) = ResourcePresence::read(stanza, inbound.received(), cx.account()) else { return };
         let bare = presence.jid().to_bare();
         let room = self.state.with(|state| state.is_available(presence.jid()) || state.of(&bare).len() < MAX_RESOURCES);
         if stanza.byte_len() > MAX_PRESENCE_BYTES || !room || !self.admits(&bare, cx) {

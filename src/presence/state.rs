@@ -21,9 +21,10 @@ pub struct PresenceState {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum PresenceChange {
-    /// A resource is available, or says something new.
+    /// A resource is available, or says something new. The own account's are told as well: see
+    /// [`is_own`](ResourcePresence::is_own).
     Available(ResourcePresence),
-    /// This resource is no longer available; for a bare JID none of it is.
+    /// This resource is no longer available; for a bare JID none of it is. It may be one of the own account's.
     Unavailable(Jid),
     /// The connection is cut while the session may go on: everything is as it was, and may be out of date (`true`); or it
     /// is up to date again (`false`).

@@ -16,7 +16,22 @@ fn at(seconds: u64) -> SystemTime {
 
 fn presence(from: &str, inside: &str, received: SystemTime) -> ResourcePresence {
     let xml = format!("<presence xmlns='jabber:client' xml:lang='en' from='{from}'>{inside}</presence>");
-    ResourcePresence::read(&Frame::parse(&xml).unwrap().stanza().unwrap(), received).unwrap()
+    ResourcePresence::read(&Frame::parse(&xml).unwrap().stanza().unwrap(), received, &bare("juliet@example.com")).unwrap()
+}
+
+#[test]
+fn the_own_accounts_resources_are_told_from_those_of_others() {
+    assert!(presence("Juliet@example.com/balcony", "", at(0)).is_own());
+    assert!(!presence("romeo@example.net/orchard", "", at(0)).is_own());
+}
+
+#[test]
+fn how_available_somebody_is_is_written_as_on_the_wire() {
+    for (show, word) in
+        [(Show::Chat, "chat"), (Show::Available, "available"), (Show::Away, "away"), (Show::Xa, "xa"), (Show::Dnd, "dnd")]
+    {
+        assert_eq!(format!("{show}|{show:10}|"), format!("{word}|{word:10}|"));
+    }
 }
 
 #[test]

@@ -65,6 +65,18 @@ impl Subscription {
     }
 }
 
+impl fmt::Display for Subscription {
+    /// The word on the wire.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::None => "none",
+            Self::To => "to",
+            Self::From => "from",
+            Self::Both => "both",
+        })
+    }
+}
+
 impl Contact {
     /// A contact without name, groups and subscriptions.
     pub(super) fn new(jid: BareJid) -> Self {
@@ -204,6 +216,13 @@ mod tests {
         assert_eq!(contact.groups().collect::<Vec<_>>(), ["Family", "Friends"]);
         assert_eq!(contact.subscription(), Subscription::To);
         assert!(contact.is_asked() && contact.is_approved());
+    }
+
+    #[test]
+    fn a_subscription_is_written_as_it_is_read() {
+        for word in ["none", "to", "from", "both"] {
+            assert_eq!(Subscription::from_attribute(Some(word)).unwrap().to_string(), word);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //! client.connect().await?;
 //!
 //! for contact in client.roster().contacts() {
-//!     println!("{} ({:?})", contact.name().unwrap_or(contact.jid().as_str()), contact.subscription());
+//!     println!("{} ({})", contact.name().unwrap_or(contact.jid().as_str()), contact.subscription());
 //! }
 //! client.roster().add("romeo@example.net".parse()?).name("Romeo").group("Friends").and_subscribe().await?;
 //!
