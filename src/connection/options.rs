@@ -160,6 +160,36 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
+impl Timeouts {
+    /// Sets [`resolve`](field@Self::resolve).
+    #[must_use]
+    pub fn resolve(mut self, resolve: Duration) -> Self {
+        self.resolve = resolve;
+        self
+    }
+
+    /// Sets [`attempt`](field@Self::attempt).
+    #[must_use]
+    pub fn attempt(mut self, attempt: Duration) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
+    /// Sets [`tls_handshake`](field@Self::tls_handshake).
+    #[must_use]
+    pub fn tls_handshake(mut self, tls_handshake: Duration) -> Self {
+        self.tls_handshake = tls_handshake;
+        self
+    }
+
+    /// Sets [`total`](field@Self::total).
+    #[must_use]
+    pub fn total(mut self, total: Duration) -> Self {
+        self.total = total;
+        self
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self {

@@ -22,6 +22,36 @@ pub struct Reconnect {
     pub overload: Duration,
 }
 
+impl Reconnect {
+    /// Sets [`base`](field@Self::base).
+    #[must_use]
+    pub fn base(mut self, base: Duration) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// Sets [`cap`](field@Self::cap).
+    #[must_use]
+    pub fn cap(mut self, cap: Duration) -> Self {
+        self.cap = cap;
+        self
+    }
+
+    /// Sets [`stable`](field@Self::stable).
+    #[must_use]
+    pub fn stable(mut self, stable: Duration) -> Self {
+        self.stable = stable;
+        self
+    }
+
+    /// Sets [`overload`](field@Self::overload).
+    #[must_use]
+    pub fn overload(mut self, overload: Duration) -> Self {
+        self.overload = overload;
+        self
+    }
+}
+
 impl Default for Reconnect {
     fn default() -> Self {
         Self {

@@ -84,6 +84,71 @@ pub struct Deadlines {
     pub closing: Duration,
 }
 
+impl Deadlines {
+    /// Sets [`header`](field@Self::header).
+    #[must_use]
+    pub fn header(mut self, header: Duration) -> Self {
+        self.header = header;
+        self
+    }
+
+    /// Sets [`features`](field@Self::features).
+    #[must_use]
+    pub fn features(mut self, features: Duration) -> Self {
+        self.features = features;
+        self
+    }
+
+    /// Sets [`start_tls`](field@Self::start_tls).
+    #[must_use]
+    pub fn start_tls(mut self, start_tls: Duration) -> Self {
+        self.start_tls = start_tls;
+        self
+    }
+
+    /// Sets [`tls_handshake`](field@Self::tls_handshake).
+    #[must_use]
+    pub fn tls_handshake(mut self, tls_handshake: Duration) -> Self {
+        self.tls_handshake = tls_handshake;
+        self
+    }
+
+    /// Sets [`register`](field@Self::register).
+    #[must_use]
+    pub fn register(mut self, register: Duration) -> Self {
+        self.register = register;
+        self
+    }
+
+    /// Sets [`register_answer`](field@Self::register_answer).
+    #[must_use]
+    pub fn register_answer(mut self, register_answer: Duration) -> Self {
+        self.register_answer = register_answer;
+        self
+    }
+
+    /// Sets [`auth`](field@Self::auth).
+    #[must_use]
+    pub fn auth(mut self, auth: Duration) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Sets [`bind`](field@Self::bind).
+    #[must_use]
+    pub fn bind(mut self, bind: Duration) -> Self {
+        self.bind = bind;
+        self
+    }
+
+    /// Sets [`closing`](field@Self::closing).
+    #[must_use]
+    pub fn closing(mut self, closing: Duration) -> Self {
+        self.closing = closing;
+        self
+    }
+}
+
 impl Default for Deadlines {
     fn default() -> Self {
         Self {

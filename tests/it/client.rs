@@ -36,9 +36,7 @@ fn says(from: &str, to: impl std::fmt::Display, text: &str) -> String {
 }
 
 fn quick() -> Reconnect {
-    let mut pace = Reconnect::default();
-    pace.base = Duration::from_millis(20);
-    pace
+    Reconnect::default().base(Duration::from_millis(20))
 }
 
 fn describe(state: &State) -> &'static str {

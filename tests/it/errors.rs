@@ -195,18 +195,17 @@ fn unused_port() -> u16 {
 
 /// A short deadline for the phase in which the server is to be silent; a busy machine must not meet any other.
 fn deadlines(row: &Row) -> (Deadlines, Timeouts) {
-    let (mut deadlines, mut timeouts) = (Deadlines::default(), Timeouts::default());
+    let (deadlines, timeouts) = (Deadlines::default(), Timeouts::default());
     match row.phase.filter(|_| row.waits) {
-        Some(Phase::Header) => deadlines.header = DEADLINE,
-        Some(Phase::Features) => deadlines.features = DEADLINE,
-        Some(Phase::StartTls) => deadlines.start_tls = DEADLINE,
-        Some(Phase::TlsHandshake) => timeouts.tls_handshake = DEADLINE,
-        Some(Phase::Register) => deadlines.register = DEADLINE,
-        Some(Phase::Auth) => deadlines.auth = DEADLINE,
-        Some(Phase::Bind) => deadlines.bind = DEADLINE,
-        _ => {}
+        Some(Phase::Header) => (deadlines.header(DEADLINE), timeouts),
+        Some(Phase::Features) => (deadlines.features(DEADLINE), timeouts),
+        Some(Phase::StartTls) => (deadlines.start_tls(DEADLINE), timeouts),
+        Some(Phase::TlsHandshake) => (deadlines, timeouts.tls_handshake(DEADLINE)),
+        Some(Phase::Register) => (deadlines.register(DEADLINE), timeouts),
+        Some(Phase::Auth) => (deadlines.auth(DEADLINE), timeouts),
+        Some(Phase::Bind) => (deadlines.bind(DEADLINE), timeouts),
+        _ => (deadlines, timeouts),
     }
-    (deadlines, timeouts)
 }
 
 /// The kind as the table writes it, and the phase it names.

@@ -11,6 +11,9 @@ use xmppkit::testing::{Builder, Dialect, Field, Misbehaviour, Registration, Serv
 
 use crate::common::{DOMAIN, PASSWORD, within};
 
+/// A deadline that is meant to pass.
+const SHORT: Duration = Duration::from_millis(50);
+
 fn empty() -> Builder {
     Server::builder().domain(DOMAIN)
 }
@@ -20,10 +23,8 @@ async fn start(registration: Registration) -> Server {
 }
 
 fn newcomer(server: &Server) -> ClientBuilder {
-    let mut deadlines = Deadlines::default();
     // Servers that misbehave do not say goodbye.
-    deadlines.closing = Duration::from_millis(50);
-    crate::common::builder(server, "tybalt").deadlines(deadlines)
+    crate::common::builder(server, "tybalt").deadlines(Deadlines::default().closing(SHORT))
 }
 
 async fn client(server: &Server) -> Client {
@@ -224,8 +225,7 @@ async fn a_server_that_closes_the_form_or_says_nothing_is_told_apart() {
     assert!(matches!(error.kind(), ErrorKind::Stream(error) if error.condition == "policy-violation"), "{error}");
 
     let server = empty().misbehave(Misbehaviour::SilentIn(Phase::Register)).start().await.expect("a server");
-    let mut deadlines = Deadlines::default();
-    (deadlines.register, deadlines.closing) = (Duration::from_millis(50), Duration::from_millis(50));
+    let deadlines = Deadlines::default().register(SHORT).closing(SHORT);
     let client = newcomer(&server).deadlines(deadlines).build().await.expect("a client");
     let error = within("a refusal", client.register().into_future()).await.expect_err("no account");
     assert!(matches!(error.kind(), ErrorKind::Timeout(Phase::Register)), "{error}");
@@ -234,8 +234,7 @@ async fn a_server_that_closes_the_form_or_says_nothing_is_told_apart() {
 #[tokio::test]
 async fn a_form_may_not_lie_about_for_ever() {
     let server = start(Registration::Open).await;
-    let mut deadlines = Deadlines::default();
-    (deadlines.register_answer, deadlines.closing) = (Duration::from_millis(50), Duration::from_millis(50));
+    let deadlines = Deadlines::default().register_answer(SHORT).closing(SHORT);
     let client = newcomer(&server).deadlines(deadlines).build().await.expect("a client");
     let form = within("the form", client.registration().into_future()).await.expect("a form");
     within("the end of the connection", server.wait_for(|server| server.connections() == 0)).await;

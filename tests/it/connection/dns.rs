@@ -115,8 +115,7 @@ async fn silent_dns_falls_back_after_its_deadline_and_is_named() {
         .silent("_xmpp-client._tcp.example.org", None);
     let dns = DnsServer::start(zone).await;
     let network = Recorder::new();
-    let mut timeouts = generous();
-    timeouts.resolve = Duration::from_millis(300);
+    let timeouts = generous().resolve(Duration::from_millis(300));
     let began = Instant::now();
     let error = connect(&options("example.org", dns.address).timeouts(timeouts).connector(network.clone())).await.unwrap_err();
     assert!(began.elapsed() >= timeouts.resolve);
@@ -128,8 +127,7 @@ async fn silent_dns_falls_back_after_its_deadline_and_is_named() {
 #[tokio::test]
 async fn dns_that_answers_nothing_at_all_has_failed() {
     let dns = DnsServer::start(Zone::new().silent("example.org", None).silent("_xmpp-client._tcp.example.org", None)).await;
-    let mut timeouts = generous();
-    timeouts.resolve = Duration::from_millis(200);
+    let timeouts = generous().resolve(Duration::from_millis(200));
     let error = connect(&options("example.org", dns.address).timeouts(timeouts)).await.unwrap_err();
     assert_eq!(connect_error(&error).reason, ConnectReason::DnsFailed, "{error}");
     assert!(error.is_retryable());
@@ -301,8 +299,7 @@ async fn dead_ipv6_does_not_keep_ipv4_waiting() {
 #[tokio::test]
 async fn the_total_deadline_names_what_was_under_way() {
     let network = Arc::new(Recorder { silent: true, ..Recorder::default() });
-    let mut timeouts = generous();
-    timeouts.total = Duration::from_millis(100);
+    let timeouts = generous().total(Duration::from_millis(100));
     let options = plain_options("192.0.2.1").timeouts(timeouts).connector(network);
     let error = connect(&options).await.unwrap_err();
     let e = connect_error(&error);
@@ -314,8 +311,7 @@ async fn the_total_deadline_names_what_was_under_way() {
 #[tokio::test]
 async fn an_attempt_that_stays_silent_times_out() {
     let network = Arc::new(Recorder { silent: true, ..Recorder::default() });
-    let mut timeouts = generous();
-    timeouts.attempt = Duration::from_millis(100);
+    let timeouts = generous().attempt(Duration::from_millis(100));
     let options = plain_options("192.0.2.1").timeouts(timeouts).connector(network);
     let error = connect(&options).await.unwrap_err();
     assert_eq!(connect_error(&error).reason, ConnectReason::TimedOut);

@@ -75,12 +75,8 @@ pub(super) fn plain_options(domain: &str) -> ConnectOptions {
 
 /// Deadlines that no healthy test meets.
 pub(super) fn generous() -> Timeouts {
-    let mut timeouts = Timeouts::default();
-    timeouts.resolve = Duration::from_secs(30);
-    timeouts.attempt = Duration::from_secs(30);
-    timeouts.tls_handshake = Duration::from_secs(30);
-    timeouts.total = Duration::from_secs(120);
-    timeouts
+    let long = Duration::from_secs(30);
+    Timeouts::default().resolve(long).attempt(long).tls_handshake(long).total(4 * long)
 }
 
 /// The attempts of a failed connection.

@@ -379,8 +379,7 @@ async fn a_server_whose_handshake_fails_is_passed_over() {
         zone = zone.direct(DOMAIN, priority, port, "a.example.org");
     }
     let dns = DnsServer::start(zone).await;
-    let mut timeouts = generous();
-    timeouts.tls_handshake = Duration::from_millis(500);
+    let timeouts = generous().tls_handshake(Duration::from_millis(500));
     let options = dns_options(DOMAIN, dns.address).trust(Trust::only_ca(&authority.pem).unwrap()).timeouts(timeouts);
     let mut connection = connect(&options).await.unwrap();
     echo(&mut connection).await;
@@ -393,8 +392,7 @@ async fn each_failure_of_the_handshake_has_its_kind_and_names_the_server() {
     let (_silent, silent) = silent_listener().await;
     let plain = TlsServer::start(&identity, Opening::PlainText).await;
     let closes = TlsServer::start(&identity, Opening::Closes).await;
-    let mut timeouts = generous();
-    timeouts.tls_handshake = Duration::from_millis(300);
+    let timeouts = generous().tls_handshake(Duration::from_millis(300));
     for (port, kind) in [
         (silent, ErrorKind::Timeout(Phase::TlsHandshake)),
         (plain.port, ErrorKind::Tls(TlsError::HandshakeFailed)),
