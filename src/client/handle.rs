@@ -258,7 +258,8 @@ impl Client {
     }
 
     /// How many messages were dropped because nobody subscribed to them in time (8 s after they came, or when more than
-    /// 150 of them or 4 MiB waited). Each drop is also reported at warn level.
+    /// 150 of them or 4 MiB waited). The first drop is also reported at warn level, with what to subscribe to, and further
+    /// ones at most every 10 s, with their number.
     #[must_use]
     pub fn dropped_messages(&self) -> u64 {
         self.shared.hub.dropped()

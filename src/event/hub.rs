@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::driver::TakenOver;
 use crate::event::mailbox::Mailbox;
 use crate::event::{Event, Inbound};
+use crate::xml::ns;
 
 /// Messages the default mailbox keeps.
 const DEFAULT_CAPACITY: usize = 150;
@@ -16,6 +17,9 @@ const DEFAULT_CAPACITY: usize = 150;
 const DEFAULT_CAPACITY_BYTES: usize = 4 * 1024 * 1024;
 /// How long the default mailbox keeps a message (R2's bound of 10 s, with room to report it).
 const DEFAULT_WAIT: Duration = Duration::from_secs(8);
+
+/// How often drops are reported, once dropping has begun.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Keeps a stanza from counting as taken over while somebody still holds it.
 pub(crate) struct Hold {
@@ -34,15 +38,19 @@ pub(crate) struct Hub {
     unclaimed: Mutex<Unclaimed>,
     taken_over: Arc<TakenOver>,
     dropped: AtomicU64,
+    reports: Mutex<Reports>,
     /// Names of the durable subscriptions that are open.
     pub(crate) durable: Mutex<BTreeSet<String>>,
     /// With a persistent store a message is taken over at the commit, and nobody holds it (R2).
     holding: bool,
 }
 
+/// A message nobody subscribed to yet, and since when it waits.
+type Waiting = (Inbound, Arc<Hold>, Instant);
+
 #[derive(Default)]
 struct Unclaimed {
-    queue: VecDeque<(Inbound, Arc<Hold>, Instant)>,
+    queue: VecDeque<Waiting>,
     bytes: usize,
     ended: bool,
 }
@@ -54,6 +62,7 @@ impl Hub {
             unclaimed: Mutex::default(),
             taken_over: Arc::default(),
             dropped: AtomicU64::new(0),
+            reports: Mutex::default(),
             durable: Mutex::default(),
             holding,
         }
@@ -73,7 +82,7 @@ impl Hub {
         let (mine, others) =
             std::mem::take(&mut unclaimed.queue).into_iter().partition(|(inbound, ..)| mailbox.route.matches(inbound));
         unclaimed.queue = others;
-        let mine: VecDeque<(Inbound, Arc<Hold>, Instant)> = mine;
+        let mine: VecDeque<Waiting> = mine;
         for (inbound, hold, _) in mine {
             unclaimed.bytes -= inbound.stanza().byte_len();
             mailbox.push(&inbound, Some(&mut || Arc::clone(&hold)));
@@ -137,7 +146,7 @@ impl Hub {
             expired.extend(unclaimed.pop());
         }
         drop(unclaimed);
-        self.count_dropped(expired.len())
+        self.count_dropped(&expired, now)
     }
 
     /// When the oldest unclaimed message will have waited long enough.
@@ -190,14 +199,18 @@ impl Hub {
             dropped.extend(unclaimed.pop());
         }
         drop(unclaimed);
-        self.count_dropped(dropped.len());
+        self.count_dropped(&dropped, now);
     }
 
-    fn count_dropped(&self, count: usize) -> u64 {
-        let count = count as u64;
-        if count > 0 {
-            let total = self.dropped.fetch_add(count, Ordering::Relaxed) + count;
-            tracing::warn!(count, total, "messages dropped: nobody subscribed to them");
+    /// Says it once when it begins, naming what nobody subscribed to, and then how many it was from time to time.
+    fn count_dropped(&self, dropped: &[Waiting], now: Instant) -> u64 {
+        let count = dropped.len() as u64;
+        let Some((first, ..)) = dropped.first() else { return 0 };
+        let total = self.dropped.fetch_add(count, Ordering::Relaxed) + count;
+        let report = self.reports.lock().unwrap_or_else(PoisonError::into_inner).note(count, now);
+        if let Some(count) = report {
+            let (kind, payload) = describe(first);
+            tracing::warn!(count, total, kind, payload, "messages dropped: nobody subscribed to what they carry");
         }
         count
     }
@@ -216,9 +229,76 @@ impl Hub {
 }
 
 impl Unclaimed {
-    fn pop(&mut self) -> Option<(Inbound, Arc<Hold>, Instant)> {
+    fn pop(&mut self) -> Option<Waiting> {
         let entry = self.queue.pop_front()?;
         self.bytes -= entry.0.stanza().byte_len();
         Some(entry)
+    }
+}
+
+/// Keeps a burst of drops from being a burst of warnings.
+#[derive(Default)]
+struct Reports {
+    last: Option<Instant>,
+    unreported: u64,
+}
+
+impl Reports {
+    /// So many were dropped; gives how many to report now, if it is time to.
+    fn note(&mut self, count: u64, now: Instant) -> Option<u64> {
+        self.unreported += count;
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < REPORT_EVERY) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unreported))
+    }
+}
+
+/// Type and payload of a message: what it takes to subscribe to it, and nothing that was said.
+fn describe(inbound: &Inbound) -> (String, String) {
+    let stanza = inbound.stanza();
+    let kind = stanza.stanza_type().unwrap_or("normal".into()).escape_debug().to_string();
+    let payload = match stanza.child(ns::CLIENT, "body").or_else(|| stanza.children().next()) {
+        Some(child) => format!("{{{}}}{}", child.ns(), child.name()).escape_debug().to_string(),
+        None => "none".to_owned(),
+    };
+    (kind, payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::xml::Frame;
+
+    fn inbound(xml: &str) -> Inbound {
+        Inbound::new(Frame::parse(xml).expect("XML").stanza().expect("a stanza"), 1, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_burst_of_drops_is_reported_when_it_begins_and_then_now_and_then_with_every_drop_counted() {
+        let start = Instant::now();
+        let mut reports = Reports::default();
+        assert_eq!(reports.note(1, start), Some(1));
+        for millis in 1..1000 {
+            assert_eq!(reports.note(1, start + Duration::from_millis(millis)), None);
+        }
+        assert_eq!(reports.note(2, start + REPORT_EVERY), Some(1001));
+        assert_eq!(reports.note(1, start + REPORT_EVERY), None);
+        assert_eq!(reports.note(1, start + 3 * REPORT_EVERY), Some(2));
+    }
+
+    #[test]
+    fn a_report_names_type_and_payload_and_nothing_that_was_said() {
+        for (inside, kind, payload) in [
+            ("type='chat'><x xmlns='urn:x'/><body>secret</body>", "chat", "{jabber:client}body"),
+            ("type='chat'><attention xmlns='urn:xmpp:attention:0'>secret</attention>", "chat", "{urn:xmpp:attention:0}attention"),
+            (">", "normal", "none"),
+        ] {
+            let xml = format!("<message xmlns='jabber:client' from='a@b' {inside}</message>");
+            assert_eq!(describe(&inbound(&xml)), (kind.to_owned(), payload.to_owned()));
+        }
     }
 }
