@@ -1,13 +1,15 @@
 //! What most programs need: `use xmppkit::prelude::*;`.
 //!
-//! The getter traits come in without their names, so that `client.roster()` works and nothing clashes.
+//! The getter traits come in without their names, so that `client.roster()` works and nothing clashes. [`StreamExt`] is that
+//! of the crate `futures`: for `next()` on everything that is a stream a program need not depend on `futures` itself.
 
 pub use futures::StreamExt;
 pub use jid::{BareJid, FullJid, Jid};
 
-pub use crate::client::Client;
+pub use crate::client::{Client, State, TlsMode, Trust};
 pub use crate::event::{Event, Incoming};
-pub use crate::messaging::{ChatMessage, Messages as _};
-pub use crate::presence::{PresenceUpdate, Presences as _, Show};
+pub use crate::ext::Observed;
+pub use crate::messaging::{ChatMessage, Direction, Messages as _};
+pub use crate::presence::{PresenceChange, PresenceUpdate, Presences as _, Show};
 pub use crate::register::Registers as _;
-pub use crate::roster::{Rosters as _, SubscriptionRequest};
+pub use crate::roster::{RosterChange, Rosters as _, SubscriptionRequest};
