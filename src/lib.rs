@@ -9,7 +9,7 @@
 //! client.connect().await?;
 //! client.chat(&"juliet@example.org".parse()?).send("Good morrow!").await?;
 //! while let Some(message) = messages.next().await {
-//!     println!("{}: {}", message.conversation(), message.body().unwrap_or_default());
+//!     println!("{}: {}", message.contact(), message.body().unwrap_or_default());
 //! }
 //! # Ok(())
 //! # }

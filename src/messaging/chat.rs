@@ -56,7 +56,31 @@ impl Chat {
 
     /// Sends a message of type `chat` when it is awaited.
     pub fn send(&self, body: impl Into<String>) -> SendMessage {
-        SendMessage::new(self.client.clone(), self.contact.clone().into(), body.into())
+        SendMessage::new(self.client.clone(), self.contact.clone().into(), Some(body.into()))
+    }
+
+    /// Sends a message of type `chat` that has this payload and no body, when it is awaited: a sign, a call's signal,
+    /// something for programs. It goes where [`send`](Self::send) sends to.
+    ///
+    /// The other side gets no [`ChatMessage`], which has a body, but an event of its own: one whose
+    /// [route](crate::event::Event::route) names the payload. [`SendMessage::payload`] adds a payload to a message with a
+    /// body.
+    ///
+    /// ```no_run
+    /// use xmppkit::prelude::*;
+    /// use xmppkit::xso::AsXml;
+    ///
+    /// #[derive(AsXml)]
+    /// #[xml(namespace = "urn:xmpp:attention:0", name = "attention")]
+    /// struct Attention;
+    ///
+    /// # async fn run(client: Client) -> xmppkit::Result<()> {
+    /// client.chat(&"juliet@example.org".parse()?).send_payload(&Attention).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send_payload<P: AsXml>(&self, payload: &P) -> SendMessage {
+        SendMessage::new(self.client.clone(), self.contact.clone().into(), None).payload(payload)
     }
 }
 
@@ -79,7 +103,7 @@ pub struct SendMessage {
     client: WeakClient,
     /// The conversation: a bare JID, to which the rules of addressing apply, or a full one, which is the address.
     peer: Jid,
-    body: String,
+    body: Option<String>,
     lang: Option<String>,
     subject: Option<String>,
     /// Type, thread, payloads, and versions of the body in other languages.
@@ -88,12 +112,12 @@ pub struct SendMessage {
 }
 
 impl SendMessage {
-    fn new(client: WeakClient, peer: Jid, body: String) -> Self {
+    fn new(client: WeakClient, peer: Jid, body: Option<String>) -> Self {
         Self { client, peer, body, lang: None, subject: None, message: Message::chat(None), failed: None }
     }
 
     pub(super) fn reply(to: &ChatMessage, body: String) -> Self {
-        let mut reply = Self::new(to.client().clone(), to.conversation(), body);
+        let mut reply = Self::new(to.client().clone(), to.conversation(), Some(body));
         if to.message_type() == MessageType::Normal {
             reply.message.type_ = message::MessageType::Normal;
         }
@@ -148,7 +172,7 @@ impl SendMessage {
         if let Some(subject) = self.subject {
             message.subjects.insert(lang.clone(), subject);
         }
-        message.bodies.insert(lang, self.body);
+        message.bodies.extend(self.body.map(|body| (lang, body)));
         message.to = Some(messaging.address(&self.peer));
         client.send(message).await
     }

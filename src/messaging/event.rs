@@ -17,6 +17,33 @@ use crate::xml::{Stanza, ns};
 /// What this client sent has it in its token as well ([`SendStatus::bounced`](crate::store::SendStatus)), and only there it
 /// is certain that the error comes from where the message went. An error need not be the end of the message: servers send
 /// errors for one device while another has it.
+///
+/// The error rarely repeats what was said. To show it with the message, keep what the user sees and its token under the token's
+/// id:
+///
+/// ```no_run
+/// use std::collections::HashMap;
+/// use xmppkit::messaging::Bounce;
+/// use xmppkit::prelude::*;
+///
+/// # async fn run(client: Client) -> xmppkit::Result<()> {
+/// let mut bounces = client.subscribe::<Bounce>().events();
+/// let mut shown = HashMap::new();
+/// let text = "Art thou there?";
+/// let sent = client.chat(&"juliet@example.org".parse()?).send(text).await?;
+/// shown.insert(sent.id().to_owned(), (sent, text));
+///
+/// while let Some(bounce) = bounces.next().await {
+///     // Anybody can send an error with an id; there is a token if this one counts.
+///     if let Some(sent) = bounce.sent() {
+///         println!("{:?}: {}", shown.get(sent.id()).map(|(_, text)| text), bounce.error());
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Whoever holds the token and waits for nothing else can look at [`Sent::status`] instead.
 #[derive(Debug, Clone)]
 pub struct Bounce {
     stanza: Stanza,
@@ -31,7 +58,7 @@ impl Bounce {
         self.stanza.from_jid()
     }
 
-    /// The id of the message that came back.
+    /// The id of the message that came back: what [`Sent::id`] said when it was sent.
     #[must_use]
     pub fn id(&self) -> Option<Cow<'_, str>> {
         self.stanza.id()
@@ -43,7 +70,8 @@ impl Bounce {
         &self.error
     }
 
-    /// The token of the message, if this error counts for it and somebody still holds it.
+    /// The token of the message, if this error counts for it and somebody still holds it. `None` for a message of an
+    /// earlier run, and for one whose token was dropped: [`id`](Self::id) still names it.
     #[must_use]
     pub fn sent(&self) -> Option<Sent> {
         let sent = self.client.upgrade()?.sent(&self.id()?)?;

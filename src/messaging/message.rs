@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
-use jid::Jid;
+use jid::{BareJid, Jid};
 use xso::FromXml;
 
 use super::wire::{self, ChatState, Delay, Marker, Text, Thread};
@@ -20,7 +20,6 @@ use crate::xml::{Stanza, ns};
 /// account sent is among them as well ([`direction`](Self::direction)), where carbons are on or an archive was read.
 ///
 /// ```no_run
-/// use xmppkit::messaging::Direction;
 /// use xmppkit::prelude::*;
 ///
 /// # async fn run(client: Client) -> xmppkit::Result<()> {
@@ -60,7 +59,16 @@ impl ChatMessage {
         self.stanza.to_jid()
     }
 
-    /// The conversation it belongs to: the bare JID of the other side, whichever direction the message went.
+    /// The other side, whichever direction the message went: whom [`client.chat(..)`](super::Messages::chat) writes to and
+    /// [`roster().get(..)`](crate::roster::Roster::get) looks up. It need not be in the roster. For a message to oneself it
+    /// is the own account.
+    #[must_use]
+    pub fn contact(&self) -> BareJid {
+        self.conversation().into_bare()
+    }
+
+    /// The conversation it belongs to, as the store names it: the bare JID of the other side, whichever direction the
+    /// message went. [`contact`](Self::contact) is what other calls take.
     #[must_use]
     pub fn conversation(&self) -> Jid {
         let other = match self.direction() {

@@ -6,7 +6,6 @@
 //!
 //! ```no_run
 //! use xmppkit::client::Milestone;
-//! use xmppkit::messaging::{ChatMessage, Direction};
 //! use xmppkit::prelude::*;
 //!
 //! # async fn run() -> xmppkit::Result<()> {
@@ -28,7 +27,7 @@
 //! ```
 //!
 //! The wire format of anything else in a message is reached with [`ChatMessage::payload`] and [`SendMessage::payload`], by
-//! type.
+//! type; a message that has only a payload is sent with [`Chat::send_payload`].
 
 mod chat;
 mod event;

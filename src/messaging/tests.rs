@@ -83,6 +83,7 @@ fn direction_and_conversation_follow_the_own_address_and_the_way() {
     ] {
         let m = message_by(origin, &stanza(from, to));
         assert_eq!((m.direction(), m.conversation()), (direction, jid(conversation)), "{origin:?} {from:?} → {to:?}");
+        assert_eq!(m.contact().as_str(), conversation, "{origin:?} {from:?} → {to:?}");
     }
 }
 

@@ -164,6 +164,50 @@ async fn a_reply_keeps_type_and_thread_and_goes_to_the_conversation() {
     romeo.close().await;
 }
 
+/// A message that carries an address (XEP-0066).
+#[derive(Debug, Clone)]
+struct Link(Oob);
+
+impl xmppkit::event::Event for Link {
+    fn route() -> xmppkit::event::Route {
+        xmppkit::event::Route::message().payload("jabber:x:oob", "x")
+    }
+
+    fn from_inbound(inbound: &xmppkit::event::Inbound, _: &xmppkit::client::WeakClient) -> Option<Self> {
+        inbound.stanza().payload().ok()?.map(Self)
+    }
+}
+
+#[tokio::test]
+async fn a_payload_without_a_body_goes_where_the_conversation_goes() {
+    let server = server().start().await.expect("a server");
+    let (romeo, juliet) = pair(&server).await;
+    let mut at_romeo = romeo.messages().events();
+    let (mut links, mut at_juliet) = (juliet.subscribe::<Link>().events(), juliet.messages().events());
+    let chat = romeo.chat(juliet.account());
+    let link = Oob { url: "https://verona.example/".to_owned(), desc: None };
+
+    chat.send_payload(&link).await.expect("accepted");
+    assert_eq!(within("the link", links.next()).await.map(|link| link.0.url).as_deref(), Some("https://verona.example/"));
+    juliet.chat(romeo.account()).send("Thanks").await.expect("accepted");
+    next(&mut at_romeo).await;
+    chat.send_payload(&link).thread("t1").await.expect("accepted");
+    chat.send("That is all").await.expect("accepted");
+    assert_eq!(next(&mut at_juliet).await.body().as_deref(), Some("That is all"), "without a body it is no chat message");
+
+    let sent = sent_messages(&server, &romeo, 3).await;
+    assert!(is_to(&sent[0], juliet.account()) && is_to(&sent[1], jid(&juliet)), "{sent:#?}");
+    for stanza in &sent[..2] {
+        assert!(stanza.contains("'chat'") || stanza.contains("\"chat\""), "{stanza}");
+        assert!(
+            stanza.contains("jabber:x:oob") && !stanza.contains("<body") && !stanza.contains("urn:xmpp:receipts"),
+            "{stanza}"
+        );
+    }
+    romeo.close().await;
+    juliet.close().await;
+}
+
 #[tokio::test]
 async fn a_thousand_messages_arrive_in_order() {
     let server = server().start().await.expect("a server");
