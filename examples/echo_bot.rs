@@ -7,8 +7,6 @@
 //!
 //! On a server of yours it runs until Ctrl+C.
 
-use xmppkit::client::{State, TlsMode, Trust};
-use xmppkit::messaging::Direction;
 use xmppkit::prelude::*;
 use xmppkit::testing::Server;
 

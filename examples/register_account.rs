@@ -6,7 +6,6 @@
 //!     [--field email=romeo@example.net]... [--server HOST:PORT] [--ca FILE]
 //! ```
 
-use xmppkit::client::{TlsMode, Trust};
 use xmppkit::error::{ErrorKind, RegisterError};
 use xmppkit::prelude::*;
 use xmppkit::testing::{Field, Registration, Server};

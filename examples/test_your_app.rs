@@ -16,8 +16,6 @@
 
 use std::time::Duration;
 
-use xmppkit::client::State;
-use xmppkit::messaging::Direction;
 use xmppkit::prelude::*;
 use xmppkit::testing::{Cut, Server};
 

@@ -1,6 +1,5 @@
 //! Where the tour takes place, as its flags say.
 
-use xmppkit::client::{TlsMode, Trust};
 use xmppkit::error::{Error, Result};
 use xmppkit::prelude::*;
 

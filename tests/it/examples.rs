@@ -11,6 +11,8 @@ use crate::common::{PASSWORD, online, server, within};
 use crate::suite::Outcome;
 use crate::support::{Failure, ServerUnderTest};
 
+#[path = "../../examples/console_chat.rs"]
+mod console_chat;
 #[path = "../../examples/custom_extension.rs"]
 mod custom_extension;
 #[path = "../../examples/echo_bot.rs"]
@@ -130,6 +132,43 @@ async fn the_examples_that_need_a_server_show_themselves_on_one_inside() {
 }
 
 #[tokio::test]
+async fn the_console_chat_shows_contacts_requests_presence_and_messages() {
+    let seen = within("the chat", console_chat::show()).await.expect("no error");
+    for line in [
+        "online as romeo@example.org",
+        "romeo@example.org asks to see your presence: /accept romeo@example.org or /deny romeo@example.org",
+        "juliet@example.org (both)",
+        "romeo@example.org: Lady, by yonder blessed moon I vow",
+        "romeo@example.org is away under the balcony",
+        "romeo@example.org  (both): away",
+        "juliet@example.org is gone",
+    ] {
+        assert!(seen.iter().any(|seen| seen == line), "{line:?} in {seen:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_console_chat_says_what_it_could_not_do_and_goes_on() {
+    let server = server().start().await.expect("a server");
+    let options = console_chat::Options {
+        jid: "mercutio@example.org".to_owned(),
+        password: PASSWORD.to_owned(),
+        register: true,
+        server: address(&server),
+        ca: Some(server.ca_pem().to_vec()),
+    };
+    let typed = ["Hello?", "/accept tybalt@example.org", "/msg @ Hello", "/dance", "/show sad", "/msg juliet@example.org Hello"];
+    let mut seen = Vec::new();
+    let typed = futures::stream::iter(typed.map(String::from));
+    within("the chat", console_chat::run(options, typed, |line| seen.push(line))).await.expect("no error");
+    for word in ["to whom?", "they have not asked", "/msg @ Hello:", "/dance: /msg JID", "/show sad: available"] {
+        assert_eq!(seen.iter().filter(|line| line.contains(word)).count(), 1, "{word:?} in {seen:#?}");
+    }
+    let juliet = server.jid("juliet").expect("a JID");
+    assert_eq!(server.offline_messages(&juliet), 1, "the last one was sent");
+}
+
+#[tokio::test]
 async fn the_tour_needs_no_server() {
     within("the tour", tour::run_inside()).await.expect("it is ok");
 }
@@ -200,6 +239,6 @@ pub(crate) async fn the_tour_is_ok(server: &ServerUnderTest) -> Result<Outcome, 
     let domain = server.domain.clone();
     let address = Some((server.host.clone(), server.port));
     let trust = server.trust.for_client()?;
-    tour::run(tour::Options { domain, server: address, tls: xmppkit::client::TlsMode::StartTls, trust, accounts }).await?;
+    tour::run(tour::Options { domain, server: address, tls: TlsMode::StartTls, trust, accounts }).await?;
     Ok(Outcome::Passed)
 }
