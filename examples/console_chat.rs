@@ -179,8 +179,8 @@ pub async fn show() -> xmppkit::Result<Vec<String>> {
         ("What shall I swear by?", "/roster"),
         ("romeo@example.org  (both): away", "/quit"),
     ];
-    let (romeo, juliet) =
-        futures::future::join(play("romeo", user("romeo"), romeo), play("juliet", user("juliet"), juliet)).await;
+    let (romeo, juliet) = (Box::pin(play("romeo", user("romeo"), romeo)), Box::pin(play("juliet", user("juliet"), juliet)));
+    let (romeo, juliet) = futures::future::join(romeo, juliet).await;
     Ok([romeo?, juliet?].concat())
 }
 
