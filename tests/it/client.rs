@@ -499,7 +499,7 @@ async fn a_dead_connection_is_noticed_and_made_anew() {
     let pings = || server.received(Target::All).iter().filter(|stanza| stanza.contains("urn:xmpp:ping")).count();
     within("three pings", server.wait_for(|_| pings() >= 3)).await;
     assert!(client.state().is_online());
-    server.stall(client.jid().expect("bound"), Direction::Both);
+    server.stall(client.jid().expect("bound"), Way::Both);
     let cause = within("the end", async {
         loop {
             if let State::Waiting { cause, .. } = states.next().await.expect("a state") {

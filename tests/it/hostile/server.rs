@@ -11,7 +11,7 @@ use xmppkit::ext::{Answer, Ctx, Extension, IqRequest, Registrar};
 use xmppkit::jid::Jid;
 use xmppkit::messaging::Messages as _;
 use xmppkit::roster::Rosters as _;
-use xmppkit::testing::{Direction, Target};
+use xmppkit::testing::{Target, Way};
 
 use super::valve::{Through, Valve};
 use super::{impatient, ping, quick, says};
@@ -239,7 +239,7 @@ async fn a_server_that_reads_nothing_and_says_nothing_cannot_hold_up_the_end() {
     let server = server().start().await.expect("a server");
     let client = builder(&server, "juliet").deadlines(impatient()).build().await.expect("a client");
     client.connect().await.expect("online");
-    server.stall(Target::All, Direction::Both);
+    server.stall(Target::All, Way::Both);
     within("the end", client.close()).await;
     assert!(matches!(client.state(), State::Closed));
 }
