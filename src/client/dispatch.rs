@@ -256,6 +256,9 @@ impl Shared {
             let discarded = draft.discarded();
             // Without a sender it is the account that speaks: one that is no JID must not end up in its conversation.
             let has_sender = draft.stanza().from().is_none() || draft.stanza().from_jid().is_some();
+            if !has_sender {
+                tracing::warn!(from = ?draft.stanza().from(), "a message from what is no JID; only raw subscribers see it");
+            }
             let logged = has_sender && draft.logged().unwrap_or_else(|| logged_by_default(draft.stanza()));
             let (inbound, keys, rows) = draft.into_parts();
             if let Some(reason) = discarded {
