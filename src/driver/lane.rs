@@ -9,6 +9,8 @@ use crate::driver::Numbered;
 
 /// Stanzas `h` may lag before reading pauses (R2).
 const MAX_LAG: usize = 200;
+/// Bytes of stanzas that may wait to be taken over before reading pauses.
+const MAX_LAG_BYTES: usize = 16 * 1024 * 1024;
 /// How long the oldest stanza may wait to be taken over before reading pauses (R2).
 const MAX_LAG_TIME: Duration = Duration::from_secs(10);
 /// How long reading pauses before whoever holds it is cut off (R2).
@@ -19,13 +21,22 @@ pub(super) struct Lane {
     backlog: Vec<Numbered>,
     pub(super) running: Option<BoxFuture<'static, Vec<u64>>>,
     /// Stanzas not taken over yet, oldest first.
-    waiting: VecDeque<(u64, Instant)>,
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
     paused_since: Option<Instant>,
+}
+
+struct Waiting {
+    seq: u64,
+    since: Instant,
+    bytes: usize,
 }
 
 impl Lane {
     pub(super) fn add(&mut self, message: Numbered, now: Instant) {
-        self.waiting.push_back((message.seq, now));
+        let bytes = message.stanza.byte_len();
+        self.bytes += bytes;
+        self.waiting.push_back(Waiting { seq: message.seq, since: now, bytes });
         self.backlog.push(message);
     }
 
@@ -35,8 +46,9 @@ impl Lane {
     }
 
     pub(super) fn taken_over(&mut self, number: u64) {
-        if let Ok(at) = self.waiting.binary_search_by_key(&number, |(seq, _)| *seq) {
-            self.waiting.remove(at);
+        let at = self.waiting.binary_search_by_key(&number, |waiting| waiting.seq);
+        if let Some(gone) = at.ok().and_then(|at| self.waiting.remove(at)) {
+            self.bytes -= gone.bytes;
         }
     }
 
@@ -63,12 +75,47 @@ impl Lane {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.paused_since {
             Some(since) => Some(since + MAX_PAUSE),
-            None => self.waiting.front().map(|(_, oldest)| *oldest + MAX_LAG_TIME),
+            None => self.waiting.front().map(|oldest| oldest.since + MAX_LAG_TIME),
         }
     }
 
     fn lags(&self, now: Instant) -> bool {
-        let old = |(_, since): &(u64, Instant)| now.saturating_duration_since(*since) >= MAX_LAG_TIME;
-        self.waiting.len() >= MAX_LAG || self.waiting.front().is_some_and(old)
+        let old = |waiting: &Waiting| now.saturating_duration_since(waiting.since) >= MAX_LAG_TIME;
+        self.waiting.len() >= MAX_LAG || self.bytes >= MAX_LAG_BYTES || self.waiting.front().is_some_and(old)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::xml::Frame;
+
+    fn message(seq: u64, bytes: usize) -> Numbered {
+        let xml = format!("<message xmlns='jabber:client'><body>{}</body></message>", "x".repeat(bytes));
+        let stanza = Frame::parse(&xml).ok().and_then(|frame| frame.stanza()).expect("a message");
+        Numbered { seq, stanza, received: SystemTime::now() }
+    }
+
+    #[test]
+    fn reading_pauses_at_the_bounds_of_number_time_and_bytes_and_goes_on_when_they_are_met() {
+        let start = Instant::now();
+        let mut lane = Lane::default();
+        for seq in 0..199 {
+            lane.add(message(seq, 1), start);
+        }
+        assert!(lane.may_read(start));
+        lane.add(message(199, 1), start);
+        assert!(!lane.may_read(start));
+        lane.taken_over(50);
+        assert!(lane.may_read(start), "one was taken over");
+        assert!(!lane.may_read(start + MAX_LAG_TIME), "the oldest waits too long");
+        assert!(!lane.pause_is_over(start + MAX_LAG_TIME));
+        assert!(lane.pause_is_over(start + MAX_LAG_TIME + MAX_PAUSE));
+        (0..200).for_each(|seq| lane.taken_over(seq));
+        assert!(lane.may_read(start + 2 * MAX_LAG_TIME) && lane.bytes == 0);
+        (0..20).for_each(|seq| lane.add(message(200 + seq, 1_000_000), start));
+        assert!(!lane.may_read(start), "twenty large ones are too much");
     }
 }
