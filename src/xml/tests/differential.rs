@@ -440,7 +440,9 @@ impl Generator<'_> {
         ]);
         self.push(if rest.contains("lang") && open.contains("lang") { "" } else { rest });
         self.push(">");
-        for _ in 0..self.random.below(4) {
+        // Short streams, as a rule, for the same reason; now and then one of some kilobytes.
+        let elements = if self.random.one_in(400) { 40 } else { self.random.below(3) };
+        for _ in 0..elements {
             self.space();
             self.element(0);
         }
@@ -487,7 +489,7 @@ impl Generator<'_> {
             let _ = write!(self.out, "<{name}{tag}{space}/>");
         } else {
             let _ = write!(self.out, "<{name}{tag}{space}>");
-            for _ in 0..self.random.below(4) {
+            for _ in 0..self.random.below(3) {
                 if depth < 3 && self.random.one_in(3) {
                     self.element(depth + 1);
                 } else if self.random.one_in(8) {
