@@ -335,7 +335,8 @@ impl Writer {
             let priority = self.random.below(50);
             let _ = write!(self.out, "<priority>{priority}</priority>");
         }
-        let (ver, photo) = (format!("{}=", self.random.base64(27)), self.random.hex(40));
+        // Twenty bytes: the last symbol carries four bits.
+        let (ver, photo) = (format!("{}w=", self.random.base64(26)), self.random.hex(40));
         self.empty(
             "c",
             "http://jabber.org/protocol/caps",
