@@ -84,14 +84,18 @@ start_times() {
   fi
 }
 
-# step NAME COMMAND...: runs the command, notes how long it took and whether it succeeded, and returns its status.
+# step NAME COMMAND...: runs the command, notes how long it took and whether it succeeded, and returns its status; 77 is "skipped".
 step() {
   local name=$1 start=$SECONDS status=0
   shift
   say ""
   say "== $name"
   "$@" || status=$?
-  note_step $((SECONDS - start)) "$([ $status = 0 ] && echo ok || echo FAILED)" "$name"
+  case $status in
+    0) note_step $((SECONDS - start)) ok "$name" ;;
+    77) note_step $((SECONDS - start)) skipped "$name"; status=0 ;;
+    *) note_step $((SECONDS - start)) FAILED "$name" ;;
+  esac
   return $status
 }
 
