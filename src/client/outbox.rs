@@ -1,23 +1,25 @@
-//! Messages accepted and not yet written, and the records of those that were.
+//! Messages accepted and not yet known to have arrived, and the records of those that were.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
-use jid::Jid;
+use jid::{BareJid, Jid};
 use tokio::sync::Notify;
 
 use crate::client::sent::{Sent, SentState};
 use crate::driver::Outgoing;
 use crate::error::{ErrorKind, Result};
-use crate::store::{SendStatus, SentUpdate};
-use crate::xml::OutStanza;
+use crate::store::{OutboxEntry, SendFailure, SendStatus, SentUpdate};
+use crate::xml::{OutStanza, escape_attr, ns};
 
 /// Messages the outbox keeps.
 const CAPACITY: usize = 10_000;
 /// Bytes of messages the outbox keeps.
 const CAPACITY_BYTES: usize = 16 * 1024 * 1024;
 
+/// The messages on their way. One stands in one of three places: in the queue until the driver takes it; with the driver until
+/// the server has it; or, after a lost session, among those of which nobody can tell, until that is found out (R10 to R13).
 #[derive(Default)]
 pub(crate) struct Outbox {
     inner: Mutex<Inner>,
@@ -30,8 +32,13 @@ struct Inner {
     last_token: u64,
     queue: VecDeque<Queued>,
     bytes: usize,
-    /// Given to the driver and not written yet, in order.
+    /// Given to the driver, in order: until written, or where the server acknowledges, until acknowledged.
     taken: VecDeque<Queued>,
+    managed: bool,
+    /// Those of which nobody can tell, in the order they were sent.
+    unresolved: Vec<Queued>,
+    /// Messages to the addresses of those: they must not overtake them (R11).
+    parked: VecDeque<Queued>,
     records: HashMap<String, Weak<SentState>>,
     closed: bool,
 }
@@ -39,10 +46,49 @@ struct Inner {
 struct Queued {
     token: u64,
     stanza: OutStanza,
+    ephemeral: bool,
+    /// Its number in the session that an earlier process had (R8).
+    number: Option<u32>,
     record: Arc<SentState>,
 }
 
+/// A message of a lost session of which nobody can tell whether the server has it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Unresolved {
+    /// Its id, which is its origin-id too.
+    pub id: String,
+    /// To whom it went.
+    pub to: Option<Jid>,
+    /// When it was first written.
+    pub written: SystemTime,
+}
+
+/// What was found out about an [`Unresolved`] message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resolution {
+    /// The server has it.
+    Arrived,
+    /// The server does not have it: it is sent again.
+    Missing,
+    /// Nobody can tell: it is sent again, and its record says so (R13).
+    Unknown,
+}
+
 impl Outbox {
+    /// Takes in what an earlier process left, in the order it was accepted.
+    pub(crate) fn restore(&self, entries: Vec<OutboxEntry>) {
+        let mut inner = self.lock();
+        for entry in entries {
+            let Some(stanza) = entry.xml.as_ref().and_then(|xml| OutStanza::from_xml(xml.as_str()).ok()) else {
+                tracing::error!(id = entry.id, "a message in the outbox cannot be read");
+                continue;
+            };
+            inner.push(entry.id, stanza, entry.ephemeral, entry.number, SendStatus::clone(&entry.status));
+        }
+    }
+
     /// Waits for room while `online`; offline there is room now or it is full.
     pub(crate) async fn room_for(&self, bytes: usize, online: impl Fn() -> bool) -> Result<()> {
         loop {
@@ -66,12 +112,13 @@ impl Outbox {
     }
 
     /// Puts a message at the end.
-    pub(crate) fn add(&self, id: String, stanza: OutStanza) -> Result<Sent> {
+    pub(crate) fn add(&self, id: String, stanza: OutStanza, ephemeral: bool, queued: SystemTime) -> Result<Sent> {
         let mut inner = self.lock();
         if inner.closed {
             return Err(ErrorKind::ClientClosed.into());
         }
-        let sent = inner.push(id, stanza);
+        let status = SendStatus { queued: Some(queued), ..SendStatus::default() };
+        let sent = inner.push(id, stanza, ephemeral, None, status);
         drop(inner);
         self.waiting.notify_one();
         Ok(sent)
@@ -117,37 +164,178 @@ impl Outbox {
         self.room.notify_waiters();
     }
 
+    /// Whether the server acknowledges what it gets from now on.
+    pub(crate) fn set_managed(&self, managed: bool) {
+        self.lock().managed = managed;
+    }
+
     /// A message was handed to the transport.
     pub(crate) fn written(&self, token: u64) {
         let mut inner = self.lock();
-        let Some(at) = inner.taken.iter().position(|queued| queued.token == token) else { return };
-        let Some(queued) = inner.taken.remove(at) else { return };
+        let Some(at) = inner.taken.iter().rposition(|queued| queued.token == token) else { return };
+        let record = inner.taken.get(at).map(|queued| Arc::clone(&queued.record));
+        if !inner.managed {
+            inner.taken.remove(at);
+        }
         drop(inner);
-        queued.record.merge(&SentUpdate::new("").written(None, SystemTime::now()).status);
+        if let Some(record) = record {
+            record.merge(&SentUpdate::new("").written(None, SystemTime::now()).status);
+        }
     }
 
-    /// The session ended: what was not written goes back to its place.
-    pub(crate) fn session_lost(&self) {
+    /// The server has these messages; gives their ids.
+    pub(crate) fn acked(&self, tokens: &[u64], at: SystemTime) -> Vec<String> {
         let mut inner = self.lock();
-        while let Some(queued) = inner.taken.pop_back() {
-            inner.bytes += queued.stanza.byte_len();
-            inner.queue.push_front(queued);
+        let mut done = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            // They are acknowledged in the order in which they were taken.
+            if let Some(at) = inner.taken.iter().position(|queued| queued.token == *token) {
+                done.extend(inner.taken.remove(at));
+            }
         }
+        drop(inner);
+        done.into_iter().map(|queued| queued.acked(at)).collect()
+    }
+
+    /// The session that an earlier process had goes on: what was numbered up to the server's count has arrived, the rest is
+    /// written again. Gives the ids of those that have arrived.
+    pub(crate) fn resumed_at(&self, h: u32, at: SystemTime) -> Vec<String> {
+        let mut inner = self.lock();
+        // What is in the hands of the driver was written again, and may have arrived when the session is lost after all.
+        for queued in &inner.taken {
+            queued.record.merge(&SentUpdate::new("").written(None, at).status);
+        }
+        let (numbered, rest) = std::mem::take(&mut inner.queue).into_iter().partition(|queued: &Queued| {
+            queued.number.is_some_and(|number| h.wrapping_sub(number) <= u32::MAX / 2)
+        });
+        inner.queue = rest;
+        inner.queue.iter_mut().for_each(|queued| queued.number = None);
+        let arrived: VecDeque<Queued> = numbered;
+        inner.bytes = inner.queue.iter().map(|queued| queued.stanza.byte_len()).sum();
         drop(inner);
         self.room.notify_waiters();
+        arrived.into_iter().map(|queued| queued.acked(at)).collect()
     }
 
-    /// Adds to a message's record.
-    pub(crate) fn update(&self, update: &SentUpdate) {
+    /// The session is lost. What was not written goes back to its place; of what was, nobody can tell, unless the server does
+    /// not acknowledge anyway. Gives the ids of ephemeral messages, which are given up (R1).
+    pub(crate) fn session_lost(&self) -> Vec<String> {
+        let mut inner = self.lock();
+        let mut dropped = Vec::new();
+        let taken = std::mem::take(&mut inner.taken);
+        // Of an earlier process's messages those that have a number were written.
+        let queue = std::mem::take(&mut inner.queue);
+        inner.bytes = 0;
+        for mut queued in taken.into_iter().chain(queue) {
+            let written = queued.number.take().is_some() || queued.record.is_written();
+            if !written {
+                inner.enqueue(queued);
+            } else if queued.ephemeral {
+                dropped.push(queued);
+            } else {
+                inner.unresolved.push(queued);
+            }
+        }
+        // What waits for the same addresses keeps its place behind them.
+        let blocked = inner.blocked();
+        let (parked, queue) = std::mem::take(&mut inner.queue).into_iter().partition(|queued: &Queued| blocked.contains(&queued.address()));
+        let parked: VecDeque<Queued> = parked;
+        inner.queue = queue;
+        inner.parked.extend(parked);
+        drop(inner);
+        self.room.notify_waiters();
+        let now = SystemTime::now();
+        dropped.into_iter().map(|queued| queued.failed(SendFailure::Ephemeral, now)).collect()
+    }
+
+    /// Those of which nobody can tell.
+    pub(crate) fn unresolved(&self) -> Vec<Unresolved> {
+        let inner = self.lock();
+        let describe = |queued: &Queued| Unresolved {
+            id: queued.record.id().to_owned(),
+            to: queued.record.to().cloned(),
+            written: queued.record.first_time().unwrap_or(SystemTime::UNIX_EPOCH),
+        };
+        inner.unresolved.iter().map(describe).collect()
+    }
+
+    /// What was found out. What is to be sent again goes out before anything newer (R11). Gives what is to be noted.
+    pub(crate) fn resolve(&self, found: &HashMap<String, Resolution>) -> Vec<SentUpdate> {
+        let now = SystemTime::now();
+        let mut updates = Vec::new();
+        let mut inner = self.lock();
+        let mut again = VecDeque::new();
+        let mut arrived = Vec::new();
+        for mut queued in std::mem::take(&mut inner.unresolved) {
+            let resolution = found.get(queued.record.id()).copied().unwrap_or(Resolution::Unknown);
+            if resolution == Resolution::Arrived {
+                updates.push(SentUpdate::new(queued.record.id()).acked(now));
+                arrived.push(queued);
+                continue;
+            }
+            if resolution == Resolution::Unknown {
+                let mut update = SentUpdate::new(queued.record.id());
+                update.status.resent_unverified = Some(now);
+                queued.record.merge(&update.status);
+                updates.push(update);
+            }
+            queued.stanza = delayed(&queued.stanza, queued.record.first_time());
+            again.push_back(queued);
+        }
+        again.extend(std::mem::take(&mut inner.parked));
+        again.extend(std::mem::take(&mut inner.queue));
+        inner.queue = again;
+        inner.bytes = inner.queue.iter().map(|queued| queued.stanza.byte_len()).sum();
+        drop(inner);
+        for queued in arrived {
+            queued.acked(now);
+        }
+        self.waiting.notify_one();
+        updates
+    }
+
+    /// A message is given up; gives its id.
+    pub(crate) fn fail(&self, token: u64, why: SendFailure) -> Option<String> {
+        let mut inner = self.lock();
+        let at = inner.taken.iter().position(|queued| queued.token == token)?;
+        let queued = inner.taken.remove(at)?;
+        drop(inner);
+        Some(queued.failed(why, SystemTime::now()))
+    }
+
+    /// The ids of these messages, which the driver has, with whatever belongs to each.
+    pub(crate) fn ids<T: Copy>(&self, tokens: &[(u64, T)]) -> Vec<(String, T)> {
+        let inner = self.lock();
+        let id = |(token, value): &(u64, T)| {
+            let queued = inner.taken.iter().rev().find(|queued| queued.token == *token)?;
+            Some((queued.record.id().to_owned(), *value))
+        };
+        tokens.iter().filter_map(id).collect()
+    }
+
+    /// Adds to a message's record; `false` if nobody holds its token and it is not on its way.
+    pub(crate) fn update(&self, update: &SentUpdate) -> bool {
         let record = self.lock().records.get(&update.id).and_then(Weak::upgrade);
-        if let Some(record) = record {
+        if let Some(record) = &record {
             record.merge(&update.status);
         }
+        record.is_some()
     }
 
     /// The token of a message that was sent by this client.
     pub(crate) fn sent(&self, id: &str) -> Option<Sent> {
         self.lock().records.get(id).and_then(Weak::upgrade).map(Sent::new)
+    }
+
+    /// The token of a message that was settled before, as the store has its record.
+    pub(crate) fn known(&self, entry: &OutboxEntry) -> Sent {
+        let mut inner = self.lock();
+        if let Some(record) = inner.records.get(&entry.id).and_then(Weak::upgrade) {
+            return Sent::new(record);
+        }
+        let record = Arc::new(SentState::new(entry.id.clone(), entry.to.clone(), SendStatus::clone(&entry.status)));
+        inner.remember(&record);
+        Sent::new(record)
     }
 
     /// The client is gone.
@@ -157,6 +345,8 @@ impl Outbox {
         let records: Vec<_> = inner.records.drain().filter_map(|(_, record)| record.upgrade()).collect();
         inner.queue.clear();
         inner.taken.clear();
+        inner.unresolved.clear();
+        inner.parked.clear();
         drop(inner);
         records.iter().for_each(|record| record.abandon());
         self.room.notify_waiters();
@@ -169,19 +359,67 @@ impl Outbox {
 
 impl Inner {
     fn has_room(&self, bytes: usize) -> bool {
-        self.queue.is_empty() || (self.queue.len() < CAPACITY && self.bytes + bytes <= CAPACITY_BYTES)
+        let waiting = self.queue.len() + self.parked.len();
+        waiting == 0 || (waiting < CAPACITY && self.bytes + bytes <= CAPACITY_BYTES)
     }
 
-    fn push(&mut self, id: String, stanza: OutStanza) -> Sent {
+    fn push(&mut self, id: String, stanza: OutStanza, ephemeral: bool, number: Option<u32>, status: SendStatus) -> Sent {
+        let record = Arc::new(SentState::new(id, stanza.to().and_then(|to| Jid::new(to).ok()), status));
+        self.remember(&record);
+        self.last_token += 1;
+        let queued = Queued { token: self.last_token, stanza, ephemeral, number, record: Arc::clone(&record) };
+        if self.unresolved.iter().any(|other| other.address() == queued.address()) {
+            self.parked.push_back(queued);
+        } else {
+            self.enqueue(queued);
+        }
+        Sent::new(record)
+    }
+
+    fn enqueue(&mut self, queued: Queued) {
+        self.bytes += queued.stanza.byte_len();
+        self.queue.push_back(queued);
+    }
+
+    fn remember(&mut self, record: &Arc<SentState>) {
         if self.records.len() >= 2 * CAPACITY {
             self.records.retain(|_, record| record.strong_count() > 0);
         }
-        let status = SendStatus { queued: Some(SystemTime::now()), ..SendStatus::default() };
-        let record = Arc::new(SentState::new(id.clone(), stanza.to().and_then(|to| Jid::new(to).ok()), status));
-        self.records.insert(id, Arc::downgrade(&record));
-        self.last_token += 1;
-        self.bytes += stanza.byte_len();
-        self.queue.push_back(Queued { token: self.last_token, stanza, record: Arc::clone(&record) });
-        Sent::new(record)
+        self.records.insert(record.id().to_owned(), Arc::downgrade(record));
     }
+
+    fn blocked(&self) -> HashSet<Option<BareJid>> {
+        self.unresolved.iter().map(Queued::address).collect()
+    }
+}
+
+impl Queued {
+    /// The address within which the order is kept.
+    fn address(&self) -> Option<BareJid> {
+        self.record.to().map(Jid::to_bare)
+    }
+
+    fn acked(self, at: SystemTime) -> String {
+        self.record.merge(&SentUpdate::new("").written(None, at).acked(at).status);
+        self.record.id().to_owned()
+    }
+
+    fn failed(self, why: SendFailure, at: SystemTime) -> String {
+        self.record.merge(&SentUpdate::new("").failed(why, at).status);
+        self.record.id().to_owned()
+    }
+}
+
+/// The message with the time of its first sending (R11, XEP-0203); as it is if it says so already.
+fn delayed(stanza: &OutStanza, first: Option<SystemTime>) -> OutStanza {
+    let text = stanza.to_stanza().to_standalone_xml();
+    let (Some(first), Some(open)) = (first, text.strip_suffix("</message>")) else { return stanza.clone() };
+    if stanza.to_stanza().child(ns::DELAY, "delay").is_some() {
+        return stanza.clone();
+    }
+    let stamp = escape_attr(&crate::store::format_stamp(first)).into_owned();
+    OutStanza::from_xml(&format!("{open}<delay xmlns='{}' stamp='{stamp}'/></message>", ns::DELAY)).unwrap_or_else(|error| {
+        tracing::warn!(%error, "a message goes out again without the time of its first sending");
+        stanza.clone()
+    })
 }

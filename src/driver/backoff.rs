@@ -106,6 +106,11 @@ impl Backoff {
         Verdict::Retry(if overloaded.is_some() { delay + self.pace.overload } else { delay })
     }
 
+    /// What drew the server's anger is gone (C7).
+    pub(super) fn forget_overload(&mut self) {
+        self.overload = None;
+    }
+
     /// How often in a row the server ended a session that was online for less than a minute with the same overload.
     fn note_overload(&mut self, error: &Error, online_for: Option<Duration>) -> Option<u32> {
         let ErrorKind::Stream(stream) = error.kind() else {

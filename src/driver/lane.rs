@@ -13,6 +13,10 @@ const MAX_LAG: usize = 200;
 const MAX_LAG_BYTES: usize = 16 * 1024 * 1024;
 /// How long the oldest stanza may wait to be taken over before reading pauses (R2).
 const MAX_LAG_TIME: Duration = Duration::from_secs(10);
+/// Stanzas that may be dealt with before that is noted, where nothing else is.
+const MAX_UNNOTED: usize = 50;
+/// How long that may be put off.
+const MAX_UNNOTED_TIME: Duration = Duration::from_secs(2);
 /// How long reading pauses before whoever holds it is cut off (R2).
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
@@ -24,28 +28,70 @@ pub(super) struct Lane {
     waiting: VecDeque<Waiting>,
     bytes: usize,
     paused_since: Option<Instant>,
+    /// Numbers of stanzas that are dealt with, and not noted yet (R8).
+    dealt_with: Vec<u64>,
+    dealt_with_since: Option<Instant>,
 }
 
 struct Waiting {
     seq: u64,
     since: Instant,
     bytes: usize,
+    is_request: bool,
+}
+
+/// What is dispatched at once.
+pub(super) struct Batch {
+    pub(super) messages: Vec<Numbered>,
+    /// Other stanzas that are dealt with.
+    pub(super) others: Vec<u64>,
+}
+
+impl Batch {
+    /// The numbers of all of them.
+    pub(super) fn seqs(&self) -> Vec<u64> {
+        self.messages.iter().map(|message| message.seq).chain(self.others.iter().copied()).collect()
+    }
 }
 
 impl Lane {
     pub(super) fn add(&mut self, message: Numbered, now: Instant) {
         let bytes = message.stanza.byte_len();
         self.bytes += bytes;
-        self.waiting.push_back(Waiting { seq: message.seq, since: now, bytes });
+        self.waiting.push_back(Waiting { seq: message.seq, since: now, bytes, is_request: false });
         self.backlog.push(message);
     }
 
-    /// The next batch to dispatch, if none is being dispatched.
-    pub(super) fn next_batch(&mut self) -> Option<Vec<Numbered>> {
-        (self.running.is_none() && !self.backlog.is_empty()).then(|| std::mem::take(&mut self.backlog))
+    /// A request that is being answered.
+    pub(super) fn add_request(&mut self, seq: u64, now: Instant) {
+        self.waiting.push_back(Waiting { seq, since: now, bytes: 0, is_request: true });
+    }
+
+    /// A stanza is dealt with, and counts once that is noted.
+    pub(super) fn dealt_with(&mut self, seq: u64, now: Instant) {
+        self.dealt_with.push(seq);
+        self.dealt_with_since.get_or_insert(now);
+    }
+
+    /// The next batch to dispatch, if none is being dispatched. What is dealt with goes along; alone it goes when it is
+    /// `pressing`, or there is much of it, or it has waited for long.
+    pub(super) fn next_batch(&mut self, pressing: bool, now: Instant) -> Option<Batch> {
+        let long = self.dealt_with_since.is_some_and(|since| now.saturating_duration_since(since) >= MAX_UNNOTED_TIME);
+        let alone = !self.dealt_with.is_empty() && (pressing || long || self.dealt_with.len() >= MAX_UNNOTED);
+        if self.running.is_some() || (self.backlog.is_empty() && !alone) {
+            return None;
+        }
+        self.dealt_with_since = None;
+        Some(Batch { messages: std::mem::take(&mut self.backlog), others: std::mem::take(&mut self.dealt_with) })
+    }
+
+    /// Requests whose answers take too long: they count as taken over.
+    pub(super) fn give_up_requests(&mut self) -> Vec<u64> {
+        self.waiting.iter().filter(|waiting| waiting.is_request).map(|waiting| waiting.seq).collect()
     }
 
     pub(super) fn taken_over(&mut self, number: u64) {
+        // Rising, since they are added as they are read.
         let at = self.waiting.binary_search_by_key(&number, |waiting| waiting.seq);
         if let Some(gone) = at.ok().and_then(|at| self.waiting.remove(at)) {
             self.bytes -= gone.bytes;
@@ -73,10 +119,12 @@ impl Lane {
 
     /// When something may be due here.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self.paused_since {
+        let lag = match self.paused_since {
             Some(since) => Some(since + MAX_PAUSE),
             None => self.waiting.front().map(|oldest| oldest.since + MAX_LAG_TIME),
-        }
+        };
+        let unnoted = self.dealt_with_since.filter(|_| self.running.is_none()).map(|since| since + MAX_UNNOTED_TIME);
+        lag.into_iter().chain(unnoted).min()
     }
 
     fn lags(&self, now: Instant) -> bool {

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod before_auth;
+mod carried;
 mod io;
 mod keep_alive;
 mod lane;
@@ -28,7 +29,7 @@ pub(crate) use task::{Control, Drive, Inbox, Mode, Outgoing, now, run};
 pub(crate) use xml_log::XmlSink;
 
 pub(crate) use crate::connection::{ConnectOptions, Connector, Shared as SharedNetwork};
-pub(crate) use crate::stream::CoreConfig;
+pub(crate) use crate::stream::{CoreConfig, Output, Resumption, Suspended};
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -45,6 +46,22 @@ pub(crate) struct Numbered {
     pub(crate) seq: u64,
     pub(crate) stanza: Stanza,
     pub(crate) received: SystemTime,
+}
+
+/// The inbound count of a session, and what is taken over above it (R3).
+pub(crate) struct Handled {
+    pub(crate) h: u32,
+    pub(crate) above: Vec<u32>,
+}
+
+/// A session that goes on.
+pub(crate) struct Resumed {
+    pub(crate) jid: FullJid,
+    pub(crate) features: Frame,
+    /// The server's count.
+    pub(crate) h: u32,
+    /// Messages that it turned out to have.
+    pub(crate) acked: Vec<u64>,
 }
 
 /// What the driver hands things to: implemented by the client.
@@ -76,6 +93,27 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn keys_refused(&self);
     /// A session has begun. The future does what comes before initial presence and sends it.
     fn bound(self: Arc<Self>, jid: FullJid, features: Frame) -> BoxFuture<'static, ()>;
+    /// A session that can be resumed, of an earlier process or an earlier start.
+    fn take_suspended(&self) -> Option<Suspended>;
+    /// The client stops without ending its session: a later start may resume it.
+    fn keep_suspended(&self, suspended: Suspended);
+    /// The server acknowledges what it handles; with how to resume the session, if it keeps it. The future notes that.
+    fn managed(self: Arc<Self>, resumption: Option<Resumption>) -> BoxFuture<'static, ()>;
+    /// The session goes on with this connection. `None` if what belongs to it is all there; otherwise the future builds up
+    /// what is missing, as after [`bound`](Self::bound).
+    fn resumed(self: Arc<Self>, resumed: Resumed) -> Option<BoxFuture<'static, ()>>;
+    /// The connection is cut; the session can be resumed.
+    fn suspended(&self);
+    /// What was written last is not known to have arrived: the messages of a session that is lost (R10).
+    fn unresolved(&self, acked: Vec<u64>, unresolved: Vec<u64>);
+    /// The server has these messages.
+    fn acked(&self, tokens: Vec<u64>);
+    /// The server ended stream after stream while this message was the first it had not acknowledged: it is given up (R7).
+    fn poisoned(&self, token: u64, condition: String);
+    /// Notes the numbers under which messages are about to be written (R8).
+    fn record(self: Arc<Self>, numbers: Vec<(u64, u32)>) -> BoxFuture<'static, ()>;
+    /// Whether counts and numbers are noted, because the store outlives the process (R8).
+    fn records(&self) -> bool;
     /// The client is online; the futures run until they or the session end.
     fn online(self: Arc<Self>, resumed: bool) -> Vec<BoxFuture<'static, ()>>;
     /// The session is over, for good.
@@ -89,8 +127,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn refuse(&self, request: &Stanza) -> Option<OutStanza>;
     /// Lane 4: presence, in order, at once.
     fn presence(&self, presence: Numbered);
-    /// Lane 3: messages, in order. Gives the numbers that are taken over already.
-    fn messages(self: Arc<Self>, messages: Vec<Numbered>) -> BoxFuture<'static, Vec<u64>>;
+    /// Lane 3: messages, in order, and the count that is noted with them (R8). Gives the numbers that are taken over already.
+    fn messages(self: Arc<Self>, messages: Vec<Numbered>, handled: Option<Handled>) -> BoxFuture<'static, Vec<u64>>;
 
     /// The next message of the outbox, while online.
     fn next_message(&self) -> Option<Outgoing>;

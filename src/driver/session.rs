@@ -14,10 +14,11 @@ use crate::connection::{self, ConnectOptions, Connection, TlsBindingKind};
 use crate::driver::before_auth::{BeforeAuth, DriverEnds};
 use crate::driver::io::{Io, IoEvent, WRITE_HIGH};
 use crate::driver::keep_alive::{Due, Pulse};
-use crate::driver::lane::Lane;
+use crate::driver::carried::Carried;
+use crate::driver::lane::{Batch, Lane};
 use crate::driver::task::{Control, Inbox, Outgoing};
 use crate::driver::xml_log::{XmlDirection, XmlLog};
-use crate::driver::{Numbered, Procedure, State, Surface};
+use crate::driver::{Handled, Numbered, Procedure, Resumed, State, Surface};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::stream::{self, Answer, Ask, AskId, Ended, Input, Output, SeeOther, StreamCore, TlsRule};
 use crate::xml::{OutStanza, StanzaKind, escape_attr};
@@ -31,6 +32,9 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 const WRITE_MAX: usize = 16 * WRITE_HIGH;
 /// Requests of others that are answered at once; one more is refused with `resource-constraint`.
 const MAX_JOBS: usize = 256;
+
+/// Stanzas the server may leave unacknowledged before no more messages are sent.
+const MAX_UNACKNOWLEDGED: usize = 1_000;
 
 /// The token of our pings: nobody waits for their replies.
 const PING: u64 = u64::MAX;
@@ -55,12 +59,14 @@ pub(super) enum End {
         online_since: Option<Instant>,
         /// Whether an account was registered on this stream and only the login failed.
         after_registration: bool,
+        /// The server said so in a stream error of its own.
+        by_server: bool,
     },
 }
 
 impl End {
     pub(super) fn failed(error: Error) -> Self {
-        Self::Failed { error, online_since: None, after_registration: false }
+        Self::Failed { error, online_since: None, after_registration: false, by_server: false }
     }
 }
 
@@ -76,6 +82,11 @@ pub(super) struct Session {
     before_auth: Option<RunningProcedure>,
     registered: bool,
     login: Option<BoxFuture<'static, ()>>,
+    /// The login steps are over, and only what stream management makes of it is not known yet.
+    logged_in: bool,
+    /// The numbers of messages that are being noted; the last of them.
+    recording: Option<Recording>,
+    to_record: Vec<(u64, u32)>,
     jobs: FuturesUnordered<BoxFuture<'static, ()>>,
     closing: Option<BoxFuture<'static, ()>>,
     bound: bool,
@@ -87,6 +98,13 @@ pub(super) struct Session {
     order: Option<Control>,
 }
 
+/// Numbers of messages that are being noted (R8).
+struct Recording {
+    last: u32,
+    tokens: Vec<u64>,
+    run: BoxFuture<'static, ()>,
+}
+
 struct RunningProcedure {
     ask: Option<AskId>,
     ends: DriverEnds,
@@ -94,14 +112,24 @@ struct RunningProcedure {
 }
 
 impl Session {
-    pub(super) fn new(surface: Arc<dyn Surface>, options: ConnectOptions, connection: Connection) -> Result<Self> {
+    pub(super) fn new(
+        surface: Arc<dyn Surface>,
+        options: ConnectOptions,
+        connection: Connection,
+        carried: &mut Carried,
+    ) -> Result<Self> {
         let mut config = surface.core_config();
+        config.record = surface.records();
+        config.numbers_after = carried.numbered;
         let procedure = surface.take_procedure();
         config.before_auth = procedure.is_some();
         if let Some(tls) = &connection.info().tls {
             config.tls = TlsRule::AlreadySecured { bindings: bindings(tls) };
         }
-        let core = StreamCore::new(config, now())?;
+        let core = match carried.suspended.take() {
+            Some(suspended) => StreamCore::resuming(config, suspended, now())?,
+            None => StreamCore::new(config, now())?,
+        };
         surface.connected(connection.info());
         let log = surface.xml_sink().map(XmlLog::new);
         let pulse = Pulse::new(surface.keep_alive(), now());
@@ -117,11 +145,14 @@ impl Session {
             before_auth: None,
             registered: false,
             login: None,
-            jobs: FuturesUnordered::new(),
+            logged_in: false,
+            recording: None,
+            to_record: Vec::new(),
+            jobs: std::mem::take(&mut carried.jobs),
             closing: None,
             bound: false,
             online_since: None,
-            lane: Lane::default(),
+            lane: std::mem::take(&mut carried.lane),
             pulse,
             cause: None,
             order: None,
@@ -129,7 +160,7 @@ impl Session {
     }
 
     /// Lives until the connection ends.
-    pub(super) async fn live(mut self, inbox: &mut Inbox) -> End {
+    pub(super) async fn live(mut self, inbox: &mut Inbox, carried: &mut Carried) -> End {
         self.core.handle(Input::Start, now());
         let ended = loop {
             match self.outputs(inbox).await {
@@ -138,7 +169,7 @@ impl Session {
             }
             self.wait(inbox).await;
         };
-        self.finish(ended).await
+        self.finish(ended, carried).await
     }
 
     /// Carries out what the core wants until it wants nothing more.
@@ -146,7 +177,7 @@ impl Session {
         loop {
             while let Some(output) = self.core.poll_output() {
                 match output {
-                    Output::Event(event) => self.event(event),
+                    Output::Event(event) => self.event(event, inbox),
                     Output::Ask(id, ask) => self.ask(id, ask).await,
                     Output::StartTls => self.start_tls(inbox).await?,
                     Output::Closed(ended) => {
@@ -162,8 +193,36 @@ impl Session {
         }
     }
 
-    fn event(&mut self, event: stream::Event) {
+    fn event(&mut self, event: stream::Event, inbox: &mut Inbox) {
         match event {
+            stream::Event::Acked(tokens) => self.surface.acked(tokens),
+            stream::Event::Record(numbers) => self.to_record.extend(numbers),
+            stream::Event::Done { seq } => self.lane.dealt_with(seq, now()),
+            stream::Event::Managed(resumption) => {
+                tracing::debug!(resumable = resumption.is_some(), "the server acknowledges what it handles");
+                let noted = Arc::clone(&self.surface).managed(resumption);
+                self.spawn(noted);
+                self.come_online();
+            }
+            stream::Event::NotManaged => {
+                tracing::debug!("the server offered stream management, and refused it");
+                self.come_online();
+            }
+            stream::Event::Resumed { jid, features, h, acked } => {
+                tracing::debug!(%jid, "resumed");
+                self.bound = true;
+                self.pulse.heard(now());
+                match Arc::clone(&self.surface).resumed(Resumed { jid, features, h, acked }) {
+                    None => self.online(true),
+                    login => self.login = login,
+                }
+            }
+            stream::Event::SessionLost { acked, unresolved, .. } => {
+                self.jobs.clear();
+                inbox.forget_stanzas();
+                self.surface.unresolved(acked, unresolved);
+                self.surface.session_lost();
+            }
             stream::Event::Inbound { seq, stanza } => self.inbound(Numbered { seq, stanza, received: SystemTime::now() }),
             stream::Event::Reply { token, result } => self.surface.reply(token, result),
             stream::Event::Authenticated { mechanism, success } => self.surface.authenticated(&mechanism, success),
@@ -187,17 +246,43 @@ impl Session {
                 if self.jobs.len() >= MAX_JOBS {
                     tracing::warn!("too many requests at once");
                     self.refuse(&inbound);
+                    self.dealt_with(seq);
                 } else if let Some(job) = Arc::clone(&self.surface).request(inbound) {
-                    self.spawn(job);
+                    self.answer(seq, job);
+                } else {
+                    self.dealt_with(seq);
                 }
-                self.core.handle(Input::TakenOver(seq), now());
             }
             StanzaKind::Presence => {
                 self.surface.presence(inbound);
-                self.core.handle(Input::TakenOver(seq), now());
+                self.dealt_with(seq);
             }
             _ => self.lane.add(inbound, now()),
         }
+    }
+
+    /// A stanza is dealt with: it counts at once, or once that is noted (R8).
+    fn dealt_with(&mut self, seq: u64) {
+        if self.surface.records() {
+            self.lane.dealt_with(seq, now());
+        } else {
+            self.core.handle(Input::TakenOver(seq), now());
+        }
+    }
+
+    /// Answers a request. Where counts are noted, it counts when it is answered: what it changes is then in the store.
+    fn answer(&mut self, seq: u64, job: BoxFuture<'static, ()>) {
+        if !self.surface.records() {
+            self.spawn(job);
+            self.core.handle(Input::TakenOver(seq), now());
+            return;
+        }
+        self.lane.add_request(seq, now());
+        let surface = Arc::clone(&self.surface);
+        self.spawn(Box::pin(async move {
+            let _when_done = Answered { surface, seq };
+            job.await;
+        }));
     }
 
     /// Over the limit of lane 2.
@@ -209,8 +294,8 @@ impl Session {
 
     /// Starts the next batch of messages; `true` if one was finished on the spot.
     fn dispatch(&mut self) -> bool {
-        let Some(batch) = self.lane.next_batch() else { return false };
-        let mut run = Arc::clone(&self.surface).messages(batch);
+        let Some(batch) = self.lane.next_batch(self.core.owes_ack(), now()) else { return false };
+        let mut run = self.commit(batch);
         match (&mut run).now_or_never() {
             Some(taken) => {
                 self.taken_over(taken);
@@ -221,6 +306,18 @@ impl Session {
                 false
             }
         }
+    }
+
+    /// What a batch becomes: messages are stored and delivered, and where it is kept the count of them all is noted.
+    fn commit(&self, batch: Batch) -> BoxFuture<'static, Vec<u64>> {
+        let seqs = batch.seqs();
+        let handled = self.surface.records().then(|| self.core.handled_with(&seqs)).flatten();
+        let others = batch.others;
+        let messages = Arc::clone(&self.surface).messages(batch.messages, handled.map(|(h, above)| Handled { h, above }));
+        Box::pin(messages.map(|mut taken| {
+            taken.extend(others);
+            taken
+        }))
     }
 
     fn taken_over(&mut self, numbers: Vec<u64>) {
@@ -314,9 +411,11 @@ impl Session {
         self.arm();
         let surface = Arc::clone(&self.surface);
         let unwritten = self.io.as_ref().map_or(0, Io::unwritten);
+        self.record();
         let reading = reading && unwritten < WRITE_MAX;
         // While the closing hooks run too: they have last words, and what was accepted before goes out before the end.
         let sending = self.bound && (self.order.is_none() || self.closing.is_some()) && unwritten < WRITE_HIGH;
+        let acknowledged = self.core.unacknowledged() < MAX_UNACKNOWLEDGED && self.recording.is_none();
         let online = self.online_since.is_some();
         let Some(io) = &mut self.io else {
             self.core.handle(Input::Eof, now());
@@ -333,7 +432,18 @@ impl Session {
             }
             () = surface.taken_over().gathered() => {
                 let numbers = surface.taken_over().drain();
-                self.taken_over(numbers);
+                if surface.records() {
+                    numbers.into_iter().for_each(|number| self.lane.dealt_with(number, now()));
+                } else {
+                    self.taken_over(numbers);
+                }
+            }
+            () = recorded(&mut self.recording) => {
+                if let Some(Recording { last, tokens, .. }) = self.recording.take() {
+                    self.core.handle(Input::Recorded(last), now());
+                    self.transmit();
+                    tokens.into_iter().for_each(|token| self.mark(token));
+                }
             }
             () = ended(self.login.as_mut()) => self.logged_in(),
             () = ended(self.closing.as_mut()) => {
@@ -346,7 +456,7 @@ impl Session {
             Some(()) = self.jobs.next(), if !self.jobs.is_empty() => {}
             event = io.event(reading) => self.io_event(event),
             Some(outgoing) = inbox.outgoing.recv(), if sending => self.send(outgoing),
-            () = surface.message_waiting(), if sending && online => self.send_messages(),
+            () = surface.message_waiting(), if sending && online && acknowledged => self.send_messages(),
             // Looks at the deadlines again; a request that can be sent comes through its channel.
             () = surface.request_waiting(), if !sending => {}
             () = tick(&mut self.timer) => self.tick(),
@@ -389,13 +499,37 @@ impl Session {
 
     /// Takes messages from the outbox while there is room.
     fn send_messages(&mut self) {
-        while self.io.as_ref().is_some_and(|io| io.unwritten() < WRITE_HIGH) {
+        let mut room = MAX_UNACKNOWLEDGED.saturating_sub(self.core.unacknowledged());
+        let mut bytes = 0;
+        while room > 0 && self.io.as_ref().is_some_and(|io| io.unwritten() + bytes < WRITE_HIGH) {
             let Some(Outgoing::Stanza { token, stanza }) = self.surface.next_message() else { return };
+            // Where numbers are noted first, nothing is in the buffer yet.
+            bytes += if self.surface.records() { stanza.byte_len() } else { 0 };
+            room -= 1;
             self.core.handle(Input::Send { token, stanza }, now());
-            self.transmit();
-            if let Some(io) = &mut self.io {
-                io.mark(token);
+            if !self.surface.records() {
+                self.transmit();
+                self.mark(token);
             }
+        }
+    }
+
+    /// What was written last holds this message.
+    fn mark(&mut self, token: u64) {
+        if let Some(io) = &mut self.io {
+            io.mark(token);
+        }
+    }
+
+    /// Begins to note the numbers of messages that wait to be written.
+    fn record(&mut self) {
+        if self.recording.is_some() || self.to_record.is_empty() {
+            return;
+        }
+        let numbers = std::mem::take(&mut self.to_record);
+        if let Some((_, last)) = numbers.last().copied() {
+            let tokens = numbers.iter().map(|(token, _)| *token).collect();
+            self.recording = Some(Recording { last, tokens, run: Arc::clone(&self.surface).record(numbers) });
         }
     }
 
@@ -467,9 +601,21 @@ impl Session {
 
     fn logged_in(&mut self) {
         self.login = None;
+        self.logged_in = true;
+        self.come_online();
+    }
+
+    /// Online is who is logged in and knows what becomes of what is sent.
+    fn come_online(&mut self) {
+        if self.logged_in && self.online_since.is_none() && self.core.is_managed().is_some() {
+            self.online(false);
+        }
+    }
+
+    fn online(&mut self, resumed: bool) {
         self.online_since = Some(now());
-        self.surface.state(State::Online { resumed: false });
-        for job in Arc::clone(&self.surface).online(false) {
+        self.surface.state(State::Online { resumed });
+        for job in Arc::clone(&self.surface).online(resumed) {
             self.spawn(job);
         }
     }
@@ -506,6 +652,10 @@ impl Session {
         self.surface.expire();
         if self.lane.pause_is_over(now) {
             self.surface.cut_off_slow();
+            for seq in self.lane.give_up_requests() {
+                self.lane.taken_over(seq);
+                self.lane.dealt_with(seq, now);
+            }
         }
         if self.bound && self.closing.is_none() && self.order.is_none() {
             match self.pulse.due(now) {
@@ -519,8 +669,13 @@ impl Session {
         }
     }
 
-    /// The server has been silent: a ping (XEP-0199), to which anything at all is an answer.
+    /// The server has been silent: it is asked for an acknowledgement (XEP-0198) or by a ping (XEP-0199). Anything at all is an
+    /// answer.
     fn ask_for_a_sign(&mut self) {
+        if self.core.is_managed() == Some(true) {
+            self.core.handle(Input::AskForAck, now());
+            return;
+        }
         let mut id = [0; 12];
         if getrandom::fill(&mut id).is_err() {
             return;
@@ -536,14 +691,18 @@ impl Session {
     }
 
     /// The connection is over: say the last words, release everything.
-    async fn finish(mut self, ended: Ended) -> End {
+    async fn finish(mut self, ended: Ended, carried: &mut Carried) -> End {
         // Requests that were still waiting got their answer from the core's last outputs.
         while let Some(output) = self.core.poll_output() {
             if let Output::Event(event) = output {
-                self.event(event);
+                carried.event(event, &self.surface);
             }
         }
-        if let Some(mut io) = self.io.take().filter(|_| !matches!(self.order, Some(Control::Suspend))) {
+        let suspended = self.core.suspend().filter(|_| !matches!(self.order, Some(Control::Close)));
+        carried.numbered = self.core.numbered().max(suspended.as_ref().map_or(0, crate::driver::Suspended::numbered));
+        // A session that may be resumed is not closed: the old connection is only dropped (R5).
+        let last_words = self.io.as_ref().is_some_and(|io| io.unwritten() > 0) || suspended.is_none();
+        if let Some(mut io) = self.io.take().filter(|_| last_words && !matches!(self.order, Some(Control::Suspend))) {
             let goodbye = async {
                 io.flush().await?;
                 io.shutdown().await
@@ -556,20 +715,30 @@ impl Session {
             }
         }
         // What was read is delivered before the session is given up.
-        let (surface, lane) = (Arc::clone(&self.surface), &mut self.lane);
+        let mut last = self.lane.next_batch(true, now()).map(|batch| self.commit(batch));
+        let lane = &mut self.lane;
         let deliver = async {
             if let Some(run) = lane.running.take() {
                 run.await;
             }
-            if let Some(batch) = lane.next_batch() {
-                surface.messages(batch).await;
+            if let Some(batch) = last.take() {
+                batch.await;
             }
         };
         if tokio::time::timeout(LAST_WRITES, deliver).await.is_err() {
             tracing::error!("messages that were read last are lost: the store took too long");
         }
-        if self.bound {
-            self.surface.session_lost();
+        carried.lane = self.lane;
+        match suspended {
+            Some(suspended) => {
+                carried.suspended = Some(suspended);
+                carried.jobs = self.jobs;
+                if self.online_since.is_some() {
+                    self.surface.suspended();
+                }
+            }
+            None if self.bound => self.surface.session_lost(),
+            None => {}
         }
         if let Some(procedure) = self.procedure.take() {
             self.surface.give_back_procedure(procedure);
@@ -580,11 +749,13 @@ impl Session {
             (None, Ended::SeeOther(other)) => End::Redirected { other, online_since: self.online_since },
             (None, Ended::Failed(error)) => {
                 let error = self.cause.unwrap_or(error);
-                End::Failed { error, online_since: self.online_since, after_registration: self.registered && !self.bound }
+                let by_server = matches!(error.kind(), ErrorKind::Stream(_));
+                let after_registration = self.registered && !self.bound;
+                End::Failed { error, online_since: self.online_since, after_registration, by_server }
             }
             (None, Ended::Clean) => {
                 let error = self.cause.unwrap_or_else(|| ErrorKind::Closed(Phase::Session).into());
-                End::Failed { error, online_since: self.online_since, after_registration: false }
+                End::Failed { error, online_since: self.online_since, after_registration: false, by_server: false }
             }
         }
     }
@@ -593,6 +764,26 @@ impl Session {
 enum ProcedureStep {
     Request(OutStanza),
     Ended(Result<()>),
+}
+
+/// The numbers are noted; pending for ever where none are being.
+async fn recorded(recording: &mut Option<Recording>) {
+    match recording {
+        Some(recording) => (&mut recording.run).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A request is answered, or nobody will answer it: it counts (R8).
+struct Answered {
+    surface: Arc<dyn Surface>,
+    seq: u64,
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        self.surface.taken_over().add(self.seq);
+    }
 }
 
 /// The next step of a running procedure; pending for ever without one.

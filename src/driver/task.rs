@@ -9,6 +9,7 @@ use tracing::Instrument as _;
 
 use crate::connection::{self, ConnectOptions, TlsMode};
 use crate::driver::backoff::{Backoff, Verdict};
+use crate::driver::carried::Carried;
 use crate::driver::session::{self, End, Session};
 use crate::driver::{Reconnect, State, Surface};
 use crate::error::{Error, ErrorKind, Result, StreamError};
@@ -45,6 +46,13 @@ pub(crate) struct Inbox {
     pub(crate) outgoing: mpsc::Receiver<Outgoing>,
 }
 
+impl Inbox {
+    /// Drops stanzas that belong to a session that is lost. Requests stay: whoever waits for them is told by the surface.
+    pub(crate) fn forget_stanzas(&mut self) {
+        while self.outgoing.try_recv().is_ok() {}
+    }
+}
+
 /// When to give up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -63,9 +71,11 @@ pub(crate) fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace:
     let mut abandoned = Abandoned { surface: Some(surface) };
     async move {
         let Some(surface) = abandoned.surface.clone() else { return };
-        let mut driver = Loop { mode, backoff: Backoff::new(pace), attempt: 0, announced: true, redirects: 0, other: None };
+        let carried = Carried::new(surface.take_suspended());
+        let mut driver = Loop { mode, backoff: Backoff::new(pace), attempt: 0, announced: true, redirects: 0, other: None, carried };
         let span = tracing::info_span!("xmpp", account = %surface.account());
         let last = driver.run(&surface, &mut inbox).instrument(span).await;
+        driver.leave(&last, &surface);
         drop(abandoned.surface.take());
         surface.state(last);
     }
@@ -93,6 +103,7 @@ struct Loop {
     announced: bool,
     redirects: u32,
     other: Option<(String, Option<u16>)>,
+    carried: Carried,
 }
 
 impl Loop {
@@ -103,6 +114,7 @@ impl Loop {
             if !std::mem::take(&mut self.announced) {
                 surface.state(State::Connecting { attempt: self.attempt });
             }
+            self.lose_expired(surface, inbox);
             let span = tracing::debug_span!("connection", attempt = self.attempt);
             let end = self.connect_and_live(surface, inbox).instrument(span).await;
             if let Some(state) = self.after(end, surface, inbox).await {
@@ -114,19 +126,41 @@ impl Loop {
     /// One connection, from DNS to its end.
     async fn connect_and_live(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> End {
         let options = self.options(surface);
-        let connection = match interruptible(connection::connect(&options), inbox, || None).await {
+        let connection = match interruptible(connection::connect(&options), inbox, &mut self.carried, || None).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return End::failed(error),
             Err(end) => return end,
         };
-        match Session::new(Arc::clone(surface), options, connection) {
-            Ok(session) => Box::pin(session.live(inbox)).await,
+        self.lose_expired(surface, inbox);
+        match Session::new(Arc::clone(surface), options, connection, &mut self.carried) {
+            Ok(session) => Box::pin(session.live(inbox, &mut self.carried)).await,
             Err(error) => End::failed(error),
+        }
+    }
+
+    /// Past its time the session is lost, and no resume is tried (R8).
+    fn lose_expired(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) {
+        if self.carried.until().is_some_and(|until| until <= now()) {
+            tracing::debug!("the session can no longer be resumed");
+            inbox.forget_stanzas();
+            self.carried.lose(surface);
+        }
+    }
+
+    /// The driver ends in this state. A session that is only left stays for a later start.
+    fn leave(&mut self, last: &State, surface: &Arc<dyn Surface>) {
+        match (last, self.carried.suspended.take()) {
+            (State::Offline { .. }, Some(suspended)) => surface.keep_suspended(suspended),
+            (_, suspended) => {
+                self.carried.suspended = suspended;
+                self.carried.lose(surface);
+            }
         }
     }
 
     /// Decides what follows an end; `Some` is the state the driver ends in.
     async fn after(&mut self, end: End, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> Option<State> {
+        let by_server = matches!(&end, End::Failed { by_server: true, .. });
         let (error, online_since, fresh_start) = match end {
             End::Closed => return Some(State::Closed),
             End::Suspended => return Some(State::Offline { last: None }),
@@ -147,7 +181,7 @@ impl Loop {
                 (too_many_redirects(), None, false)
             }
             End::Redirected { .. } => (too_many_redirects(), None, false),
-            End::Failed { error, online_since, after_registration } => (error, online_since, after_registration),
+            End::Failed { error, online_since, after_registration, .. } => (error, online_since, after_registration),
         };
         self.other = None;
         if online_since.is_some() {
@@ -159,6 +193,12 @@ impl Loop {
             // R47: after a registration whose login failed on the same stream, for whatever reason, log in on a new one.
             return None;
         }
+        if let ErrorKind::Stream(stream) = error.kind()
+            && by_server
+            && self.carried.blame(&stream.condition, surface)
+        {
+            self.backoff.forget_overload();
+        }
         let now = now();
         let Verdict::Retry(delay) = self.backoff.decide(&error, online_since, now, session::random_u64()) else {
             return Some(State::Failed(error));
@@ -167,16 +207,25 @@ impl Loop {
             return Some(State::Offline { last: Some(error) });
         }
         tracing::info!(%error, ?delay, "disconnected; trying again");
+        if let Some(until) = self.carried.until().filter(|_| online_since.is_some()) {
+            surface.state(State::Suspended { until });
+        }
         surface.state(State::Waiting { until: now + delay, cause: error });
-        self.wait(delay, inbox).await
+        self.wait(now + delay, surface, inbox).await
     }
 
     /// Waits for the next attempt, answering what is ordered meanwhile.
-    async fn wait(&self, delay: Duration, inbox: &mut Inbox) -> Option<State> {
-        match interruptible(tokio::time::sleep(delay), inbox, || Some(())).await {
-            Ok(()) => None,
-            Err(End::Suspended) => Some(State::Offline { last: None }),
-            Err(_) => Some(State::Closed),
+    async fn wait(&mut self, end: Instant, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> Option<State> {
+        loop {
+            // The session's time may be over before.
+            let next = self.carried.until().map_or(end, |until| until.min(end));
+            let sleep = tokio::time::sleep_until(next.into());
+            match interruptible(async { sleep.await }, inbox, &mut self.carried, || Some(())).await {
+                Ok(()) if next < end && now() >= next => self.lose_expired(surface, inbox),
+                Ok(()) => return None,
+                Err(End::Suspended) => return Some(State::Offline { last: None }),
+                Err(_) => return Some(State::Closed),
+            }
         }
     }
 
@@ -192,7 +241,12 @@ impl Loop {
 
 /// Runs a future until it ends or the application wants to stop. Requests meanwhile wait in the channel. `hurried` is what
 /// the future's output becomes when there is to be no more waiting; `None` goes on.
-async fn interruptible<F: Future>(future: F, inbox: &mut Inbox, hurried: fn() -> Option<F::Output>) -> Result<F::Output, End> {
+async fn interruptible<F: Future>(
+    future: F,
+    inbox: &mut Inbox,
+    carried: &mut Carried,
+    hurried: fn() -> Option<F::Output>,
+) -> Result<F::Output, End> {
     tokio::pin!(future);
     loop {
         tokio::select! {
@@ -201,7 +255,7 @@ async fn interruptible<F: Future>(future: F, inbox: &mut Inbox, hurried: fn() ->
                 Some(Control::Close) | None => return Err(End::Closed),
                 Some(Control::Suspend) => return Err(End::Suspended),
                 Some(Control::Hurry) => if let Some(output) = hurried() { return Ok(output) },
-                Some(Control::Forget(_)) => {}
+                Some(Control::Forget(token)) => carried.forget(token),
             },
             output = &mut future => return Ok(output),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jid::FullJid;
 
 use crate::auth::{ChannelBinding, KeyRequest, ScramKeys, Success};
+use super::management::Resumption;
 use crate::error::Error;
 use crate::xml::{Frame, OutStanza, Stanza};
 
@@ -54,8 +55,13 @@ pub enum Input<'a> {
     TakenOver(u64),
     /// The answer to an [`Ask`].
     Answer(AskId, Answer),
+    /// The numbers of [`Event::Record`] up to this one are noted: what waited for that is written (R8).
+    Recorded(u32),
     /// Says "I am still here" in the way of the transport (a space on TCP), where that is allowed now (R39).
     KeepAlive,
+    /// Asks the server to acknowledge what it has (XEP-0198), which it answers if it is alive. Nothing on a stream that is not
+    /// [managed](super::StreamCore::is_managed).
+    AskForAck,
     /// Closes the stream in an orderly way; ends with [`Output::Closed`] in any case.
     Close,
 }
@@ -153,6 +159,36 @@ pub enum Event {
         /// The `<stream:features/>` the server offered after authentication.
         features: Frame,
     },
+    /// The server acknowledges what it handles from now on (XEP-0198), and keeps the session over a cut if it says how to
+    /// resume it. After [`Bound`](Self::Bound), where the features offer it.
+    Managed(Option<Resumption>),
+    /// The server offered to acknowledge what it handles, and then refused.
+    NotManaged,
+    /// The session goes on with this connection. What was not acknowledged is written again.
+    Resumed {
+        /// The session's address.
+        jid: FullJid,
+        /// The `<stream:features/>` the server offered after authentication.
+        features: Frame,
+        /// The server's count. It decides about what an earlier process sent (R8).
+        h: u32,
+        /// Messages that the server turned out to have, by token.
+        acked: Vec<u64>,
+    },
+    /// The session that was to be resumed is over; another one begins. Comes before [`Bound`](Self::Bound).
+    SessionLost {
+        /// Messages that the server had handled, by token (R10).
+        acked: Vec<u64>,
+        /// Messages of which nobody can tell, by token, in the order they were sent.
+        unresolved: Vec<u64>,
+        /// The server's last count, if it said one.
+        h: Option<u32>,
+    },
+    /// The server has handled these messages, by token.
+    Acked(Vec<u64>),
+    /// Messages that are written once their numbers are noted, and [`Input::Recorded`] says so (R8): token and number, in
+    /// order. Comes only where [`CoreConfig::record`](super::CoreConfig) asks for it.
+    Record(Vec<(u64, u32)>),
     /// A stanza for the application. IQ replies do not come this way, nor IQ requests too broken to be answered by
     /// anything but `bad-request`, which the core does.
     Inbound {
@@ -160,6 +196,12 @@ pub enum Event {
         seq: u64,
         /// The stanza.
         stanza: Stanza,
+    },
+    /// The core has dealt with the stanza of this number itself; to be given back with [`Input::TakenOver`]. Comes only where
+    /// [`CoreConfig::record`](super::CoreConfig) asks for it: otherwise it counts as taken over at once.
+    Done {
+        /// Its number.
+        seq: u64,
     },
     /// A top-level element that is no stanza, of a kind the core does not know.
     Nonza(Frame),

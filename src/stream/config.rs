@@ -82,6 +82,9 @@ pub struct Deadlines {
     pub bind: Duration,
     /// From our closing of the stream to the server's. Default 5 s.
     pub closing: Duration,
+    /// From a request for an acknowledgement (XEP-0198) to the acknowledgement, whatever else comes meanwhile. Default 60 s.
+    /// Where nothing comes at all, [`KeepAlive`](crate::client::KeepAlive) is shorter.
+    pub ack: Duration,
 }
 
 impl Deadlines {
@@ -147,6 +150,13 @@ impl Deadlines {
         self.closing = closing;
         self
     }
+
+    /// Sets [`ack`](field@Self::ack).
+    #[must_use]
+    pub fn ack(mut self, ack: Duration) -> Self {
+        self.ack = ack;
+        self
+    }
 }
 
 impl Default for Deadlines {
@@ -161,6 +171,7 @@ impl Default for Deadlines {
             auth: Duration::from_secs(30),
             bind: Duration::from_secs(20),
             closing: Duration::from_secs(5),
+            ack: Duration::from_secs(60),
         }
     }
 }
@@ -195,6 +206,13 @@ pub struct CoreConfig {
     pub pin: Pin,
     /// The keys an earlier login left, to spare the derivation.
     pub cached_keys: Option<ScramKeys>,
+    /// Whether stream management (XEP-0198) is wanted where the server offers it. Default `true`.
+    pub management: bool,
+    /// Whether the numbers of messages on a session that can be resumed are noted before they are written, so that another
+    /// process can resume it (R8): [`Event::Record`](super::Event::Record). Default `false`.
+    pub record: bool,
+    /// The number behind which those of inbound stanzas begin, where the session is new. Default 0.
+    pub numbers_after: u64,
     /// What the peer's XML may cost.
     pub limits: Limits,
     /// How long each phase may take.
@@ -234,6 +252,9 @@ impl CoreConfig {
             mechanisms: Vec::new(),
             pin: Pin::default(),
             cached_keys: None,
+            management: true,
+            record: false,
+            numbers_after: 0,
             limits: Limits::default(),
             deadlines: Deadlines::default(),
             before_auth: false,

@@ -8,7 +8,9 @@ use super::alphabet::{Answer, AskId, Ended, Event, Input, Output, SeeOther};
 use super::config::{CoreConfig, TlsRule};
 use super::ending::{condition_of, stream_error};
 use super::io::Io;
-use super::phase::{Authenticated, Handshake, Level, Plain, PlainGrant, Secured};
+use super::management::Suspended;
+use super::numbers::Numbers;
+use super::phase::{Authenticated, Entry, Handshake, Level, Plain, PlainGrant, Secured};
 use super::session::Session;
 use super::step::{Flow, Negotiation};
 use super::wire::Item;
@@ -45,6 +47,8 @@ use crate::xml::{Frame, ns};
 pub struct StreamCore {
     io: Io,
     stage: Stage,
+    /// The session that outlived its stream.
+    left: Option<Box<Suspended>>,
 }
 
 enum Stage {
@@ -65,8 +69,20 @@ impl StreamCore {
     /// # Errors
     /// [`BuildError::InvalidOption`](crate::error::BuildError::InvalidOption) for a configuration that cannot work.
     pub fn new(config: CoreConfig, now: Instant) -> Result<Self, Error> {
+        Self::start_with(config, None, now)
+    }
+
+    /// A core that begins by resuming this session (XEP-0198 §5), and binds a new one if the server no longer has it.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn resuming(config: CoreConfig, suspended: Suspended, now: Instant) -> Result<Self, Error> {
+        Self::start_with(config, Some(Box::new(suspended)), now)
+    }
+
+    fn start_with(config: CoreConfig, resume: Option<Box<Suspended>>, now: Instant) -> Result<Self, Error> {
         config.check()?;
-        Ok(Self { io: Io::new(config, now), stage: Stage::Idle })
+        Ok(Self { io: Io::new(config, resume, now), stage: Stage::Idle, left: None })
     }
 
     /// Takes what happened, at this time.
@@ -81,7 +97,7 @@ impl StreamCore {
                 }
             }
             Input::Send { token, stanza } => match &mut self.stage {
-                Stage::Bound(session) => session.send(&stanza, &mut self.io),
+                Stage::Bound(session) => session.send(token, &stanza, &mut self.io),
                 _ => self.io.event(Event::NotSent { token }),
             },
             Input::Request { token, stanza, timeout } => match &mut self.stage {
@@ -98,8 +114,18 @@ impl StreamCore {
                 }
             }
             Input::TakenOver(seq) => {
-                if let Some(session) = self.session_mut() {
-                    session.taken_over(seq);
+                if let Stage::Bound(session) | Stage::Closing(Some(session)) = &mut self.stage {
+                    session.taken_over(seq, &mut self.io);
+                }
+            }
+            Input::Recorded(number) => {
+                if let Stage::Bound(session) = &mut self.stage {
+                    session.recorded(number, &mut self.io);
+                }
+            }
+            Input::AskForAck => {
+                if let Stage::Bound(session) = &mut self.stage {
+                    session.ask_for_ack(true, &mut self.io);
                 }
             }
             Input::KeepAlive => {
@@ -133,9 +159,11 @@ impl StreamCore {
             if let Some(output) = self.io.out.pop_front() {
                 return Some(output);
             }
-            if !self.read_item() {
-                return None;
+            if self.read_item() {
+                continue;
             }
+            let Stage::Bound(session) = &mut self.stage else { return None };
+            return session.to_record().map(Output::Event);
         }
     }
 
@@ -143,6 +171,9 @@ impl StreamCore {
     /// are; if `out` was empty the core keeps its allocation to fill it again. On a transport of messages each call gives
     /// exactly one.
     pub fn take_transmit(&mut self, out: &mut Vec<u8>) -> bool {
+        if let Stage::Bound(session) = &mut self.stage {
+            session.ask_for_ack(false, &mut self.io);
+        }
         self.io.wire.take(out)
     }
 
@@ -150,7 +181,7 @@ impl StreamCore {
     /// set for an earlier moment can leave it at that, for waking too early does no harm.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let requests = self.session().and_then(Session::next_deadline);
+        let requests = self.session().and_then(|session| session.next_deadline(&self.io.config.deadlines));
         match (self.io.deadline, requests) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -194,6 +225,54 @@ impl StreamCore {
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.session().map_or(0, |s| s.numbers().lag())
+    }
+
+    /// The server's count for what was taken over so far and these stanzas, and the numbers above it (R3): what a store keeps
+    /// before the server is told (R8). `None` on a session that cannot be resumed.
+    #[must_use]
+    pub fn handled_with(&self, seqs: &[u64]) -> Option<(u32, Vec<u32>)> {
+        let session = self.session().filter(|session| session.is_resumable())?;
+        Some(session.numbers().h_with(seqs))
+    }
+
+    /// The highest number that an inbound stanza has got.
+    #[must_use]
+    pub fn numbered(&self) -> u64 {
+        match (self.session(), &self.left) {
+            (Some(session), _) => session.numbers().highest(),
+            (None, Some(left)) => left.numbered(),
+            (None, None) => self.io.config.numbers_after,
+        }
+    }
+
+    /// Whether the server acknowledges what it handles (XEP-0198); `None` while that is being agreed on.
+    #[must_use]
+    pub fn is_managed(&self) -> Option<bool> {
+        self.session().map_or(Some(false), Session::is_managed)
+    }
+
+    /// Since when an acknowledgement is being waited for.
+    #[must_use]
+    pub fn asked_for_ack_since(&self) -> Option<Instant> {
+        self.session().and_then(|session| session.outbound().asked_since())
+    }
+
+    /// Whether the server asked how far its stanzas were taken over, and was told less than had come by then (R2).
+    #[must_use]
+    pub fn owes_ack(&self) -> bool {
+        self.session().is_some_and(Session::owes_ack)
+    }
+
+    /// How many stanzas the server has not acknowledged.
+    #[must_use]
+    pub fn unacknowledged(&self) -> usize {
+        self.session().map_or(0, |session| session.outbound().unacknowledged())
+    }
+
+    /// Takes the session that outlived its stream: it was cut, not closed, and the server keeps it for a while. Also one that
+    /// was to be resumed and was not yet. To be asked after [`Output::Closed`].
+    pub fn suspend(&mut self) -> Option<Suspended> {
+        self.left.take().or_else(|| self.io.resume.take()).map(|suspended| *suspended)
     }
 
     #[cfg(test)]
@@ -300,7 +379,11 @@ impl StreamCore {
                     Stage::Bound(session) => Some(session),
                     _ => None,
                 };
+                let mut session = session;
                 self.io.end_phase();
+                if let Some(session) = &mut session {
+                    session.tell_last(&mut self.io);
+                }
                 self.io.wire.close();
                 self.io.wait(self.io.config.deadlines.closing);
                 self.stage = Stage::Closing(session);
@@ -342,8 +425,12 @@ impl StreamCore {
             self.finish(stream_error(&frame));
             return Ok(());
         }
-        match self.stage {
-            Stage::Bound(_) => self.io.event(Event::Nonza(frame)),
+        match &mut self.stage {
+            Stage::Bound(session) => {
+                if !session.nonza(&frame, &mut self.io)? {
+                    self.io.event(Event::Nonza(frame));
+                }
+            }
             // Our side is closed: there is nothing left to negotiate.
             Stage::Closing(_) => {}
             _ => return self.negotiate(Item::Element(frame)),
@@ -428,10 +515,23 @@ impl StreamCore {
         Ok(())
     }
 
-    fn after_authenticated(&mut self, level: Authenticated, jid: FullJid, features: Frame) -> Result<(), Error> {
-        let mut session = Box::new(level.bound(jid));
-        session.begin(features, &mut self.io)?;
-        self.stage = Stage::Bound(session);
+    fn after_authenticated(&mut self, level: Authenticated, entry: Entry, features: Frame) -> Result<(), Error> {
+        match entry {
+            Entry::Bound(jid) => {
+                self.io.lose_session(None);
+                let numbers = Numbers::after(self.io.config.numbers_after);
+                let mut session = Box::new(level.bound(jid, numbers));
+                session.begin(features, &mut self.io)?;
+                self.stage = Stage::Bound(session);
+            }
+            Entry::Resumed { suspended, h } => {
+                let suspended_for = self.io.now.saturating_duration_since(suspended.since);
+                let mut session = Box::new(level.resumed(*suspended));
+                let result = session.go_on(h, suspended_for, features, &mut self.io);
+                self.stage = Stage::Bound(session);
+                result?;
+            }
+        }
         Ok(())
     }
 
@@ -449,8 +549,12 @@ impl StreamCore {
     fn finish(&mut self, ended: Ended) {
         self.io.end_phase();
         let written = self.io.wire.position();
-        if let Stage::Bound(mut session) | Stage::Closing(Some(mut session)) = std::mem::replace(&mut self.stage, Stage::Ended) {
-            session.end(written, &mut self.io.out);
+        match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Bound(session) if session.is_resumable() && !matches!(ended, Ended::SeeOther(_)) => {
+                self.left = session.suspend(written, self.io.now).map(Box::new);
+            }
+            Stage::Bound(mut session) | Stage::Closing(Some(mut session)) => session.end(written, &mut self.io.out),
+            _ => {}
         }
         self.io.out.push_back(Output::Closed(ended));
     }

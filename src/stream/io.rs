@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::alphabet::{Ask, AskId, Event, Output};
 use super::config::CoreConfig;
+use super::management::Suspended;
 use super::wire::{Opening, Wire};
 
 pub(super) struct Io {
@@ -15,14 +16,24 @@ pub(super) struct Io {
     pub(super) now: Instant,
     /// When the present phase must be over.
     pub(super) deadline: Option<Instant>,
+    /// The session that is to be resumed.
+    pub(super) resume: Option<Box<Suspended>>,
     asked: u64,
     open_ask: Option<AskId>,
 }
 
 impl Io {
-    pub(super) fn new(config: CoreConfig, now: Instant) -> Self {
+    pub(super) fn new(config: CoreConfig, resume: Option<Box<Suspended>>, now: Instant) -> Self {
         let wire = Wire::new(config.framing, config.limits);
-        Self { config, wire, out: VecDeque::new(), now, deadline: None, asked: 0, open_ask: None }
+        Self { config, wire, out: VecDeque::new(), now, deadline: None, resume, asked: 0, open_ask: None }
+    }
+
+    /// The session that was to be resumed is over; new numbers go on behind its.
+    pub(super) fn lose_session(&mut self, h: Option<u32>) {
+        if let Some(suspended) = self.resume.take() {
+            self.config.numbers_after = self.config.numbers_after.max(suspended.numbered());
+            self.out.extend(suspended.lose(h));
+        }
     }
 
     /// Sends our stream header. It names the account where that is wanted: never before the connection is as secure as it

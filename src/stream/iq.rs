@@ -80,6 +80,9 @@ pub(super) enum Token {
     LegacySession,
 }
 
+/// The end of a request that is not written yet.
+pub(super) const NOT_WRITTEN: u64 = u64::MAX;
+
 #[derive(Debug)]
 struct Waiting {
     token: Token,
@@ -117,6 +120,29 @@ impl IqTable {
         Some(token)
     }
 
+    /// The request that was entered before it was written now ends at this byte of the connection.
+    pub(super) fn wrote(&mut self, token: Token, end: u64) {
+        if let Some(waiting) = self.by_token.get(&token).and_then(|id| self.by_id.get_mut(id)) {
+            waiting.end = end;
+        }
+    }
+
+    /// The connection is cut: what the driver had not taken was not written.
+    pub(super) fn cut(&mut self, taken: u64) {
+        for waiting in self.by_id.values_mut() {
+            waiting.end = if waiting.end <= taken { 0 } else { NOT_WRITTEN };
+        }
+    }
+
+    /// Time stood still for so long (R6).
+    pub(super) fn postpone(&mut self, by: Duration) {
+        self.deadlines.clear();
+        for waiting in self.by_id.values_mut() {
+            waiting.deadline = waiting.deadline.checked_add(by).unwrap_or(waiting.deadline);
+            self.deadlines.insert((waiting.deadline, waiting.token));
+        }
+    }
+
     pub(super) fn forget(&mut self, token: Token) {
         self.remove(token);
     }
@@ -142,6 +168,11 @@ impl IqTable {
         let mut all: Vec<_> = self.by_id.drain().map(|(_, w)| (w.end, w.token)).collect();
         all.sort_unstable();
         all.into_iter().map(|(end, token)| (token, end <= taken)).collect()
+    }
+
+    /// Takes out a request, whatever its state; `false` if it was not there.
+    pub(super) fn take_out(&mut self, token: Token) -> bool {
+        self.remove(token).is_some()
     }
 
     fn remove(&mut self, token: Token) -> Option<Waiting> {

@@ -6,29 +6,59 @@ use std::collections::BTreeSet;
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     read: u64,
-    /// The longest prefix taken over: XEP-0198's `h`, counted without wrapping.
+    /// The longest prefix taken over, counted without wrapping.
     handled: u64,
     /// Numbers above `handled + 1` that were taken over already.
     ahead: BTreeSet<u64>,
+    /// Up to here stanzas were passed on already, on an earlier connection of this session.
+    passed_on: u64,
+    /// The number of the last stanza that does not count for XEP-0198: it came before the stream was managed.
+    base: u64,
+}
+
+/// The number of a stanza that was just read.
+pub(super) struct Numbered {
+    pub(super) seq: u64,
+    /// It is a second copy of a stanza that was passed on before the connection was cut: it counts, and nothing else.
+    pub(super) again: bool,
 }
 
 impl Numbers {
-    /// The number of the stanza that was just read; the first is 1.
-    pub(super) fn next(&mut self) -> u64 {
+    /// Numbers that go on behind this one.
+    pub(super) fn after(number: u64) -> Self {
+        Self { read: number, handled: number, base: number, ..Self::default() }
+    }
+
+    /// The numbers of a session that an earlier process had: `h`, and what was taken over above it.
+    pub(super) fn restored(h: u32, above: &[u32]) -> Self {
+        let handled = u64::from(h);
+        let ahead = above.iter().map(|number| handled + u64::from(number.wrapping_sub(h))).filter(|n| *n > handled).collect();
+        Self { read: handled, handled, ahead, ..Self::default() }
+    }
+
+    /// The stream is managed from here on: what came before does not count.
+    pub(super) fn begin_count(&mut self) {
+        self.base = self.read;
+    }
+
+    /// The session goes on with a new connection, on which the server begins behind [`h`](Self::h).
+    pub(super) fn resume(&mut self) {
+        self.passed_on = self.highest();
+        self.read = self.handled;
+    }
+
+    /// The number of the stanza that was just read.
+    pub(super) fn next(&mut self) -> Numbered {
         self.read += 1;
-        self.read
+        Numbered { seq: self.read, again: self.read <= self.passed_on || self.ahead.contains(&self.read) }
     }
 
     /// Notes that this stanza was taken over. Numbers that were never given, and those taken over before, change nothing.
     pub(super) fn taken_over(&mut self, seq: u64) {
-        if seq <= self.handled || seq > self.read {
+        if seq <= self.handled || seq > self.highest() {
             return;
         }
-        if seq != self.handled + 1 {
-            self.ahead.insert(seq);
-            return;
-        }
-        self.handled = seq;
+        self.ahead.insert(seq);
         while self.ahead.first() == Some(&(self.handled + 1)) {
             self.ahead.pop_first();
             self.handled += 1;
@@ -39,10 +69,37 @@ impl Numbers {
         self.handled
     }
 
+    /// XEP-0198's count: what came on the managed stream and was taken over, modulo 2³².
+    pub(super) fn h(&self) -> u32 {
+        wrapped(self.handled.saturating_sub(self.base))
+    }
+
+    /// The count as it will be when these stanzas are taken over as well, and the numbers above it that are taken over then.
+    pub(super) fn h_with(&self, seqs: &[u64]) -> (u32, Vec<u32>) {
+        let mut ahead: BTreeSet<u64> = self.ahead.iter().chain(seqs).copied().filter(|seq| *seq > self.handled).collect();
+        let mut handled = self.handled;
+        while ahead.first() == Some(&(handled + 1)) {
+            ahead.pop_first();
+            handled += 1;
+        }
+        let count = |number: u64| wrapped(number.saturating_sub(self.base));
+        (count(handled), ahead.into_iter().filter(|number| *number > self.base).map(count).collect())
+    }
+
+    /// The highest number given so far.
+    pub(super) fn highest(&self) -> u64 {
+        self.read.max(self.passed_on)
+    }
+
     /// How many stanzas were read and not taken over yet, those ahead of the prefix included.
     pub(super) fn lag(&self) -> u64 {
-        self.read - self.handled
+        self.highest() - self.handled
     }
+}
+
+/// XEP-0198 §4: counts are modulo 2³².
+pub(super) fn wrapped(number: u64) -> u32 {
+    (number & u64::from(u32::MAX)) as u32
 }
 
 #[cfg(test)]
@@ -53,7 +110,7 @@ mod tests {
     fn handled_is_the_longest_prefix_whatever_the_order() {
         let mut n = Numbers::default();
         for _ in 0..6 {
-            n.next();
+            assert!(!n.next().again);
         }
         for (seq, handled) in [(2, 0), (4, 0), (1, 2), (6, 2), (3, 4), (3, 4), (5, 6)] {
             n.taken_over(seq);
@@ -68,11 +125,64 @@ mod tests {
         let mut n = Numbers::default();
         n.taken_over(1);
         n.taken_over(0);
-        assert_eq!(n.next(), 1);
+        assert_eq!(n.next().seq, 1);
         assert_eq!((n.handled(), n.lag()), (0, 1));
         n.taken_over(u64::MAX);
         n.taken_over(1);
         n.taken_over(1);
         assert_eq!((n.handled(), n.lag()), (1, 0));
+    }
+
+    #[test]
+    fn after_a_resume_what_was_passed_on_counts_and_is_not_passed_on_again() {
+        let mut n = Numbers::after(10);
+        n.next();
+        n.begin_count();
+        for _ in 0..4 {
+            n.next();
+        }
+        // 11 came before the stream was managed; 12 and 14 are taken over, 13 and 15 are not.
+        [11, 12, 14].into_iter().for_each(|seq| n.taken_over(seq));
+        assert_eq!((n.h(), n.handled()), (1, 12));
+        n.resume();
+        let copies: Vec<(u64, bool)> = (0..4).map(|_| n.next()).map(|next| (next.seq, next.again)).collect();
+        assert_eq!(copies, [(13, true), (14, true), (15, true), (16, false)]);
+        n.taken_over(13);
+        assert_eq!((n.h(), n.lag()), (3, 2));
+        [15, 16].into_iter().for_each(|seq| n.taken_over(seq));
+        assert_eq!((n.h(), n.lag()), (5, 0));
+    }
+
+    #[test]
+    fn what_was_taken_over_late_counts_before_its_copy_comes() {
+        let mut n = Numbers::default();
+        n.next();
+        n.resume();
+        n.taken_over(1);
+        assert_eq!((n.h(), n.lag()), (1, 0));
+        assert!(n.next().again);
+        assert!(!n.next().again);
+    }
+
+    #[test]
+    fn counts_wrap_and_what_lies_above_the_wrap_is_kept() {
+        let mut n = Numbers::restored(u32::MAX, &[1]);
+        assert!(!n.next().again);
+        assert_eq!(n.h_with(&[1 << 32]), (0, vec![1]));
+        n.taken_over(1 << 32);
+        assert_eq!(n.h(), 0);
+        assert!(!n.next().again, "number 0 of the new round");
+        n.taken_over((1 << 32) + 1);
+        assert_eq!(n.h(), 2, "and 1 was there");
+        assert!(n.next().again);
+    }
+
+    #[test]
+    fn a_count_can_be_foretold() {
+        let mut n = Numbers::default();
+        (0..6).for_each(|_| drop(n.next()));
+        n.taken_over(3);
+        assert_eq!(n.h_with(&[1, 2, 6]), (3, vec![6]));
+        assert_eq!((n.h(), n.h_with(&[5])), (0, (0, vec![3, 5])));
     }
 }

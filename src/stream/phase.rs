@@ -5,11 +5,14 @@ use jid::FullJid;
 
 use super::config::{CoreConfig, TlsRule};
 use super::iq::Own;
+use super::management::Suspended;
+use super::numbers::Numbers;
 use super::session::Session;
 use super::step::{Bits, Step};
 use super::steps::before_auth::BeforeAuthStep;
 use super::steps::bind::Bind;
 use super::steps::plaintext::{OnPurpose, Plaintext};
+use super::steps::resume::Resume;
 use super::steps::sasl::{Proof, Sasl};
 use super::steps::start_tls::{Proceed, StartTls};
 use crate::auth::ChannelBinding;
@@ -96,9 +99,21 @@ impl Secured {
 }
 
 impl Authenticated {
-    pub(super) fn bound(self, jid: FullJid) -> Session {
-        Session::new(Own::new(jid))
+    pub(super) fn bound(self, jid: FullJid, numbers: Numbers) -> Session {
+        Session::new(Own::new(jid), numbers)
     }
+
+    pub(super) fn resumed(self, suspended: Suspended) -> Session {
+        Session::resumed(suspended)
+    }
+}
+
+/// What ends [`Authenticated`].
+pub(super) enum Entry {
+    /// A new session, at this address.
+    Bound(FullJid),
+    /// The session there was, and the server's count.
+    Resumed { suspended: Box<Suspended>, h: u32 },
 }
 
 /// What ends [`Plain`].
@@ -150,14 +165,14 @@ impl Level for Secured {
 }
 
 impl Level for Authenticated {
-    type Grant = FullJid;
+    type Grant = Entry;
 
     fn bits(&self) -> Bits {
         if self.encrypted { Bits::ENCRYPTED | Bits::AUTHENTICATED } else { Bits::AUTHENTICATED }
     }
 
     fn steps(&self, _config: &CoreConfig) -> Vec<Box<dyn Step<Self>>> {
-        vec![Box::<Bind>::default()]
+        vec![Box::<Resume>::default(), Box::<Bind>::default()]
     }
 
     fn exhausted(&self) -> Error {

@@ -136,8 +136,13 @@ impl Wire {
         self.end_message();
     }
 
-    /// A stream error and the end of our stream.
+    /// A stream error of this condition and the end of our stream.
     pub(super) fn close_with_error(&mut self, condition: &str) {
+        self.close_with(&format!("<{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>"));
+    }
+
+    /// A stream error with this content and the end of our stream.
+    pub(super) fn close_with(&mut self, error: &str) {
         if !self.is_open {
             return;
         }
@@ -145,9 +150,8 @@ impl Wire {
             Reader::Tcp(_) => b"<stream:error>",
             Reader::Messages { .. } => b"<stream:error xmlns:stream='http://etherx.jabber.org/streams'>",
         });
-        self.out.push(b'<');
-        self.out.extend_from_slice(condition.as_bytes());
-        self.out.extend_from_slice(b" xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>");
+        self.out.extend_from_slice(error.as_bytes());
+        self.out.extend_from_slice(b"</stream:error>");
         self.end_message();
         self.close();
     }

@@ -70,6 +70,8 @@ pub const RECEIPTS: &str = "urn:xmpp:receipts";
 pub const BLOCKING: &str = "urn:xmpp:blocking";
 /// Stream management (XEP-0198).
 pub const SM: &str = "urn:xmpp:sm:3";
+/// Stream management, the version before it, which some servers still offer beside the newer one.
+pub const SM2: &str = "urn:xmpp:sm:2";
 /// Ping (XEP-0199).
 pub const PING: &str = "urn:xmpp:ping";
 /// Entity time (XEP-0202).
@@ -149,6 +151,7 @@ pub(super) const KNOWN: &[&str] = &[
     RECEIPTS,
     BLOCKING,
     SM,
+    SM2,
     PING,
     TIME,
     DELAY,

@@ -137,6 +137,11 @@ impl OutStanza {
         self.0.stanza_type.as_deref()
     }
 
+    /// Whether this is the same value, not one that says the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The size in bytes, as it goes out where no namespace must be declared.
     #[must_use]
     pub fn byte_len(&self) -> usize {

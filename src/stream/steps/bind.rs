@@ -5,7 +5,7 @@ use jid::{FullJid, Jid, ResourcePart};
 use crate::error::{Error, ErrorKind, Phase, ProtocolError};
 use crate::stream::io::Io;
 use crate::stream::iq::is_domain;
-use crate::stream::phase::Authenticated;
+use crate::stream::phase::{Authenticated, Entry};
 use crate::stream::session::stanza_error;
 use crate::stream::step::{Bits, Progress, Step};
 use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, escape_text, ns};
@@ -65,7 +65,7 @@ impl Step<Authenticated> for Bind {
             Some(jid)
                 if *jid.domain() == *io.config.domain && io.config.account.as_ref().is_none_or(|own| jid.to_bare() == *own) =>
             {
-                Ok(Progress::Grant(jid))
+                Ok(Progress::Grant(Entry::Bound(jid)))
             }
             _ => Err(ErrorKind::Protocol(ProtocolError::InvalidBinding).into()),
         }

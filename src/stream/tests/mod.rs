@@ -5,6 +5,7 @@ mod deadlines;
 mod framing;
 mod garbage;
 mod login;
+mod management;
 mod matching;
 mod refusals;
 mod registration;

@@ -61,6 +61,12 @@ impl Bench {
         Self { core, now, out: Vec::new(), sent: Vec::new(), obliging: true, direct_tls }
     }
 
+    /// A bench around a core that was made already, of this configuration.
+    pub(super) fn around(core: StreamCore, now: Instant, config: &CoreConfig) -> Self {
+        let direct_tls = matches!(config.tls, TlsRule::AlreadySecured { .. });
+        Self { core, now, out: Vec::new(), sent: Vec::new(), obliging: true, direct_tls }
+    }
+
     pub(super) fn input(&mut self, input: Input<'_>) {
         self.core.handle(input, self.now);
         self.drain();
@@ -209,6 +215,16 @@ pub(super) fn describe(output: &Output) -> String {
         Output::Event(Event::Nonza(frame)) => format!("nonza {}", frame.to_standalone_xml()),
         Output::Event(Event::Reply { token, result: Ok(stanza) }) => format!("reply {token} {}", stanza.to_standalone_xml()),
         Output::Event(Event::Reply { token, result: Err(error) }) => format!("reply {token} {:?}", error.kind()),
+        Output::Event(Event::Managed(Some(resumption))) => format!("managed, resumable by {}", resumption.id),
+        Output::Event(Event::Managed(None)) => "managed".to_owned(),
+        Output::Event(Event::NotManaged) => "not managed".to_owned(),
+        Output::Event(Event::Resumed { jid, h, acked, .. }) => format!("resumed {jid}, h {h}, acked {acked:?}"),
+        Output::Event(Event::SessionLost { acked, unresolved, h }) => {
+            format!("session lost, h {h:?}, acked {acked:?}, unresolved {unresolved:?}")
+        }
+        Output::Event(Event::Acked(tokens)) => format!("acked {tokens:?}"),
+        Output::Event(Event::Record(numbers)) => format!("record {numbers:?}"),
+        Output::Event(Event::Done { seq }) => format!("done {seq}"),
         Output::Event(Event::NotSent { token }) => format!("not sent {token}"),
         Output::Closed(Ended::Clean) => "closed".to_owned(),
         Output::Closed(Ended::SeeOther(other)) => format!("closed: see {other:?}"),

@@ -1,0 +1,104 @@
+//! What is carried from one connection to the next.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+
+use crate::driver::lane::Lane;
+use crate::driver::{Output, Surface, Suspended};
+use crate::stream;
+use crate::xml::OutStanza;
+
+/// What outlives a connection: the session that may be resumed, what is on its way to the store and the subscribers, and the
+/// requests of others that are being answered.
+#[derive(Default)]
+pub(super) struct Carried {
+    pub(super) suspended: Option<Suspended>,
+    pub(super) lane: Lane,
+    pub(super) jobs: FuturesUnordered<BoxFuture<'static, ()>>,
+    /// The highest number an inbound stanza has got.
+    pub(super) numbered: u64,
+    blamed: Option<Blamed>,
+}
+
+/// The stanza that was the first unacknowledged one when the server ended a stream (R7).
+struct Blamed {
+    token: u64,
+    stanza: OutStanza,
+}
+
+impl Carried {
+    pub(super) fn new(suspended: Option<Suspended>) -> Self {
+        let numbered = suspended.as_ref().map_or(0, Suspended::numbered);
+        Self { suspended, numbered, ..Self::default() }
+    }
+
+    /// Nobody waits for this request any more.
+    pub(super) fn forget(&mut self, token: u64) {
+        if let Some(suspended) = &mut self.suspended {
+            suspended.forget(token);
+        }
+    }
+
+    /// Until when the session can be resumed.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.suspended.as_ref().map(Suspended::until)
+    }
+
+    /// The session is lost: nobody asks for it any more.
+    pub(super) fn lose(&mut self, surface: &Arc<dyn Surface>) {
+        self.jobs.clear();
+        let Some(suspended) = self.suspended.take() else { return };
+        for output in suspended.lose(None) {
+            if let Output::Event(event) = output {
+                self.event(event, surface);
+            }
+        }
+        surface.session_lost();
+    }
+
+    /// What comes out of a stream that has ended.
+    pub(super) fn event(&mut self, event: stream::Event, surface: &Arc<dyn Surface>) {
+        match event {
+            stream::Event::Reply { token, result } => surface.reply(token, result),
+            stream::Event::SessionLost { acked, unresolved, .. } => surface.unresolved(acked, unresolved),
+            stream::Event::Acked(tokens) => surface.acked(tokens),
+            _ => {}
+        }
+    }
+
+    /// The server ended the stream with an error: the first stanza it has not acknowledged is suspected. Gives it up the second
+    /// time, and says so.
+    pub(super) fn blame(&mut self, condition: &str, surface: &Arc<dyn Surface>) -> bool {
+        let Some(suspended) = &mut self.suspended else { return false };
+        let Some((token, stanza)) = suspended.first_unacknowledged() else {
+            self.blamed = None;
+            return false;
+        };
+        let again = self.blamed.as_ref().is_some_and(|before| before.is(token, stanza));
+        self.blamed = Some(Blamed { token, stanza: stanza.clone() });
+        if !again {
+            return false;
+        }
+        tracing::error!(condition, token, "the server ends the stream over one stanza again and again; it is given up");
+        for output in suspended.remove_first() {
+            if let Output::Event(event) = output {
+                self.event(event, surface);
+            }
+        }
+        if token != 0 {
+            surface.poisoned(token, condition.to_owned());
+        }
+        self.blamed = None;
+        true
+    }
+}
+
+impl Blamed {
+    /// A message keeps its token when it is sent in another session; anything else is not sent there.
+    fn is(&self, token: u64, stanza: &OutStanza) -> bool {
+        if self.token != 0 { self.token == token } else { token == 0 && self.stanza.is_same(stanza) }
+    }
+}
