@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use jid::{BareJid, FullJid, Jid};
 
+use crate::client::intake::Staged;
 use crate::client::shared::Shared;
 use crate::driver::{
     ConnectOptions, ConnectionInfo, CoreConfig, KeepAlive, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink,
@@ -15,7 +16,7 @@ use crate::driver::{
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, IqKind, SessionKind, iq_reply};
-use crate::store::{Batch, Direction, IdentityKey, MessageFlags, MessageKind, MessageRecord, NewMessage, Origin};
+use crate::store::{Batch, Direction, MessageFlags, MessageKind, MessageRecord, Origin};
 use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, ns};
 
 impl Surface for Shared {
@@ -246,41 +247,35 @@ impl Shared {
     /// Lane 3: stages, one batch to the store, then the subscribers.
     async fn take_messages(&self, messages: Vec<Numbered>) -> Vec<u64> {
         let Some(cx) = self.ctx() else { return Vec::new() };
+        let _one_at_a_time = self.intake.lock().await;
         let mut taken = Vec::with_capacity(messages.len());
         let mut batch = Batch::new();
         let mut ready = Vec::with_capacity(messages.len());
         let mut appended = 0;
         for message in messages {
-            let mut draft = InboundDraft::new(Inbound::new(message.stanza, message.seq, message.received));
-            self.run_stages(&mut draft, &cx);
-            let discarded = draft.discarded();
-            // Without a sender it is the account that speaks: one that is no JID must not end up in its conversation.
-            let has_sender = draft.stanza().from().is_none() || draft.stanza().from_jid().is_some();
-            if !has_sender {
-                tracing::warn!(from = ?draft.stanza().from(), "a message from what is no JID; only raw subscribers see it");
-            }
-            let logged = has_sender && draft.logged().unwrap_or_else(|| logged_by_default(draft.stanza()));
-            let (inbound, keys, rows) = draft.into_parts();
-            if let Some(reason) = discarded {
-                tracing::debug!(reason, "a message was discarded");
-                taken.push(inbound.number());
-                batch.extend(rows.into_iter().map(Into::into));
-                continue;
-            }
-            if logged {
-                batch.push(crate::store::Change::Append(Box::new(self.new_message(&inbound, keys, rows))));
-                ready.push((inbound, Some(appended)));
-                appended += 1;
-            } else {
-                batch.extend(rows.into_iter().map(Into::into));
-                ready.push((inbound, None));
+            let draft = InboundDraft::new(Inbound::new(message.stanza, message.seq, message.received));
+            match self.stage(draft, &cx, true) {
+                Staged::Discarded(inbound, changes) => {
+                    taken.push(inbound.number());
+                    batch.extend(changes);
+                }
+                Staged::Unlogged(inbound, changes) => {
+                    batch.extend(changes);
+                    ready.push((inbound, None));
+                }
+                Staged::Logged(inbound, message, changes) => {
+                    ready.push((inbound, Some((appended, message.feed))));
+                    batch.push(crate::store::Change::Append(message));
+                    batch.extend(changes);
+                    appended += 1;
+                }
             }
         }
         let applied = if batch.is_empty() { None } else { self.commit(batch).await };
         for (mut inbound, index) in ready {
-            let outcome = index.and_then(|index| applied.as_ref()?.appended.get(index));
-            if let Some(outcome) = outcome {
-                if outcome.duplicate {
+            let outcome = index.and_then(|(index, feed)| Some((applied.as_ref()?.appended.get(index)?, feed)));
+            if let Some((outcome, feed)) = outcome {
+                if !outcome.is_news(feed) {
                     tracing::debug!("a second copy of a message was dropped");
                     taken.push(inbound.number());
                     continue;
@@ -309,16 +304,16 @@ impl Shared {
     }
 
     /// Writes to the store; a panic in it is an error like another.
-    async fn write(&self, batch: Batch) -> Result<crate::store::Applied> {
+    pub(super) async fn write(&self, batch: Batch) -> Result<crate::store::Applied> {
         let write = AssertUnwindSafe(async { self.store.apply(batch).await }).catch_unwind().await;
         write.unwrap_or_else(|_| Err(Error::new(ErrorKind::Store).with_context("the store panicked")))
     }
 
-    fn run_stages(&self, draft: &mut InboundDraft, cx: &Ctx) {
-        if self.is_from_offline_storage(draft.stanza()) {
+    pub(super) fn run_stages(&self, draft: &mut InboundDraft, cx: &Ctx, first: usize) {
+        if draft.origin() == Origin::Live && self.is_from_offline_storage(draft.stanza()) {
             draft.set_origin(Origin::Offline);
         }
-        for stage in &self.registry.inbound {
+        for stage in self.registry.inbound.iter().skip(first) {
             guard("inbound stage", || stage(draft, cx));
             if draft.discarded().is_some() {
                 return;
@@ -335,27 +330,8 @@ impl Shared {
             .any(|delay| delay.attr("from").is_some_and(|from| from == domain.as_str()))
     }
 
-    fn new_message(&self, inbound: &Inbound, keys: Vec<IdentityKey>, rows: Vec<crate::store::RowChange>) -> NewMessage {
-        let stanza = inbound.stanza();
-        let from = stanza.from_jid();
-        let own = from.as_ref().is_some_and(|from| from.to_bare() == *self.account);
-        let (direction, other) = if own { (Direction::Outgoing, stanza.to_jid()) } else { (Direction::Incoming, from.clone()) };
-        let conversation = other.map_or_else(|| BareJid::clone(&self.account), Jid::into_bare);
-        let record = record(stanza, conversation.into(), direction, inbound.received());
-        let mut message = NewMessage::new(record, inbound.origin());
-        for key in keys {
-            message = message.key(key);
-        }
-        if let (Some(from), Some(origin_id)) = (&from, &message.record.origin_id) {
-            let content = stanza.child_text(ns::CLIENT, "body").unwrap_or_default();
-            let key = IdentityKey::origin(&from.to_bare().into(), origin_id, &content);
-            message = message.key(key);
-        }
-        rows.into_iter().fold(message, NewMessage::when_new)
-    }
-
     /// Shows a stanza to the extensions that look at its kind.
-    fn consume(&self, inbound: &Inbound) {
+    pub(super) fn consume(&self, inbound: &Inbound) {
         let Some(cx) = self.ctx() else { return };
         for consumer in self.registry.consumers.iter().filter(|consumer| consumer.route.matches(inbound)) {
             guard("consumer", || (consumer.look)(inbound, &cx));

@@ -4,6 +4,8 @@ mod builder;
 mod connect;
 mod dispatch;
 mod handle;
+mod identity;
+mod intake;
 mod login;
 mod outbox;
 mod request;

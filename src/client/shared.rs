@@ -18,7 +18,7 @@ use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State};
 use crate::error::{ErrorKind, Result};
 use crate::event::Hub;
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
-use crate::store::{AccountStore, Batch, Direction, Feed, IdentityKey, NewMessage, Origin};
+use crate::store::{AccountStore, Batch, Direction, Feed, NewMessage, Origin};
 use crate::xml::{Frame, OutStanza};
 
 pub(crate) struct Shared {
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) outbox: Outbox,
     pub(crate) handles: AtomicUsize,
     pub(super) spawner: Spawner,
+    /// Messages pass the stages and are stored one batch at a time, whoever brings them.
+    pub(super) intake: tokio::sync::Mutex<()>,
     link: Mutex<Option<Link>>,
     session: Mutex<Session>,
     login: Mutex<LoginMemory>,
@@ -96,6 +98,7 @@ impl Shared {
             outbox: Outbox::default(),
             handles: AtomicUsize::new(0),
             spawner: parts.spawner,
+            intake: tokio::sync::Mutex::default(),
             link: Mutex::default(),
             session: Mutex::default(),
             login: Mutex::new(parts.login),
@@ -317,7 +320,8 @@ impl Shared {
         }
         let mut record = super::dispatch::record(&sent, to.to_bare().into(), Direction::Outgoing, std::time::SystemTime::now());
         record.from = self.bound_jid().map(Into::into);
-        let message = NewMessage::new(record, Origin::Live).key(IdentityKey::own(id)).feed(Feed::History);
+        let keys = super::identity::sent(&self.account, &sent, record.from.clone(), id);
+        let message = keys.into_iter().fold(NewMessage::new(record, Origin::Live).feed(Feed::History), NewMessage::key);
         let applied = self.store.apply(Batch::new().append(message)).await?;
         match applied.appended.first() {
             Some(appended) if appended.duplicate => Err(ErrorKind::DuplicateId(id.to_owned()).into()),

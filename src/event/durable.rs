@@ -19,7 +19,7 @@ use crate::event::handler::call;
 use crate::event::mailbox::Mailbox;
 use crate::event::{Delivery, Event, Gap, GapKind, HandlerGuard, HandlerOutput, Inbound, Incoming, Route};
 use crate::ext::Ctx;
-use crate::store::{self, Batch, Copies, Cursor, FeedItem, LoggedMessage, Origin, Position};
+use crate::store::{self, Batch, Cursor, FeedItem, LoggedMessage, Position};
 
 /// Items read from the log at once.
 const PAGE: usize = 64;
@@ -297,9 +297,8 @@ impl<E: Event> Reader<E> {
         if !self.ledger.begin(position) {
             return None;
         }
-        let event = message.record.xml.stanza().ok().and_then(|stanza| {
-            let redelivered = position <= self.redelivered_through;
-            let inbound = Inbound::from_log(stanza, origin(message.copies), position, message.record.received, redelivered);
+        let event = Inbound::of_logged(message).ok().and_then(|mut inbound| {
+            inbound.set_redelivered(position <= self.redelivered_through);
             let event = E::route().matches(&inbound).then(|| E::from_inbound(&inbound, &self.ledger.claim.client)).flatten()?;
             Some(Delivery::new(event, &inbound))
         });
@@ -388,14 +387,6 @@ impl Acknowledge for Ledger {
         };
         Box::pin(async move { shared.store.apply(batch).await.map(drop) })
     }
-}
-
-/// The way of the copy that came first, as far as the log tells.
-fn origin(copies: Copies) -> Origin {
-    [Origin::Live, Origin::Carbon, Origin::Offline, Origin::Archive]
-        .into_iter()
-        .find(|origin| copies.contains(*origin))
-        .unwrap_or(Origin::Live)
 }
 
 fn gap_kind(kind: store::GapKind) -> GapKind {

@@ -102,13 +102,45 @@ impl Hub {
     /// Hands a message to every mailbox whose route it takes; without one it waits, unless an extension `claimed` it.
     /// Returns whether it is taken over already; if not, its number comes through [`TakenOver`] later.
     pub(crate) fn deliver_message(&self, inbound: &Inbound, now: Instant, claimed: impl FnOnce() -> bool) -> bool {
+        let (_, held) = self.deliver(inbound, now, claimed, &self.taken_over, self.holding);
+        !held
+    }
+
+    /// Hands a message that was fetched to every mailbox whose route it takes. Returns whether they have all taken it; if
+    /// not, `slow` hears of it when they have: whoever fetches waits for them, with a persistent store too.
+    pub(crate) fn deliver_fetched(
+        &self,
+        inbound: &Inbound,
+        now: Instant,
+        slow: &Arc<TakenOver>,
+        claimed: impl FnOnce() -> bool,
+    ) -> bool {
+        let (matched, held) = self.deliver(inbound, now, claimed, slow, true);
+        !(matched && held)
+    }
+
+    /// Wakes durable subscriptions: there may be something new in the log.
+    pub(crate) fn news(&self) {
+        self.list().iter().for_each(|mailbox| mailbox.news());
+    }
+
+    /// Whether somebody subscribed to it, and whether somebody holds it.
+    fn deliver(
+        &self,
+        inbound: &Inbound,
+        now: Instant,
+        claimed: impl FnOnce() -> bool,
+        sink: &Arc<TakenOver>,
+        holding: bool,
+    ) -> (bool, bool) {
         let mut hold: Option<Arc<Hold>> = None;
-        let mut make = || Arc::clone(hold.get_or_insert_with(|| Arc::new(self.hold(inbound))));
+        let number = inbound.number();
+        let mut make = || Arc::clone(hold.get_or_insert_with(|| Arc::new(Hold { number, sink: Arc::clone(sink) })));
         let mut matched = false;
         let mut deliver = || {
             for mailbox in self.list().iter().filter(|mailbox| mailbox.route.matches(inbound)) {
                 matched = true;
-                mailbox.push(inbound, if self.holding { Some(&mut make) } else { None });
+                mailbox.push(inbound, if holding { Some(&mut make) } else { None });
             }
             matched
         };
@@ -119,7 +151,7 @@ impl Hub {
                 self.keep_unclaimed(unclaimed, inbound, now, &mut make);
             }
         }
-        hold.is_none()
+        (matched, hold.is_some())
     }
 
     /// Hands a presence stanza on: a mailbox that is full gets a gap, for presence is state and is not held.
@@ -213,10 +245,6 @@ impl Hub {
             tracing::warn!(count, total, kind, payload, "messages dropped: nobody subscribed to what they carry");
         }
         count
-    }
-
-    fn hold(&self, inbound: &Inbound) -> Hold {
-        Hold { number: inbound.number(), sink: Arc::clone(&self.taken_over) }
     }
 
     fn list(&self) -> Arc<Vec<Arc<Mailbox>>> {

@@ -124,6 +124,15 @@ impl Mailbox {
         wake(inner);
     }
 
+    /// Tells a reader of the log that there may be something new in it.
+    pub(crate) fn news(&self) {
+        let mut inner = self.lock();
+        if matches!(inner.reader, Reader::Log) {
+            inner.news = true;
+            wake(inner);
+        }
+    }
+
     /// Waits until there may be something new in the log; `false` at the end. Cancel-safe.
     pub(crate) fn poll_news(&self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut inner = self.lock();

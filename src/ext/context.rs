@@ -10,8 +10,8 @@ use xmpp_parsers::presence::Presence;
 use crate::client::{Client, Sent, Shared};
 use crate::error::Result;
 use crate::event::Event;
-use crate::ext::{Declared, Extension};
-use crate::store::{AccountStore, ExtensionRows, SentUpdate};
+use crate::ext::{Declared, Extension, Intake, TakenIn};
+use crate::store::{AccountStore, Applied, Batch, ExtensionRows, SentUpdate};
 use crate::xml::Frame;
 
 /// The client, as extensions and handlers see it while they are called.
@@ -93,6 +93,29 @@ impl Ctx {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn AccountStore> {
         &self.shared.store
+    }
+
+    /// Writes to the store, and tells durable subscriptions that there may be something new for them: what releases
+    /// messages or notes gaps goes through here.
+    ///
+    /// # Errors
+    /// Those of [`AccountStore::apply`].
+    pub async fn commit(&self, batch: Batch) -> Result<Applied> {
+        self.shared.commit_and_tell(batch).await
+    }
+
+    /// Takes in messages that were fetched: each passes the inbound stages from [`UNWRAP`](crate::ext::inbound::UNWRAP) on,
+    /// then all are stored in one transaction with [the changes](Intake::changes) that belong to them, and what is new is
+    /// shown to the extensions that look at messages, and, where it is to be delivered, to subscribers. No other message
+    /// passes the stages meanwhile.
+    ///
+    /// Where subscribers are slow it waits for them, at most 5 s; they are then cut off. Dropping the future leaves open
+    /// whether anything was taken in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the store fails: nothing was taken in.
+    pub async fn take_in(&self, intake: Intake) -> Result<Vec<TakenIn>> {
+        self.shared.take_in(intake).await
     }
 
     /// Sends a presence stanza, after every extension added what belongs into it.

@@ -37,6 +37,7 @@
 
 mod context;
 mod extension;
+mod intake;
 mod iq;
 mod observable;
 mod registrar;
@@ -48,6 +49,7 @@ pub use futures::future::BoxFuture;
 
 pub use context::Ctx;
 pub use extension::{Extension, SessionKind};
+pub use intake::{Fetched, Intake, TakenIn};
 pub use iq::{Answer, IqRefusal, IqRequest};
 pub use observable::{MAX_BEHIND, Observable, Observe, Observed, Watch};
 pub use registrar::Registrar;
@@ -57,3 +59,4 @@ pub use registry::{Declared, Identity};
 
 pub(crate) use iq::reply as iq_reply;
 pub(crate) use registry::{Entry, IqKind, Registry};
+pub(crate) use stage::Notes;

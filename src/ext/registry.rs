@@ -127,6 +127,8 @@ pub(crate) struct Registry {
     pub(crate) consumers: Vec<Consumer>,
     pub(crate) claims: Vec<Route>,
     pub(crate) inbound: Vec<InboundStage>,
+    /// How many inbound stages see a message's wrapping.
+    pub(crate) wrapped: usize,
     pub(crate) outbound: Vec<OutboundStage>,
     pub(crate) presence: Vec<DecoratePresence>,
     pub(crate) namespaces: Vec<NamespaceSpec>,
@@ -150,8 +152,8 @@ impl Registry {
         }
         let extensions = sort(entries, &drafts.requires)?;
         let iqs = route_iqs(drafts.iqs)?;
-        let inbound = order_stages(stage::inbound::ALL, drafts.inbound)?;
-        let outbound = order_stages(stage::outbound::ALL, drafts.outbound)?;
+        let (inbound, wrapped) = order_stages(stage::inbound::ALL, drafts.inbound)?;
+        let (outbound, _) = order_stages(stage::outbound::ALL, drafts.outbound)?;
         check_namespaces(&drafts.namespaces)?;
         let settings = settle(drafts.settings, settings)?;
         let registry = Self {
@@ -160,6 +162,7 @@ impl Registry {
             consumers: drafts.consumers,
             claims: drafts.claims,
             inbound,
+            wrapped,
             outbound,
             presence: drafts.presence,
             namespaces: drafts.namespaces,
@@ -230,7 +233,10 @@ fn route_iqs(routes: Vec<IqRoute>) -> Result<IqRoutes> {
     Ok(iqs)
 }
 
-fn order_stages<S>(builtin: &[&'static str], stages: Vec<(&'static str, &'static str, Position, S)>) -> Result<Vec<S>> {
+fn order_stages<S>(
+    builtin: &[&'static str],
+    stages: Vec<(&'static str, &'static str, Position, S)>,
+) -> Result<stage::Ordered<S>> {
     let mut owners: BTreeMap<&'static str, &'static str> = BTreeMap::new();
     let mut added = Vec::new();
     for (extension, name, position, stage) in stages {

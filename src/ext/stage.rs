@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures::future::BoxFuture;
 use xmpp_parsers::message::Message;
@@ -10,7 +11,7 @@ use xso::{AsXml, FromXml};
 use crate::error::{Error, Result};
 use crate::event::{Inbound, Origin};
 use crate::ext::Ctx;
-use crate::store::{IdentityKey, RowChange};
+use crate::store::{ArchiveId, Change, Feed, IdentityKey, RowChange};
 use crate::xml::{Frame, Limits, OutStanza, Stanza, write_element};
 
 /// The built-in inbound stages. Extensions add theirs before or after one of them.
@@ -79,13 +80,26 @@ pub struct InboundDraft {
     inbound: Inbound,
     logged: Option<bool>,
     discarded: Option<&'static str>,
-    keys: Vec<IdentityKey>,
-    rows: Vec<RowChange>,
+    notes: Notes,
+}
+
+/// What stages noted beside the message itself.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    pub(crate) keys: Vec<IdentityKey>,
+    /// Made only if the message is new.
+    pub(crate) rows: Vec<RowChange>,
+    pub(crate) archive_ids: Vec<ArchiveId>,
+    pub(crate) feed: Feed,
+    /// Made whether or not it is.
+    pub(crate) changes: Vec<Change>,
 }
 
 impl InboundDraft {
     pub(crate) fn new(inbound: Inbound) -> Self {
-        Self { inbound, logged: None, discarded: None, keys: Vec::new(), rows: Vec::new() }
+        let notes =
+            Notes { keys: Vec::new(), rows: Vec::new(), archive_ids: Vec::new(), feed: Feed::Deliver, changes: Vec::new() };
+        Self { inbound, logged: None, discarded: None, notes }
     }
 
     /// The message as it stands.
@@ -122,19 +136,51 @@ impl InboundDraft {
     /// Proposes a key: a message with an equal key in the log is the same message, and this copy is dropped (R17). Keys
     /// proposed first are stronger.
     pub fn add_key(&mut self, key: IdentityKey) {
-        self.keys.push(key);
+        self.notes.keys.push(key);
+    }
+
+    /// Notes the id that an archive gave the message (XEP-0313). The caller has checked that the archive is whose it is
+    /// said to be.
+    pub fn add_archive_id(&mut self, id: ArchiveId) {
+        self.notes.archive_ids.push(id);
+    }
+
+    /// Says when the message was sent, where that is said outside of it, by somebody to be believed: a carbon's `<delay/>`,
+    /// an archive's.
+    pub fn set_stamp(&mut self, stamp: SystemTime) {
+        self.inbound.set_stamp(stamp);
+    }
+
+    /// When the message was read from the stream.
+    #[must_use]
+    pub fn received(&self) -> SystemTime {
+        self.inbound.received()
+    }
+
+    /// Says whether durable subscriptions get the message now, or at their turn, or never (R16). Without this they get it
+    /// now. Live subscriptions get it as it arrives in any case.
+    ///
+    /// Whoever holds messages back must [release](crate::store::Batch::release) them.
+    pub fn set_feed(&mut self, feed: Feed) {
+        self.notes.feed = feed;
+    }
+
+    /// Makes a change of any area in the transaction that stores the message, whether it is new or a second copy: how far
+    /// an archive is known, for example.
+    pub fn also(&mut self, change: Change) {
+        self.notes.changes.push(change);
     }
 
     /// Writes a row of the extension's area together with the message: both are stored, or neither. Of a second copy of a
     /// message in the log no row is written. A message that is not kept in the log is not compared with any, so its rows are
     /// always written.
     pub fn put(&mut self, namespace: &str, key: impl Into<String>, value: impl Into<Vec<u8>>) {
-        self.rows.push(RowChange::put(namespace, key, value));
+        self.notes.rows.push(RowChange::put(namespace, key, value));
     }
 
     /// Removes a row of the extension's area together with the message, as [`put`](Self::put) writes one.
     pub fn delete(&mut self, namespace: &str, key: impl Into<String>) {
-        self.rows.push(RowChange::delete(namespace, key));
+        self.notes.rows.push(RowChange::delete(namespace, key));
     }
 
     /// Says whether the message is kept in the log. Without this every message is, except those that carry only a chat
@@ -162,8 +208,8 @@ impl InboundDraft {
         self.inbound.set_origin(origin);
     }
 
-    pub(crate) fn into_parts(self) -> (Inbound, Vec<IdentityKey>, Vec<RowChange>) {
-        (self.inbound, self.keys, self.rows)
+    pub(crate) fn into_parts(self) -> (Inbound, Notes) {
+        (self.inbound, self.notes)
     }
 }
 
@@ -220,12 +266,15 @@ fn read(xml: &str) -> Option<Frame> {
 pub(crate) type InboundStage = Arc<dyn Fn(&mut InboundDraft, &Ctx) + Send + Sync>;
 pub(crate) type OutboundStage = Arc<dyn Fn(OutboundDraft, Ctx) -> BoxFuture<'static, Result<OutboundDraft>> + Send + Sync>;
 
+/// Stages in order, and how many of them stand before the first built-in name.
+pub(crate) type Ordered<S> = (Vec<S>, usize);
+
 /// Puts the stages in order: the built-in names are fixed, the others stand where they asked to. `Err` names the stage
 /// whose neighbour does not exist.
 pub(crate) fn order<S>(
     builtin: &[&'static str],
     added: Vec<(&'static str, Position, S)>,
-) -> Result<Vec<S>, (&'static str, &'static str)> {
+) -> Result<Ordered<S>, (&'static str, &'static str)> {
     let mut names: Vec<&'static str> = builtin.to_vec();
     // Who stands where it does because of whom.
     let mut leaders: BTreeMap<&'static str, &'static str> = BTreeMap::new();
@@ -258,7 +307,8 @@ pub(crate) fn order<S>(
         }
         waiting = left;
     }
-    Ok(names.iter().filter_map(|name| stages.remove(name)).collect())
+    let first = names.iter().take_while(|name| !builtin.contains(name)).count();
+    Ok((names.iter().filter_map(|name| stages.remove(name)).collect(), first))
 }
 
 /// Whether a stage stands where it does because of this one, directly or through others.
@@ -278,7 +328,15 @@ mod tests {
     use super::*;
 
     fn ordered(added: Vec<(&'static str, Position)>) -> Result<Vec<&'static str>, (&'static str, &'static str)> {
-        order(inbound::ALL, added.into_iter().map(|(name, position)| (name, position, name)).collect())
+        let added = added.into_iter().map(|(name, position)| (name, position, name)).collect();
+        order(inbound::ALL, added).map(|(names, _)| names)
+    }
+
+    #[test]
+    fn it_is_known_which_stages_see_the_wrapping() {
+        let stages = [("a", Position::Before("unwrap")), ("b", Position::Before("a")), ("c", Position::After("unwrap"))];
+        let added = stages.into_iter().map(|(name, position)| (name, position, name)).collect();
+        assert_eq!(order(inbound::ALL, added), Ok((vec!["b", "a", "c"], 2)));
     }
 
     #[test]

@@ -273,7 +273,7 @@ impl Event for ChatMessage {
             stanza: stanza.clone(),
             from,
             origin: inbound.origin(),
-            sent_at: None,
+            sent_at: inbound.stamp(),
             received_at: inbound.received(),
             client: client.clone(),
         })

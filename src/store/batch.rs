@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use jid::{BareJid, Jid};
 
 use super::{
-    ArchiveCursor, GapRecord, LogId, MessageFlags, NewMessage, OutboxEntry, Position, Secret, SentUpdate, SessionRecord,
+    ArchiveCursor, Feed, GapRecord, LogId, MessageFlags, NewMessage, OutboxEntry, Position, Secret, SentUpdate, SessionRecord,
     StoredXml,
 };
 
@@ -506,12 +506,29 @@ pub struct Appended {
     pub position: Option<Position>,
     /// Whether it was known already.
     pub duplicate: bool,
+    /// Of a duplicate whose message is in the log: whether durable subscriptions got it before this copy came. History that
+    /// a copy raised to [`Feed::Deliver`] is news.
+    pub known_feed: Option<Feed>,
 }
 
 impl Appended {
     /// For stores.
     #[must_use]
     pub const fn new(id: LogId, position: Option<Position>, duplicate: bool) -> Self {
-        Self { id, position, duplicate }
+        Self { id, position, duplicate, known_feed: None }
+    }
+
+    /// For stores: what the feed of the message was before this copy.
+    #[must_use]
+    pub const fn known_as(mut self, feed: Feed) -> Self {
+        self.known_feed = Some(feed);
+        self
+    }
+
+    /// Whether subscribers hear of the message by this copy, which came with this feed, for the first time: it is new, or was
+    /// history so far.
+    #[must_use]
+    pub fn is_news(&self, feed: Feed) -> bool {
+        !self.duplicate || (self.known_feed == Some(Feed::History) && feed > Feed::History)
     }
 }

@@ -63,8 +63,10 @@ pub(super) async fn a_duplicate_raises_the_feed_and_never_lowers_it(setup: &Setu
     // An archive's page comes, with copies of some of what is held.
     let raised = append(&*account, message(2, Feed::Deliver)).await;
     assert!(raised.duplicate && raised.position > delivered.position);
+    assert_eq!((delivered.known_feed, raised.known_feed), (None, Some(Feed::Hold)), "what it was before the copy");
     append(&*account, message(3, Feed::Hold)).await;
-    append(&*account, message(4, Feed::Deliver)).await;
+    let news = append(&*account, message(4, Feed::Deliver)).await;
+    assert!(news.duplicate && news.known_feed == Some(Feed::History) && news.is_news(Feed::Deliver));
     for feed in [Feed::Hold, Feed::History] {
         assert_eq!(append(&*account, message(5, feed)).await.position, delivered.position);
         assert_eq!(append(&*account, message(2, feed)).await.position, raised.position);

@@ -130,6 +130,7 @@ impl Log {
             known.flags = known.flags.union(record.flags);
             known.origin_id = known.origin_id.take().or(record.origin_id);
         });
+        let known_feed = self.messages.get(&id).map(|entry| entry.feed);
         let rises = self.messages.get_mut(&id).is_some_and(|entry| {
             let rises = feed > entry.feed;
             entry.feed = entry.feed.max(feed);
@@ -139,7 +140,8 @@ impl Log {
             let position = Position::new(self.count());
             self.deliver(id, position);
         }
-        Appended::new(id, self.messages.get(&id).and_then(|entry| entry.position), true)
+        let appended = Appended::new(id, self.messages.get(&id).and_then(|entry| entry.position), true);
+        known_feed.map_or(appended, |feed| appended.known_as(feed))
     }
 
     /// Changes what is kept of a message, if it is there.

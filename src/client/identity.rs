@@ -1,0 +1,169 @@
+//! What makes two stanzas one message: the keys that every message is proposed with (R17).
+//!
+//! Stages may propose stronger ones before: the id an archive gave it, an occupant's.
+
+use jid::{BareJid, Jid};
+
+use crate::store::{IdentityKey, MessageKind};
+use crate::xml::{Node, Stanza, ns};
+
+/// The keys of a message that came, by whichever way.
+pub(super) fn received(account: &BareJid, stanza: &Stanza) -> Vec<IdentityKey> {
+    let sender = stanza.from_jid().unwrap_or_else(|| account.clone().into());
+    keys(account, stanza, &sender)
+}
+
+/// The keys of a message that is sent here, under this id. It has no sender's address yet: `from` is the session's, if there
+/// is one.
+pub(super) fn sent(account: &BareJid, stanza: &Stanza, from: Option<Jid>, id: &str) -> Vec<IdentityKey> {
+    let mut keys = vec![IdentityKey::own(id)];
+    // Without a session it is not known from which resource it will go.
+    let is_similar_known = from.is_some();
+    let sender = from.unwrap_or_else(|| account.clone().into());
+    keys.extend(self::keys(account, stanza, &sender).into_iter().filter(|key| key.is_exact() || is_similar_known));
+    keys
+}
+
+fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid) -> Vec<IdentityKey> {
+    let mut keys = Vec::new();
+    let kind = stanza.stanza_type();
+    let kind = MessageKind::from_attribute(kind.as_deref());
+    let content = content(stanza);
+    let origin_id = stanza.child(ns::SID, "origin-id").and_then(|child| child.attr("id"));
+    let id = stanza.id();
+    match (kind, &origin_id) {
+        // A bounce carries back what was sent, its ids included.
+        (MessageKind::Error, _) => {}
+        // In a room everybody writes from the room's address.
+        (MessageKind::Groupchat, Some(origin_id)) => keys.push(IdentityKey::origin(sender, origin_id, &content)),
+        (_, Some(origin_id)) => keys.push(IdentityKey::origin(&sender.to_bare().into(), origin_id, &content)),
+        (_, None) if sender.to_bare() == *account => keys.extend(id.as_deref().filter(|id| is_ours(id)).map(IdentityKey::own)),
+        (_, None) => {}
+    }
+    let body = stanza.child_text(ns::CLIENT, "body");
+    let body = body.as_deref().unwrap_or(&content);
+    keys.push(IdentityKey::similar(Some(sender), stanza.to_jid().as_ref(), kind.as_str(), id.as_deref(), body));
+    keys
+}
+
+/// Whether an id is one of those that this library makes: 15 random bytes. An account's other clients may count from one
+/// each time they start, so another id says nothing without the sender's origin-id beside it.
+fn is_ours(id: &str) -> bool {
+    id.len() == 20 && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// What the sender wrote (C11), in a form of its own: names, attributes and text of what is in the message, without what
+/// relays add and archives take away.
+fn content(stanza: &Stanza) -> String {
+    let mut out = String::new();
+    stanza.children().filter(|child| !is_on_the_way(*child)).for_each(|child| write(&mut out, child));
+    out
+}
+
+/// Whether an element is added, or taken away, between the sender and whoever keeps the message.
+fn is_on_the_way(child: Node<'_>) -> bool {
+    child.has_ns(ns::DELAY)
+        || child.has_ns(ns::SID)
+        || child.has_ns(ns::HINTS)
+        || child.has_ns(ns::CHAT_STATES)
+        || child.has_ns(ns::CARBONS)
+        || child.has_ns(ns::MUC_USER)
+        || child.has_ns("urn:xmpp:mam:tmp")
+        || child.is(ns::RECEIPTS, "request")
+        || child.is(ns::CHAT_MARKERS, "markable")
+}
+
+fn write(out: &mut String, node: Node<'_>) {
+    // Control characters stand in no XML, so they separate.
+    out.extend(["\u{1}", &node.ns(), " ", node.name()]);
+    let mut attributes: Vec<_> = node.attrs().filter(|a| a.ns() != ns::XML && a.ns() != ns::XMLNS).collect();
+    attributes.sort_by(|a, b| (a.ns(), a.name()).cmp(&(b.ns(), b.name())));
+    for attribute in attributes {
+        out.extend(["\u{2}", &attribute.ns(), " ", attribute.name(), "=", &attribute.value()]);
+    }
+    out.extend(["\u{3}", &node.text()]);
+    node.children().for_each(|child| write(out, child));
+    out.push('\u{4}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xml::Frame;
+
+    fn keys_of(xml: &str) -> Vec<IdentityKey> {
+        let stanza = Frame::parse(xml).expect("XML").stanza().expect("a stanza");
+        received(&"juliet@capulet.example".parse().expect("a JID"), &stanza)
+    }
+
+    fn message(attributes: &str, inside: &str) -> Vec<IdentityKey> {
+        keys_of(&format!("<message xmlns='jabber:client' type='chat' {attributes}>{inside}</message>"))
+    }
+
+    const ROMEO: &str = "from='romeo@montague.example/orchard' to='juliet@capulet.example/balcony' id='1'";
+    const ORIGIN: &str = "<origin-id xmlns='urn:xmpp:sid:0' id='o1'/>";
+
+    fn exact(keys: &[IdentityKey]) -> Vec<IdentityKey> {
+        keys.iter().copied().filter(IdentityKey::is_exact).collect()
+    }
+
+    #[test]
+    fn what_relays_add_and_archives_take_away_does_not_make_another_message() {
+        let sent = message(
+            ROMEO,
+            &format!(
+                "<body>hi</body><active xmlns='http://jabber.org/protocol/chatstates'/><request xmlns='urn:xmpp:receipts'/>{ORIGIN}"
+            ),
+        );
+        let kept = message(
+            "from='romeo@montague.example/orchard' to='juliet@capulet.example'",
+            &format!(
+                "{ORIGIN}<body>hi</body><stanza-id xmlns='urn:xmpp:sid:0' by='juliet@capulet.example' id='a'/>\
+                 <delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/><store xmlns='urn:xmpp:hints'/>"
+            ),
+        );
+        assert_eq!(exact(&sent), exact(&kept));
+        assert_eq!(exact(&sent).len(), 1);
+    }
+
+    #[test]
+    fn another_sender_or_another_content_under_one_origin_id_is_another_message() {
+        let first = exact(&message(ROMEO, &format!("<body>hi</body>{ORIGIN}")));
+        let replayed = "from='paris@verona.example/x' to='juliet@capulet.example/balcony' id='1'";
+        for other in [
+            message(replayed, &format!("<body>hi</body>{ORIGIN}")),
+            message(ROMEO, &format!("<body>ho</body>{ORIGIN}")),
+            message(ROMEO, &format!("<subject>hi</subject>{ORIGIN}")),
+            message(ROMEO, &format!("<body>hi</body><replace xmlns='urn:xmpp:message-correct:0' id='0'/>{ORIGIN}")),
+            keys_of(&format!("<message xmlns='jabber:client' type='error' {ROMEO}><body>hi</body>{ORIGIN}</message>")),
+        ] {
+            assert!(exact(&other).iter().all(|key| !first.contains(key)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn attributes_and_prefixes_may_be_written_anew() {
+        let one = message(ROMEO, &format!("<x xmlns='urn:x' b='2' a='1'><y>t</y></x>{ORIGIN}"));
+        let two = message(ROMEO, &format!("<p:x xmlns:p='urn:x' a='1' b='2'><p:y>t</p:y></p:x>{ORIGIN}"));
+        assert_eq!(exact(&one), exact(&two));
+    }
+
+    #[test]
+    fn what_is_sent_here_is_known_when_it_comes_back_with_or_without_its_origin_id() {
+        let (account, id) = ("juliet@capulet.example".parse::<BareJid>().expect("a JID"), "AAAAAAAAAAAAAAAAAAAA");
+        let inside = format!("<body>hi</body><origin-id xmlns='urn:xmpp:sid:0' id='{id}'/>");
+        let xml = format!("<message xmlns='jabber:client' type='chat' to='romeo@montague.example' id='{id}'>{inside}</message>");
+        let stanza = Frame::parse(&xml).expect("XML").stanza().expect("a stanza");
+        let from: Jid = "juliet@capulet.example/balcony".parse().expect("a JID");
+        let kept = sent(&account, &stanza, Some(from), id);
+        let own = format!("from='juliet@capulet.example/balcony' to='romeo@montague.example' id='{id}'");
+        for copy in [message(&own, &inside), message(&own, "<body>hi</body>")] {
+            assert!(exact(&copy).iter().any(|key| kept.contains(key)), "{copy:?}");
+            assert!(copy.iter().any(|key| !key.is_exact() && kept.contains(key)));
+        }
+        assert!(sent(&account, &stanza, None, id).iter().all(IdentityKey::is_exact));
+        // Another client of the account, which counts.
+        let counted = message("from='juliet@capulet.example/desk' to='romeo@montague.example' id='1'", "<body>hi</body>");
+        assert!(exact(&counted).is_empty());
+    }
+}
