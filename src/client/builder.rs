@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use crate::auth::{Credentials, MechanismFactory, Policy, Secret};
 use crate::client::connect::Driver;
 use crate::client::login::LoginMemory;
+use crate::client::session::Left;
 use crate::client::shared::{Parts, Shared, Spawner};
 use crate::client::{Client, KeepAlive, Reconnect, Timeouts, TlsMode, Trust};
 use crate::driver::{self, ConnectOptions, Connector, CoreConfig, Deadlines, XmlDirection, XmlSink};
@@ -284,6 +285,7 @@ impl ClientBuilder {
             config,
             registry,
             login: LoginMemory::load(&*account_store).await?,
+            left: if store.persistent() { Left::load(&*account_store).await? } else { Left::default() },
             store: account_store,
             persistent: store.persistent(),
             runtime,

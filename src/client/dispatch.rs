@@ -9,14 +9,16 @@ use futures::future::BoxFuture;
 use jid::{BareJid, FullJid, Jid};
 
 use crate::client::intake::Staged;
+use crate::client::session::{COMPLETE, SESSION_ROWS, record_of};
 use crate::client::shared::Shared;
 use crate::driver::{
-    ConnectOptions, ConnectionInfo, CoreConfig, KeepAlive, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink,
+    ConnectOptions, ConnectionInfo, CoreConfig, Handled, KeepAlive, Numbered, Outgoing, Procedure, Resumed, Resumption, State,
+    Surface, Suspended, TakenOver, XmlSink,
 };
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, IqKind, SessionKind, iq_reply};
-use crate::store::{Batch, Direction, MessageFlags, MessageKind, MessageRecord, Origin};
+use crate::store::{Batch, Direction, MessageFlags, MessageKind, MessageRecord, Origin, SendFailure, SentUpdate};
 use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, ns};
 
 impl Surface for Shared {
@@ -94,8 +96,80 @@ impl Surface for Shared {
         self.change_login_memory(|memory| memory.keys = None);
     }
 
+    fn take_suspended(&self) -> Option<Suspended> {
+        self.take_suspended_once()
+    }
+
+    fn keep_suspended(&self, suspended: Suspended) {
+        self.set_suspended(Some(suspended));
+    }
+
+    fn managed(self: Arc<Self>, resumption: Option<Resumption>) -> BoxFuture<'static, ()> {
+        self.outbox.set_managed(true);
+        Box::pin(async move {
+            let Some(resumption) = resumption.filter(|_| self.persistent) else { return };
+            self.note("the session", Batch::new().session(record_of(resumption), SystemTime::now())).await;
+        })
+    }
+
+    fn resumed(self: Arc<Self>, resumed: Resumed) -> Option<BoxFuture<'static, ()>> {
+        let Resumed { jid, features, h, acked } = resumed;
+        self.set_bound(Some((jid, features)));
+        self.outbox.set_managed(true);
+        let now = SystemTime::now();
+        let mut ids = self.outbox.acked(&acked, now);
+        ids.extend(self.outbox.resumed_at(h, now));
+        self.note_acked(ids, now);
+        if self.take_incomplete() {
+            return Some(Box::pin(async move { self.rebuild().await }));
+        }
+        None
+    }
+
+    fn suspended(&self) {
+        let Some(cx) = self.ctx() else { return };
+        for entry in self.registry.extensions.iter().rev() {
+            guard(entry.name, || entry.extension.suspended(&cx));
+        }
+    }
+
+    fn acked(&self, tokens: Vec<u64>) {
+        let now = SystemTime::now();
+        let ids = self.outbox.acked(&tokens, now);
+        self.note_acked(ids, now);
+    }
+
+    fn poisoned(&self, token: u64, condition: String) {
+        let why = SendFailure::Poison(condition);
+        if let Some(id) = self.outbox.fail(token, why.clone()) {
+            self.note_soon(Batch::new().update_sent(SentUpdate::new(id).failed(why, SystemTime::now())));
+        }
+    }
+
+    fn record(self: Arc<Self>, numbers: Vec<(u64, u32)>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let now = SystemTime::now();
+            let archive_after = self.newest_in_archive().await;
+            let update = |batch: Batch, (id, number): (String, u32)| {
+                let mut update = SentUpdate::new(id).written(Some(number), now);
+                update.archive_after.clone_from(&archive_after);
+                batch.update_sent(update)
+            };
+            let batch = self.outbox.ids(&numbers).into_iter().fold(Batch::new(), update);
+            self.note("the numbers of messages", batch).await;
+        })
+    }
+
+    fn records(&self) -> bool {
+        self.persistent
+    }
+
     fn bound(self: Arc<Self>, jid: FullJid, features: Frame) -> BoxFuture<'static, ()> {
         self.set_bound(Some((jid, features)));
+        self.outbox.set_managed(false);
+        if self.take_restored() {
+            self.note_dropped(self.outbox.session_lost());
+        }
         Box::pin(async move {
             if let Some(news) = self.take_unsaved() {
                 match tokio::time::timeout(self.config.login_step, self.write(news)).await {
@@ -104,21 +178,7 @@ impl Surface for Shared {
                     Err(_) => tracing::error!("what the login proved could not be stored in time"),
                 }
             }
-            let cx = Ctx::new(Arc::clone(&self));
-            for entry in &self.registry.extensions {
-                let step = AssertUnwindSafe(async { entry.extension.before_presence(&cx).await }).catch_unwind();
-                match tokio::time::timeout(self.config.login_step, step).await {
-                    Ok(Ok(Ok(()))) => {}
-                    Ok(Ok(Err(error))) => tracing::warn!(extension = entry.name, %error, "a login step failed"),
-                    Ok(Err(_)) => tracing::error!(extension = entry.name, "a login step panicked"),
-                    Err(_) => tracing::warn!(extension = entry.name, "a login step took too long"),
-                }
-            }
-            if self.config.initial_presence
-                && let Err(error) = self.send_initial_presence().await
-            {
-                tracing::warn!(%error, "initial presence could not be sent");
-            }
+            self.log_in().await;
         })
     }
 
@@ -132,12 +192,22 @@ impl Surface for Shared {
                 }
             })
         };
-        self.registry.extensions.iter().map(hook).collect()
+        let mut hooks: Vec<_> = self.registry.extensions.iter().map(hook).collect();
+        let shared = Arc::clone(&self);
+        hooks.push(Box::pin(async move { shared.resolve_sent().await }));
+        if self.persistent && !resumed {
+            hooks.push(Box::pin(async move {
+                let whole = Batch::new().put_session_row(SESSION_ROWS, COMPLETE, "1");
+                self.note("that the session is complete", whole).await;
+            }));
+        }
+        hooks
     }
 
     fn session_lost(&self) {
         self.set_bound(None);
-        self.outbox.session_lost();
+        self.take_incomplete();
+        self.note_dropped(self.outbox.session_lost());
         self.requests.session_lost();
         let Some(cx) = self.ctx() else { return };
         for entry in self.registry.extensions.iter().rev() {
@@ -154,6 +224,9 @@ impl Surface for Shared {
                     Ok(Err(error)) => tracing::warn!(extension = entry.name, %error, "an extension failed while closing"),
                     Err(_) => tracing::error!(extension = entry.name, "an extension panicked while closing"),
                 }
+            }
+            if self.persistent {
+                self.note("the end of the session", Batch::new().end_session()).await;
             }
         })
     }
@@ -191,8 +264,8 @@ impl Surface for Shared {
         self.hub.deliver_presence(&inbound);
     }
 
-    fn messages(self: Arc<Self>, messages: Vec<Numbered>) -> BoxFuture<'static, Vec<u64>> {
-        Box::pin(async move { self.take_messages(messages).await })
+    fn messages(self: Arc<Self>, messages: Vec<Numbered>, handled: Option<Handled>) -> BoxFuture<'static, Vec<u64>> {
+        Box::pin(async move { self.take_messages(messages, handled).await })
     }
 
     fn next_message(&self) -> Option<Outgoing> {
@@ -245,7 +318,7 @@ impl Surface for Shared {
 
 impl Shared {
     /// Lane 3: stages, one batch to the store, then the subscribers.
-    async fn take_messages(&self, messages: Vec<Numbered>) -> Vec<u64> {
+    async fn take_messages(&self, messages: Vec<Numbered>, handled: Option<Handled>) -> Vec<u64> {
         let Some(cx) = self.ctx() else { return Vec::new() };
         let _one_at_a_time = self.intake.lock().await;
         let mut taken = Vec::with_capacity(messages.len());
@@ -270,6 +343,9 @@ impl Shared {
                     appended += 1;
                 }
             }
+        }
+        if let Some(Handled { h, above }) = handled {
+            batch = batch.and(self.take_session_rows()).handled(h, above, SystemTime::now());
         }
         let applied = if batch.is_empty() { None } else { self.commit(batch).await };
         for (mut inbound, index) in ready {

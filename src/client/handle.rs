@@ -211,6 +211,15 @@ impl Client {
         self.shared.outbox.sent(id)
     }
 
+    /// The token of a message that was sent, in this run of the program or, with a [store](Self::store) that outlives it, in an
+    /// earlier one. `None` if nothing is known of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the store fails.
+    pub async fn find_sent(&self, id: &str) -> Result<Option<Sent>> {
+        self.shared.find_sent(id).await
+    }
+
     /// Asks: an IQ of type `get` with this payload (RFC 6120 §8.2.3). `None` asks the own account.
     pub fn iq_get<P: AsXml>(&self, to: impl Into<Option<Jid>>, payload: &P) -> Request {
         let payload = xso::transform(payload).map_err(Error::other);

@@ -10,11 +10,13 @@ mod login;
 mod outbox;
 mod request;
 mod sent;
+mod session;
 mod shared;
 
 pub use builder::ClientBuilder;
 pub use connect::{Connect, Driver};
 pub use handle::{Client, WeakClient};
+pub use outbox::{Resolution, Unresolved};
 pub use request::{Reply, Request};
 pub use sent::{Milestone, Sent};
 

@@ -11,7 +11,7 @@ use crate::client::sent::{Sent, SentState};
 use crate::driver::Outgoing;
 use crate::error::{ErrorKind, Result};
 use crate::store::{OutboxEntry, SendFailure, SendStatus, SentUpdate};
-use crate::xml::{OutStanza, escape_attr, ns};
+use crate::xml::{OutStanza, escape_attr, format_datetime, ns};
 
 /// Messages the outbox keeps.
 const CAPACITY: usize = 10_000;
@@ -205,9 +205,9 @@ impl Outbox {
         for queued in &inner.taken {
             queued.record.merge(&SentUpdate::new("").written(None, at).status);
         }
-        let (numbered, rest) = std::mem::take(&mut inner.queue).into_iter().partition(|queued: &Queued| {
-            queued.number.is_some_and(|number| h.wrapping_sub(number) <= u32::MAX / 2)
-        });
+        let (numbered, rest) = std::mem::take(&mut inner.queue)
+            .into_iter()
+            .partition(|queued: &Queued| queued.number.is_some_and(|number| h.wrapping_sub(number) <= u32::MAX / 2));
         inner.queue = rest;
         inner.queue.iter_mut().for_each(|queued| queued.number = None);
         let arrived: VecDeque<Queued> = numbered;
@@ -221,11 +221,12 @@ impl Outbox {
     /// not acknowledge anyway. Gives the ids of ephemeral messages, which are given up (R1).
     pub(crate) fn session_lost(&self) -> Vec<String> {
         let mut inner = self.lock();
+        inner.managed = false;
         let mut dropped = Vec::new();
+        inner.bytes = inner.parked.iter().map(|queued| queued.stanza.byte_len()).sum();
         let taken = std::mem::take(&mut inner.taken);
         // Of an earlier process's messages those that have a number were written.
         let queue = std::mem::take(&mut inner.queue);
-        inner.bytes = 0;
         for mut queued in taken.into_iter().chain(queue) {
             let written = queued.number.take().is_some() || queued.record.is_written();
             if !written {
@@ -238,7 +239,8 @@ impl Outbox {
         }
         // What waits for the same addresses keeps its place behind them.
         let blocked = inner.blocked();
-        let (parked, queue) = std::mem::take(&mut inner.queue).into_iter().partition(|queued: &Queued| blocked.contains(&queued.address()));
+        let (parked, queue) =
+            std::mem::take(&mut inner.queue).into_iter().partition(|queued: &Queued| blocked.contains(&queued.address()));
         let parked: VecDeque<Queued> = parked;
         inner.queue = queue;
         inner.parked.extend(parked);
@@ -313,13 +315,12 @@ impl Outbox {
         tokens.iter().filter_map(id).collect()
     }
 
-    /// Adds to a message's record; `false` if nobody holds its token and it is not on its way.
-    pub(crate) fn update(&self, update: &SentUpdate) -> bool {
+    /// Adds to a message's record.
+    pub(crate) fn update(&self, update: &SentUpdate) {
         let record = self.lock().records.get(&update.id).and_then(Weak::upgrade);
-        if let Some(record) = &record {
+        if let Some(record) = record {
             record.merge(&update.status);
         }
-        record.is_some()
     }
 
     /// The token of a message that was sent by this client.
@@ -417,7 +418,7 @@ fn delayed(stanza: &OutStanza, first: Option<SystemTime>) -> OutStanza {
     if stanza.to_stanza().child(ns::DELAY, "delay").is_some() {
         return stanza.clone();
     }
-    let stamp = escape_attr(&crate::store::format_stamp(first)).into_owned();
+    let stamp = escape_attr(&format_datetime(first)).into_owned();
     OutStanza::from_xml(&format!("{open}<delay xmlns='{}' stamp='{stamp}'/></message>", ns::DELAY)).unwrap_or_else(|error| {
         tracing::warn!(%error, "a message goes out again without the time of its first sending");
         stanza.clone()

@@ -108,6 +108,25 @@ impl SentState {
         Self { id, to, inner: Mutex::new(Inner { status, abandoned: false }), changed: Notify::new() }
     }
 
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn to(&self) -> Option<&Jid> {
+        self.to.as_ref()
+    }
+
+    /// Whether it was ever handed to a connection.
+    pub(crate) fn is_written(&self) -> bool {
+        self.lock().status.written.is_some()
+    }
+
+    /// When it was first written, else when it was accepted.
+    pub(crate) fn first_time(&self) -> Option<std::time::SystemTime> {
+        let inner = self.lock();
+        inner.status.written.or(inner.status.queued)
+    }
+
     pub(crate) fn merge(&self, status: &SendStatus) {
         self.lock().status.merge(status);
         self.changed.notify_waiters();

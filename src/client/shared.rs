@@ -1,7 +1,8 @@
 //! What all handles of one client share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
 
 use jid::{BareJid, FullJid};
 use tokio::sync::mpsc;
@@ -13,13 +14,14 @@ use crate::client::builder::{Config, NextConnection};
 use crate::client::login::LoginMemory;
 use crate::client::outbox::Outbox;
 use crate::client::request::Requests;
+use crate::client::session::Left;
 use crate::client::{Sent, WeakClient};
-use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State};
+use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, Suspended};
 use crate::error::{ErrorKind, Result};
 use crate::event::Hub;
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
-use crate::store::{AccountStore, Batch, Direction, Feed, NewMessage, Origin};
-use crate::xml::{Frame, OutStanza};
+use crate::store::{AccountStore, Batch, Change, Direction, Feed, NewMessage, Origin, OutboxEntry, RowChange};
+use crate::xml::{Frame, OutStanza, Stanza};
 
 pub(crate) struct Shared {
     pub(crate) weak: Weak<Self>,
@@ -41,6 +43,14 @@ pub(crate) struct Shared {
     login: Mutex<LoginMemory>,
     unsaved: Mutex<Option<Batch>>,
     procedure: Mutex<Option<Procedure>>,
+    /// What is kept outlives the process.
+    pub(super) persistent: bool,
+    suspended: Mutex<Option<Suspended>>,
+    /// An earlier process left a session, or messages, of which nothing was heard yet.
+    restored: AtomicBool,
+    /// That session had not come online.
+    incomplete: AtomicBool,
+    session_rows: Mutex<Batch>,
 }
 
 /// What the builder has made.
@@ -51,6 +61,7 @@ pub(super) struct Parts {
     pub(super) store: Arc<dyn AccountStore>,
     pub(super) persistent: bool,
     pub(super) login: LoginMemory,
+    pub(super) left: Left,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) spawner: Spawner,
 }
@@ -85,6 +96,11 @@ impl Observe for State {
 
 impl Shared {
     pub(super) fn new(weak: Weak<Self>, parts: Parts) -> Self {
+        let Left { suspended, complete, outbox: left } = parts.left;
+        let restored = suspended.is_some() || !left.is_empty();
+        let incomplete = suspended.is_some() && !complete;
+        let outbox = Outbox::default();
+        outbox.restore(left);
         Self {
             weak,
             account: Arc::new(parts.account),
@@ -95,7 +111,7 @@ impl Shared {
             store: parts.store,
             runtime: parts.runtime,
             requests: Requests::default(),
-            outbox: Outbox::default(),
+            outbox,
             handles: AtomicUsize::new(0),
             spawner: parts.spawner,
             intake: tokio::sync::Mutex::default(),
@@ -104,7 +120,41 @@ impl Shared {
             login: Mutex::new(parts.login),
             unsaved: Mutex::default(),
             procedure: Mutex::default(),
+            persistent: parts.persistent,
+            suspended: Mutex::new(suspended),
+            restored: AtomicBool::new(restored),
+            incomplete: AtomicBool::new(incomplete),
+            session_rows: Mutex::default(),
         }
+    }
+
+    pub(super) fn take_suspended_once(&self) -> Option<Suspended> {
+        lock(&self.suspended).take()
+    }
+
+    pub(super) fn set_suspended(&self, suspended: Option<Suspended>) {
+        *lock(&self.suspended) = suspended;
+    }
+
+    /// Whether what an earlier process left has not been dealt with; asked once.
+    pub(super) fn take_restored(&self) -> bool {
+        self.restored.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the session that an earlier process left lacks what its login would have fetched; asked once.
+    pub(super) fn take_incomplete(&self) -> bool {
+        self.incomplete.swap(false, Ordering::Relaxed)
+    }
+
+    /// Changes a row that lives as long as the session, with the next count that is noted (R9).
+    pub(crate) fn change_session_row(&self, row: RowChange) {
+        if self.persistent {
+            lock(&self.session_rows).push(Change::SessionRow(row));
+        }
+    }
+
+    pub(super) fn take_session_rows(&self) -> Batch {
+        std::mem::take(&mut *lock(&self.session_rows))
     }
 
     /// What the last login proved and the store does not know yet.
@@ -308,25 +358,32 @@ impl Shared {
         let online = || self.state.with(State::is_online);
         // First room, then the log, then the queue: what is refused is not in the log.
         self.outbox.room_for(stanza.byte_len(), online).await?;
-        self.log_sent(&id, &draft.message, &stanza).await?;
-        self.outbox.add(id, stanza)
+        let now = SystemTime::now();
+        let sent = stanza.to_stanza();
+        // Chat states and what is not to be stored are of no use later (R1).
+        let ephemeral = !super::dispatch::logged_by_default(&sent);
+        let mut batch = self.log_sent(&id, &draft.message, &sent, now);
+        let logged = !batch.is_empty();
+        if self.persistent {
+            let entry = OutboxEntry::new(id.clone(), draft.message.to.clone(), &sent, now);
+            batch = batch.send(if ephemeral { entry.ephemeral() } else { entry });
+        }
+        if !batch.is_empty() {
+            let applied = self.store.apply(batch).await?;
+            if logged && applied.appended.first().is_some_and(|appended| appended.duplicate) {
+                self.note_soon(Batch::new().forget_sent(id.as_str()));
+                return Err(ErrorKind::DuplicateId(id).into());
+            }
+        }
+        self.outbox.add(id, stanza, ephemeral, now)
     }
 
-    async fn log_sent(&self, id: &str, message: &Message, stanza: &OutStanza) -> Result<()> {
-        let Some(to) = &message.to else { return Ok(()) };
-        let sent = stanza.to_stanza();
-        if !super::dispatch::logged_by_default(&sent) {
-            return Ok(());
-        }
-        let mut record = super::dispatch::record(&sent, to.to_bare().into(), Direction::Outgoing, std::time::SystemTime::now());
+    fn log_sent(&self, id: &str, message: &Message, sent: &Stanza, now: SystemTime) -> Batch {
+        let Some(to) = message.to.as_ref().filter(|_| super::dispatch::logged_by_default(sent)) else { return Batch::new() };
+        let mut record = super::dispatch::record(sent, to.to_bare().into(), Direction::Outgoing, now);
         record.from = self.bound_jid().map(Into::into);
-        let keys = super::identity::sent(&self.account, &sent, record.from.clone(), id);
-        let message = keys.into_iter().fold(NewMessage::new(record, Origin::Live).feed(Feed::History), NewMessage::key);
-        let applied = self.store.apply(Batch::new().append(message)).await?;
-        match applied.appended.first() {
-            Some(appended) if appended.duplicate => Err(ErrorKind::DuplicateId(id.to_owned()).into()),
-            _ => Ok(()),
-        }
+        let keys = super::identity::sent(&self.account, sent, record.from.clone(), id);
+        Batch::new().append(keys.into_iter().fold(NewMessage::new(record, Origin::Live).feed(Feed::History), NewMessage::key))
     }
 }
 

@@ -63,8 +63,7 @@ impl Carried {
     pub(super) fn event(&mut self, event: stream::Event, surface: &Arc<dyn Surface>) {
         match event {
             stream::Event::Reply { token, result } => surface.reply(token, result),
-            stream::Event::SessionLost { acked, unresolved, .. } => surface.unresolved(acked, unresolved),
-            stream::Event::Acked(tokens) => surface.acked(tokens),
+            stream::Event::SessionLost { acked: tokens, .. } | stream::Event::Acked(tokens) => surface.acked(tokens),
             _ => {}
         }
     }

@@ -104,8 +104,6 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn resumed(self: Arc<Self>, resumed: Resumed) -> Option<BoxFuture<'static, ()>>;
     /// The connection is cut; the session can be resumed.
     fn suspended(&self);
-    /// What was written last is not known to have arrived: the messages of a session that is lost (R10).
-    fn unresolved(&self, acked: Vec<u64>, unresolved: Vec<u64>);
     /// The server has these messages.
     fn acked(&self, tokens: Vec<u64>);
     /// The server ended stream after stream while this message was the first it had not acknowledged: it is given up (R7).

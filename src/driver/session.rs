@@ -12,9 +12,9 @@ use tokio::time::Sleep;
 use crate::auth::{ChannelBinding, ScramKeys};
 use crate::connection::{self, ConnectOptions, Connection, TlsBindingKind};
 use crate::driver::before_auth::{BeforeAuth, DriverEnds};
+use crate::driver::carried::Carried;
 use crate::driver::io::{Io, IoEvent, WRITE_HIGH};
 use crate::driver::keep_alive::{Due, Pulse};
-use crate::driver::carried::Carried;
 use crate::driver::lane::{Batch, Lane};
 use crate::driver::task::{Control, Inbox, Outgoing};
 use crate::driver::xml_log::{XmlDirection, XmlLog};
@@ -217,10 +217,10 @@ impl Session {
                     login => self.login = login,
                 }
             }
-            stream::Event::SessionLost { acked, unresolved, .. } => {
+            stream::Event::SessionLost { acked, .. } => {
                 self.jobs.clear();
                 inbox.forget_stanzas();
-                self.surface.unresolved(acked, unresolved);
+                self.surface.acked(acked);
                 self.surface.session_lost();
             }
             stream::Event::Inbound { seq, stanza } => self.inbound(Numbered { seq, stanza, received: SystemTime::now() }),

@@ -72,7 +72,8 @@ pub(crate) fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace:
     async move {
         let Some(surface) = abandoned.surface.clone() else { return };
         let carried = Carried::new(surface.take_suspended());
-        let mut driver = Loop { mode, backoff: Backoff::new(pace), attempt: 0, announced: true, redirects: 0, other: None, carried };
+        let mut driver =
+            Loop { mode, backoff: Backoff::new(pace), attempt: 0, announced: true, redirects: 0, other: None, carried };
         let span = tracing::info_span!("xmpp", account = %surface.account());
         let last = driver.run(&surface, &mut inbox).instrument(span).await;
         driver.leave(&last, &surface);

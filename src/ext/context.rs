@@ -11,7 +11,7 @@ use crate::client::{Client, Sent, Shared};
 use crate::error::Result;
 use crate::event::Event;
 use crate::ext::{Declared, Extension, Intake, TakenIn};
-use crate::store::{AccountStore, Applied, Batch, ExtensionRows, SentUpdate};
+use crate::store::{AccountStore, Applied, Batch, ExtensionRows, RowChange, SentUpdate};
 use crate::xml::Frame;
 
 /// The client, as extensions and handlers see it while they are called.
@@ -89,6 +89,18 @@ impl Ctx {
         ExtensionRows::new(Arc::clone(&self.shared.store), namespace)
     }
 
+    /// Keeps a row that lives as long as the session, where the store outlives the process: what only the server tells, and does
+    /// not tell again to who resumes (R9). It is written together with the count of what was received, so that it is as old as
+    /// that; read back with [`AccountStore::session_rows`]. Without such a store nothing is kept.
+    pub fn put_session_row(&self, namespace: &str, key: impl Into<String>, value: impl Into<Vec<u8>>) {
+        self.shared.change_session_row(RowChange::put(namespace, key, value));
+    }
+
+    /// Deletes a row that [`put_session_row`](Self::put_session_row) keeps.
+    pub fn delete_session_row(&self, namespace: &str, key: impl Into<String>) {
+        self.shared.change_session_row(RowChange::delete(namespace, key));
+    }
+
     /// The account's store.
     #[must_use]
     pub fn store(&self) -> &Arc<dyn AccountStore> {
@@ -135,7 +147,7 @@ impl Ctx {
     /// Notes what became of a message that was sent: a receipt, a marker, a bounce. A message that is not known is no
     /// error.
     pub fn update_sent(&self, update: &SentUpdate) {
-        self.shared.outbox.update(update);
+        self.shared.update_sent(update);
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use xso::FromXml;
 
+use crate::client::{Resolution, Unresolved};
 use crate::error::Result;
 use crate::event::{Handler, Inbound, Route};
 use crate::ext::iq::{Answer, IqRefusal, IqRequest};
@@ -191,6 +192,18 @@ impl Registrar<'_> {
         F: Fn(&mut xmpp_parsers::presence::Presence, &Ctx) + Send + Sync + 'static,
     {
         self.drafts.presence.push(Arc::new(decorate));
+    }
+
+    /// Finds out what became of messages that were sent in a session that is lost (R10 to R13): asked once per new session, after
+    /// it came online, if there are such messages. The answer names each by its id; one that is left out, or
+    /// [`Unknown`](crate::client::Resolution::Unknown), is left to the next who asked to be asked, and is sent again if nobody
+    /// can tell. Until then newer messages to the same addresses wait, at most two minutes.
+    pub fn resolve_sent<F, Fut>(&mut self, resolve: F)
+    where
+        F: Fn(Vec<Unresolved>, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Vec<(String, Resolution)>> + Send + 'static,
+    {
+        self.drafts.resolvers.push(Arc::new(move |unresolved, cx| Box::pin(resolve(unresolved, cx))));
     }
 
     /// Keeps [rows](Ctx::rows) in the store under a namespace of the extension's own, with their schema version.

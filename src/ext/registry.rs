@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::client::WeakClient;
+use crate::client::{Resolution, Unresolved, WeakClient};
 use crate::error::{BuildError, ErrorKind, Result};
 use crate::event::{Hub, Inbound, Route};
 use crate::ext::iq::{Answer, IqRefusal};
@@ -46,6 +46,8 @@ pub(crate) struct Consumer {
 type Migrate = Box<dyn Fn(u32, Vec<Row>) -> Result<Vec<Row>> + Send + Sync>;
 type InstallHandler = Box<dyn FnOnce(&WeakClient, &Hub, &tokio::runtime::Handle) + Send>;
 type DecoratePresence = Arc<dyn Fn(&mut xmpp_parsers::presence::Presence, &Ctx) + Send + Sync>;
+/// Finds out what became of messages of a lost session.
+type ResolveSent = Arc<dyn Fn(Vec<Unresolved>, Ctx) -> BoxFuture<'static, Vec<(String, Resolution)>> + Send + Sync>;
 type Setting = (&'static str, TypeId, &'static str, Arc<dyn Any + Send + Sync>);
 
 pub(crate) struct NamespaceSpec {
@@ -101,6 +103,7 @@ pub(crate) struct Drafts {
     pub(crate) inbound: Vec<(&'static str, &'static str, Position, InboundStage)>,
     pub(crate) outbound: Vec<(&'static str, &'static str, Position, OutboundStage)>,
     pub(crate) presence: Vec<DecoratePresence>,
+    pub(crate) resolvers: Vec<ResolveSent>,
     pub(crate) namespaces: Vec<NamespaceSpec>,
     pub(crate) settings: Vec<Setting>,
     pub(crate) unroutable: Vec<(&'static str, &'static str)>,
@@ -131,6 +134,7 @@ pub(crate) struct Registry {
     pub(crate) wrapped: usize,
     pub(crate) outbound: Vec<OutboundStage>,
     pub(crate) presence: Vec<DecoratePresence>,
+    pub(crate) resolvers: Vec<ResolveSent>,
     pub(crate) namespaces: Vec<NamespaceSpec>,
     iqs: IqRoutes,
     settings: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
@@ -165,6 +169,7 @@ impl Registry {
             wrapped,
             outbound,
             presence: drafts.presence,
+            resolvers: drafts.resolvers,
             namespaces: drafts.namespaces,
             iqs,
             settings,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jid::FullJid;
 
-use crate::auth::{ChannelBinding, KeyRequest, ScramKeys, Success};
 use super::management::Resumption;
+use crate::auth::{ChannelBinding, KeyRequest, ScramKeys, Success};
 use crate::error::Error;
 use crate::xml::{Frame, OutStanza, Stanza};
 

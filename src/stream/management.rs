@@ -283,7 +283,8 @@ impl Outbound {
             return false;
         }
         let unasked = self.written - self.asked_for.clamp(self.acked(), self.written);
-        let has_message = self.last_message > self.asked_for && self.last_message <= self.written && self.last_message > self.acked();
+        let has_message =
+            self.last_message > self.asked_for && self.last_message <= self.written && self.last_message > self.acked();
         let long = self.unasked_since.is_some_and(|since| now.saturating_duration_since(since) >= ASK_AFTER);
         let wanted = force || (unasked > 0 && (has_message || unasked >= ASK_EVERY || long));
         if wanted {

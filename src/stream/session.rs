@@ -52,7 +52,9 @@ impl Session {
         let Suspended { resumption, own, requests, mut numbers, outbound, .. } = suspended;
         numbers.resume();
         let management = Management::On(resumption.namespace, Some(Box::new(resumption)));
-        Self { own, requests, numbers, management, outbound, told: Told::default() }
+        let mut told = Told::default();
+        told.tell(&numbers);
+        Self { own, requests, numbers, management, outbound, told }
     }
 
     pub(super) fn own(&self) -> &Own {

@@ -250,13 +250,20 @@ fn requests_deadlines_stand_still_while_suspended() {
     bench.after(Duration::from_secs(9));
     assert!(bench.replies().is_empty());
     bench.after(Duration::from_secs(1));
-    assert!(matches!(&bench.replies()[..], [(1, Err(error))] if *error.kind() == ErrorKind::RequestTimeout(Duration::from_secs(30))));
+    assert!(
+        matches!(&bench.replies()[..], [(1, Err(error))] if *error.kind() == ErrorKind::RequestTimeout(Duration::from_secs(30)))
+    );
 }
 
 #[test]
 fn a_refused_resume_settles_what_the_server_counted_and_binds_on_the_same_stream() {
     let rows = [
-        ("<failed xmlns='urn:xmpp:sm:3' h='2'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>", "Some(2)", "[1, 2]", "[3]"),
+        (
+            "<failed xmlns='urn:xmpp:sm:3' h='2'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>",
+            "Some(2)",
+            "[1, 2]",
+            "[3]",
+        ),
         ("<failed xmlns='urn:xmpp:sm:3'/>", "None", "[]", "[1, 2, 3]"),
         ("<failed xmlns='urn:xmpp:sm:3' h='99'/>", "Some(99)", "[]", "[1, 2, 3]"),
     ];
@@ -270,7 +277,10 @@ fn a_refused_resume_settles_what_the_server_counted_and_binds_on_the_same_stream
         let mut bench = resume(suspended, &bench, failed);
         assert_eq!(
             bench.lines(),
-            ["reply 4 SessionLost { sent: true }".to_owned(), format!("session lost, h {h}, acked {acked}, unresolved {unresolved}")]
+            [
+                "reply 4 SessionLost { sent: true }".to_owned(),
+                format!("session lost, h {h}, acked {acked}, unresolved {unresolved}")
+            ]
         );
         let written = bench.written();
         assert!(written.contains("<bind "), "{written}");

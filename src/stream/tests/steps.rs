@@ -70,7 +70,7 @@ fn no_step_ever_runs_before_its_preconditions_hold() {
             })
             .collect();
 
-        let mut io = Io::new(config(), Instant::now());
+        let mut io = Io::new(config(), None, Instant::now());
         let negotiation = Negotiation::with_steps(Plain::new(), steps);
         let Ok(Flow::Stay(negotiation)) = negotiation.item(Item::Opened(Opened { version: Some("1.0".to_owned()) }), &mut io)
         else {
