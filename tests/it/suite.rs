@@ -3,6 +3,7 @@
 
 mod chat;
 mod contacts;
+mod resume;
 
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -21,6 +22,7 @@ use self::chat::{
     a_conversation_is_locked_to_the_resource_that_replied, a_registration_form_is_filled_in_while_the_server_waits,
 };
 use self::contacts::a_request_waits_for_a_contact_who_is_away;
+use self::resume::a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice;
 use crate::examples::the_tour_is_ok;
 use crate::main_job::{
     a_chat_goes_both_ways_by_stream_and_by_handler, a_contact_is_asked_accepts_and_is_seen_per_resource,
@@ -72,6 +74,7 @@ const CASES: &[Case] = cases![
     a_message_sent_to_an_offline_account_is_there_at_the_next_login,
     a_roster_that_has_not_changed_is_not_sent_again,
     a_request_waits_for_a_contact_who_is_away,
+    a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice,
     the_tour_is_ok,
 ];
 
