@@ -408,10 +408,11 @@ impl Session {
             // It is we who do not listen.
             self.pulse.heard(now());
         }
-        self.arm();
         let surface = Arc::clone(&self.surface);
         let unwritten = self.io.as_ref().map_or(0, Io::unwritten);
         self.record();
+        self.pulse.waits_since(self.core.asked_for_ack_since());
+        self.arm();
         let reading = reading && unwritten < WRITE_MAX;
         // While the closing hooks run too: they have last words, and what was accepted before goes out before the end.
         let sending = self.bound && (self.order.is_none() || self.closing.is_some()) && unwritten < WRITE_HIGH;
