@@ -16,6 +16,7 @@ use crate::client::shared::{Parts, Shared, Spawner};
 use crate::client::{Client, KeepAlive, Reconnect, Timeouts, TlsMode, Trust};
 use crate::driver::{self, ConnectOptions, Connector, CoreConfig, Deadlines, XmlDirection, XmlSink};
 use crate::error::{BuildError, Error, ErrorKind, Result};
+use crate::event::AckPolicy;
 use crate::ext::{Entry, Extension, Registry};
 use crate::store::{MemoryStore, Store};
 
@@ -39,6 +40,7 @@ pub struct ClientBuilder {
     max_stanza_bytes: usize,
     initial_presence: bool,
     xml_sink: Option<XmlSink>,
+    ack_policy: AckPolicy,
     store: Option<Arc<dyn Store>>,
     extensions: Vec<Entry>,
     settings: Vec<(&'static str, TypeId, &'static str, Arc<dyn Any + Send + Sync>)>,
@@ -80,6 +82,7 @@ impl ClientBuilder {
             max_stanza_bytes: MAX_STANZA_BYTES,
             initial_presence: true,
             xml_sink: None,
+            ack_policy: AckPolicy::default(),
             store: None,
             extensions: crate::builtin::extensions(),
             settings: Vec::new(),
@@ -217,6 +220,12 @@ impl ClientBuilder {
         self
     }
 
+    /// When a message counts as taken over, so that the server need not keep it any longer; see [`AckPolicy`].
+    pub fn ack_policy(mut self, policy: AckPolicy) -> Self {
+        self.ack_policy = policy;
+        self
+    }
+
     /// Adds an extension; see [`Extension`].
     pub fn with(mut self, extension: impl Extension) -> Self {
         self.extensions.push(Entry::new(extension));
@@ -288,6 +297,7 @@ impl ClientBuilder {
             left: if store.persistent() { Left::load(&*account_store).await? } else { Left::default() },
             store: account_store,
             persistent: store.persistent(),
+            ack_policy: self.ack_policy,
             runtime,
             spawner,
         };

@@ -160,6 +160,10 @@ impl Surface for Shared {
         })
     }
 
+    fn is_by_handling(&self) -> bool {
+        self.hub.is_by_handling()
+    }
+
     fn records(&self) -> bool {
         self.persistent
     }

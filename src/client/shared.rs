@@ -18,7 +18,7 @@ use crate::client::session::Left;
 use crate::client::{Sent, WeakClient};
 use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, Suspended};
 use crate::error::{ErrorKind, Result};
-use crate::event::Hub;
+use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
 use crate::store::{AccountStore, Batch, Change, Direction, Feed, NewMessage, Origin, OutboxEntry, RowChange};
 use crate::xml::{Frame, OutStanza, Stanza};
@@ -60,6 +60,7 @@ pub(super) struct Parts {
     pub(super) registry: Registry,
     pub(super) store: Arc<dyn AccountStore>,
     pub(super) persistent: bool,
+    pub(super) ack_policy: AckPolicy,
     pub(super) login: LoginMemory,
     pub(super) left: Left,
     pub(super) runtime: tokio::runtime::Handle,
@@ -106,7 +107,7 @@ impl Shared {
             account: Arc::new(parts.account),
             config: parts.config,
             registry: parts.registry,
-            hub: Hub::new(!parts.persistent),
+            hub: Hub::new(parts.persistent, parts.ack_policy),
             state: Observable::new(State::Offline { last: None }),
             store: parts.store,
             runtime: parts.runtime,

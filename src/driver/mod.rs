@@ -110,6 +110,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn poisoned(&self, token: u64, condition: String);
     /// Notes the numbers under which messages are about to be written (R8).
     fn record(self: Arc<Self>, numbers: Vec<(u64, u32)>) -> BoxFuture<'static, ()>;
+    /// Whether messages may count as taken over later than they are stored.
+    fn is_by_handling(&self) -> bool;
     /// Whether counts and numbers are noted, because the store outlives the process (R8).
     fn records(&self) -> bool;
     /// The client is online; the futures run until they or the session end.

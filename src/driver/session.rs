@@ -310,13 +310,20 @@ impl Session {
 
     /// What a batch becomes: messages are stored and delivered, and where it is kept the count of them all is noted.
     fn commit(&self, batch: Batch) -> BoxFuture<'static, Vec<u64>> {
-        let seqs = batch.seqs();
-        let handled = self.surface.records().then(|| self.core.handled_with(&seqs)).flatten();
+        let by_handling = self.surface.is_by_handling();
+        let seqs = if by_handling { batch.others.clone() } else { batch.seqs() };
+        let records = self.surface.records();
+        let handled = records.then(|| self.core.handled_with(&seqs)).flatten();
         let others = batch.others;
         let messages = Arc::clone(&self.surface).messages(batch.messages, handled.map(|(h, above)| Handled { h, above }));
-        Box::pin(messages.map(|mut taken| {
-            taken.extend(others);
-            taken
+        let surface = Arc::clone(&self.surface);
+        Box::pin(messages.map(move |taken| {
+            if !(records && by_handling) {
+                return taken.into_iter().chain(others).collect();
+            }
+            // They are noted with the next count.
+            taken.into_iter().for_each(|number| surface.taken_over().add(number));
+            others
         }))
     }
 

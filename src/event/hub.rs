@@ -2,8 +2,8 @@
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::driver::TakenOver;
@@ -18,6 +18,9 @@ const DEFAULT_CAPACITY_BYTES: usize = 4 * 1024 * 1024;
 /// How long the default mailbox keeps a message (R2's bound of 10 s, with room to report it).
 const DEFAULT_WAIT: Duration = Duration::from_secs(8);
 
+/// About how many messages there can be that subscribers are not done with (R2).
+const OUTSTANDING: usize = 200;
+
 /// How often drops are reported, once dropping has begun.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -25,12 +28,38 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Hold {
     number: u64,
     sink: Arc<TakenOver>,
+    released: AtomicBool,
+}
+
+impl Hold {
+    /// The stanza counts as taken over although somebody still holds it; `false` if it did already.
+    fn release(&self) -> bool {
+        let held = !self.released.swap(true, Ordering::Relaxed);
+        if held {
+            self.sink.add(self.number);
+        }
+        held
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.sink.add(self.number);
+        self.release();
     }
+}
+
+/// When a message counts as taken over, so that the server need not keep it any longer (R2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AckPolicy {
+    /// When it is in the store, or without a store that outlives the process in every subscriber's queue.
+    #[default]
+    TakenOver,
+    /// When every live subscriber is done with it: the [`Delivery`](crate::event::Delivery) was acknowledged or dropped, the next
+    /// of [`events`](crate::event::Subscription::events) was asked for, the handler has ended. What was not is sent again by the
+    /// server if the process dies. After 200 such messages, or when one has waited for 10 s, reading pauses for at most 5 s; then
+    /// all of them count as taken over, and that is reported at warn level.
+    Handled,
 }
 
 pub(crate) struct Hub {
@@ -41,8 +70,11 @@ pub(crate) struct Hub {
     reports: Mutex<Reports>,
     /// Names of the durable subscriptions that are open.
     pub(crate) durable: Mutex<BTreeSet<String>>,
-    /// With a persistent store a message is taken over at the commit, and nobody holds it (R2).
+    /// With a persistent store a message is taken over at the commit, and nobody holds it (R2), unless the policy says so.
     holding: bool,
+    policy: AckPolicy,
+    /// What subscribers have and are not done with, where that counts.
+    outstanding: Mutex<Vec<Weak<Hold>>>,
 }
 
 /// A message nobody subscribed to yet, and since when it waits.
@@ -56,15 +88,17 @@ struct Unclaimed {
 }
 
 impl Hub {
-    pub(crate) fn new(holding: bool) -> Self {
+    pub(crate) fn new(persistent: bool, policy: AckPolicy) -> Self {
         Self {
+            policy,
+            outstanding: Mutex::default(),
             mailboxes: Mutex::default(),
             unclaimed: Mutex::default(),
             taken_over: Arc::default(),
             dropped: AtomicU64::new(0),
             reports: Mutex::default(),
             durable: Mutex::default(),
-            holding,
+            holding: !persistent || policy == AckPolicy::Handled,
         }
     }
 
@@ -74,6 +108,9 @@ impl Hub {
 
     /// Adds a mailbox and gives it first what waited for one like it.
     pub(crate) fn add(&self, mailbox: &Arc<Mailbox>) {
+        if self.is_by_handling() {
+            mailbox.set_handled();
+        }
         let mut unclaimed = self.unclaimed();
         let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut mailboxes).push(Arc::clone(mailbox));
@@ -135,7 +172,10 @@ impl Hub {
     ) -> (bool, bool) {
         let mut hold: Option<Arc<Hold>> = None;
         let number = inbound.number();
-        let mut make = || Arc::clone(hold.get_or_insert_with(|| Arc::new(Hold { number, sink: Arc::clone(sink) })));
+        let mut make = || {
+            let new = || Arc::new(Hold { number, sink: Arc::clone(sink), released: AtomicBool::new(false) });
+            Arc::clone(hold.get_or_insert_with(new))
+        };
         let mut matched = false;
         let mut deliver = || {
             for mailbox in self.list().iter().filter(|mailbox| mailbox.route.matches(inbound)) {
@@ -151,7 +191,19 @@ impl Hub {
                 self.keep_unclaimed(unclaimed, inbound, now, &mut make);
             }
         }
+        if let Some(hold) = hold.as_ref().filter(|_| self.is_by_handling()) {
+            let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
+            if outstanding.len() >= 2 * OUTSTANDING {
+                outstanding.retain(|hold| hold.strong_count() > 0);
+            }
+            outstanding.push(Arc::downgrade(hold));
+        }
         (matched, hold.is_some())
+    }
+
+    /// Whether messages may count as taken over later than they are stored.
+    pub(crate) fn is_by_handling(&self) -> bool {
+        self.policy == AckPolicy::Handled
     }
 
     /// Hands a presence stanza on: a mailbox that is full gets a gap, for presence is state and is not held.
@@ -186,8 +238,14 @@ impl Hub {
         self.unclaimed().queue.front().map(|(.., since)| *since + DEFAULT_WAIT)
     }
 
-    /// Cuts off every subscriber that holds stanzas back. Returns how many stanzas they lost.
+    /// Cuts off every subscriber that holds stanzas back. Returns how many stanzas they lost. What they have and are not done
+    /// with counts as taken over.
     pub(crate) fn cut_off_slow(&self) -> u64 {
+        let outstanding = std::mem::take(&mut *self.outstanding.lock().unwrap_or_else(PoisonError::into_inner));
+        let released = outstanding.iter().filter_map(Weak::upgrade).filter(|hold| hold.release()).count();
+        if released > 0 {
+            tracing::warn!(released, "messages that nobody was done with in time count as handled");
+        }
         self.list().iter().filter(|mailbox| mailbox.holds()).map(|mailbox| mailbox.cut_off()).sum()
     }
 

@@ -47,6 +47,7 @@ pub use subscription::{Events, Subscription};
 pub use crate::store::Origin;
 
 pub(crate) use handler::register as register_handler;
+pub use hub::AckPolicy;
 pub(crate) use hub::Hub;
 
 use crate::client::WeakClient;

@@ -11,6 +11,7 @@ use futures::Stream;
 
 use crate::client::{Client, WeakClient};
 use crate::error::Result;
+use crate::event::hub::Hold;
 use crate::event::mailbox::{CAPACITY, CAPACITY_BYTES, Entry, Mailbox};
 use crate::event::{Delivery, Durable, Event, Incoming};
 
@@ -50,7 +51,7 @@ impl<E: Event> Subscription<E> {
 
     /// The short form: only the events. A gap is reported at warn level.
     pub fn events(self) -> Events<E> {
-        Events { subscription: self }
+        Events { subscription: self, last: None }
     }
 }
 
@@ -90,7 +91,9 @@ impl<E: Event> fmt::Debug for Subscription<E> {
 pub(crate) fn decode<E: Event>(entry: Entry, client: &WeakClient) -> Option<Incoming<E>> {
     match entry {
         Entry::Gap(gap) => Some(Incoming::Gap(gap)),
-        Entry::Item(inbound) => E::from_inbound(&inbound, client).map(|event| Incoming::Item(Delivery::new(event, &inbound))),
+        Entry::Item(inbound, hold) => {
+            E::from_inbound(&inbound, client).map(|event| Incoming::Item(Delivery::new(event, &inbound).held_by(hold)))
+        }
         Entry::Value(value) => value.downcast_ref::<E>().map(|event| Incoming::Item(Delivery::emitted(event.clone()))),
     }
 }
@@ -99,17 +102,24 @@ pub(crate) fn decode<E: Event>(entry: Entry, client: &WeakClient) -> Option<Inco
 #[must_use = "a stream yields events only while it is polled"]
 pub struct Events<E: Event> {
     subscription: Subscription<E>,
+    /// What keeps the last event from counting as handled.
+    last: Option<Arc<Hold>>,
 }
 
 impl<E: Event> Stream for Events<E> {
     type Item = E;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<E>> {
+        self.last = None;
         loop {
             match Pin::new(&mut self.subscription).poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Incoming::Item(item))) => return Poll::Ready(Some(item.into_inner())),
+                Poll::Ready(Some(Incoming::Item(item))) => {
+                    let (event, hold) = item.into_parts();
+                    self.last = hold;
+                    return Poll::Ready(Some(event));
+                }
                 Poll::Ready(Some(Incoming::Gap(gap))) => {
                     tracing::warn!(?gap, event = std::any::type_name::<E>(), "a subscriber read too slowly; items are missing");
                 }
