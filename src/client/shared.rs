@@ -8,6 +8,7 @@ use jid::{BareJid, FullJid};
 use tokio::sync::mpsc;
 use xmpp_parsers::message::Message;
 use xmpp_parsers::presence::Presence;
+use xso::AsXml;
 
 use crate::auth::{Credentials, Secret};
 use crate::client::builder::{Config, NextConnection};
@@ -21,7 +22,7 @@ use crate::error::{ErrorKind, Result};
 use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
 use crate::store::{AccountStore, Batch, Change, Direction, Feed, NewMessage, Origin, OutboxEntry, RowChange};
-use crate::xml::{Frame, OutStanza, Stanza};
+use crate::xml::{Frame, OutStanza, Stanza, ns, write_element};
 
 pub(crate) struct Shared {
     pub(crate) weak: Weak<Self>,
@@ -52,6 +53,9 @@ pub(crate) struct Shared {
     incomplete: AtomicBool,
     session_rows: Mutex<Batch>,
 }
+
+/// Namespaces of top-level elements that are the stream's own.
+const RESERVED: [&str; 7] = [ns::CLIENT, ns::STREAM, ns::TLS, ns::SASL, ns::BIND, ns::SM, ns::SM2];
 
 /// What the builder has made.
 pub(super) struct Parts {
@@ -340,6 +344,23 @@ impl Shared {
         self.outgoing(Outgoing::plain(stanza)).await
     }
 
+    /// Sends an element that is no stanza, and none of those by which the stream itself is kept.
+    pub(crate) async fn send_nonza<P: AsXml>(&self, element: &P) -> Result<()> {
+        let mut text = Vec::new();
+        write_element(&mut text, element, "")?;
+        let text = String::from_utf8(text).map_err(crate::error::Error::other)?;
+        let frame = Frame::parse(&text)?;
+        if RESERVED.contains(&&*frame.ns()) {
+            let error = crate::error::Error::new(ErrorKind::Other);
+            return Err(error.with_context(format!("<{}> in {} is not an extension's to send", frame.name(), frame.ns())));
+        }
+        self.check_size(text.len())?;
+        if self.bound_jid().is_none() {
+            return Err(ErrorKind::NotOnline.into());
+        }
+        self.outgoing(Outgoing::Nonza(text)).await
+    }
+
     /// Stages, log, outbox; see [`Client::send`](crate::client::Client::send).
     pub(crate) async fn send_message(&self, message: Message) -> Result<Sent> {
         let Some(cx) = self.ctx() else { return Err(ErrorKind::ClientClosed.into()) };
@@ -390,7 +411,7 @@ impl Shared {
 
 /// The origin-id (XEP-0359) is the message's id, whatever copies it passes through.
 fn set_origin_id(message: &mut Message, id: &str) {
-    let is_origin_id = |payload: &minidom::Element| payload.is("origin-id", crate::xml::ns::SID);
+    let is_origin_id = |payload: &minidom::Element| payload.is("origin-id", ns::SID);
     message.payloads.retain(|payload| !is_origin_id(payload));
     message.payloads.push(xmpp_parsers::stanza_id::OriginId { id: id.to_owned() }.into());
 }

@@ -497,6 +497,7 @@ impl Session {
     fn send(&mut self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Stanza { token, stanza } => self.core.handle(Input::Send { token, stanza }, now()),
+            Outgoing::Nonza(xml) => self.core.handle(Input::Nonza(xml), now()),
             Outgoing::Request { token, stanza, timeout } => {
                 if self.surface.begin_request(token) {
                     self.core.handle(Input::Request { token, stanza, timeout }, now());

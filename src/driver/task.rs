@@ -37,6 +37,7 @@ pub(crate) enum Control {
 pub(crate) enum Outgoing {
     Stanza { token: u64, stanza: OutStanza },
     Request { token: u64, stanza: OutStanza, timeout: Option<Duration> },
+    Nonza(String),
 }
 
 /// What the driver is told through. Control is unbounded, for it must never be refused; stanzas are bounded, so that

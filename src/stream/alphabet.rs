@@ -37,6 +37,8 @@ pub enum Input<'a> {
         /// The stanza.
         stanza: OutStanza,
     },
+    /// Sends a top-level element that is no stanza, standing alone as XML. Outside a session nothing is sent.
+    Nonza(String),
     /// Sends an IQ get or set and waits for its reply, which comes as [`Event::Reply`] with the same token.
     Request {
         /// The caller's name for it, not in use by another waiting request.

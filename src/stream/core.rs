@@ -118,6 +118,11 @@ impl StreamCore {
                     session.taken_over(seq, &mut self.io);
                 }
             }
+            Input::Nonza(xml) => {
+                if matches!(self.stage, Stage::Bound(_)) {
+                    self.io.wire.element(&xml);
+                }
+            }
             Input::Recorded(number) => {
                 if let Stage::Bound(session) = &mut self.stage {
                     session.recorded(number, &mut self.io);
