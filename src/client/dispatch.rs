@@ -10,7 +10,7 @@ use jid::{BareJid, FullJid, Jid};
 
 use crate::client::shared::Shared;
 use crate::driver::{
-    ConnectOptions, ConnectionInfo, CoreConfig, KeepAlive, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink,
+    ConnectOptions, ConnectionInfo, CoreConfig, KeepAlive, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlTraffic,
 };
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
@@ -39,8 +39,12 @@ impl Surface for Shared {
         self.next_connection().connect.clone()
     }
 
-    fn xml_sink(&self) -> Option<XmlSink> {
-        self.config.xml_sink.clone()
+    fn xml_is_watched(&self) -> bool {
+        self.xml.is_watched()
+    }
+
+    fn xml(&self, traffic: XmlTraffic) {
+        self.xml.show(&traffic);
     }
 
     fn take_procedure(&self) -> Option<Procedure> {

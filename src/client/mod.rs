@@ -9,14 +9,18 @@ mod outbox;
 mod request;
 mod sent;
 mod shared;
+mod xml;
 
 pub use builder::ClientBuilder;
 pub use connect::{Connect, Driver};
 pub use handle::{Client, WeakClient};
 pub use request::{Reply, Request};
 pub use sent::{Milestone, Sent};
+pub use xml::XmlWatch;
 
-pub use crate::driver::{ConnectionInfo, Deadlines, KeepAlive, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection};
+pub use crate::driver::{
+    ConnectionInfo, Deadlines, KeepAlive, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection, XmlKind, XmlTraffic,
+};
 
 pub(crate) use shared::Shared;
 

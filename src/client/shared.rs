@@ -13,8 +13,9 @@ use crate::client::builder::{Config, NextConnection};
 use crate::client::login::LoginMemory;
 use crate::client::outbox::Outbox;
 use crate::client::request::Requests;
+use crate::client::xml::XmlWatchers;
 use crate::client::{Sent, WeakClient};
-use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State};
+use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, XmlSink};
 use crate::error::{ErrorKind, Result};
 use crate::event::Hub;
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) requests: Requests,
     pub(crate) outbox: Outbox,
+    pub(super) xml: XmlWatchers,
     pub(crate) handles: AtomicUsize,
     pub(super) spawner: Spawner,
     link: Mutex<Option<Link>>,
@@ -48,6 +50,7 @@ pub(super) struct Parts {
     pub(super) registry: Registry,
     pub(super) store: Arc<dyn AccountStore>,
     pub(super) persistent: bool,
+    pub(super) xml_sink: Option<XmlSink>,
     pub(super) login: LoginMemory,
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) spawner: Spawner,
@@ -94,6 +97,7 @@ impl Shared {
             runtime: parts.runtime,
             requests: Requests::default(),
             outbox: Outbox::default(),
+            xml: XmlWatchers::new(parts.xml_sink),
             handles: AtomicUsize::new(0),
             spawner: parts.spawner,
             link: Mutex::default(),
@@ -241,6 +245,7 @@ impl Shared {
     pub(super) fn end(&self) {
         self.hub.end();
         self.outbox.close();
+        self.xml.end();
     }
 
     /// An id that nobody can guess and that is never used again.

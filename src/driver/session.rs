@@ -16,7 +16,7 @@ use crate::driver::io::{Io, IoEvent, WRITE_HIGH};
 use crate::driver::keep_alive::{Due, Pulse};
 use crate::driver::lane::Lane;
 use crate::driver::task::{Control, Inbox, Outgoing};
-use crate::driver::xml_log::{XmlDirection, XmlLog};
+use crate::driver::xml_log::XmlLog;
 use crate::driver::{Numbered, Procedure, State, Surface};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::stream::{self, Answer, Ask, AskId, Ended, Input, Output, SeeOther, StreamCore, TlsRule};
@@ -69,7 +69,7 @@ pub(super) struct Session {
     options: ConnectOptions,
     core: StreamCore,
     io: Option<Io>,
-    log: Option<XmlLog>,
+    log: XmlLog,
     timer: Option<(Instant, std::pin::Pin<Box<Sleep>>)>,
     keys: Option<(AskId, BoxFuture<'static, Result<ScramKeys, tokio::task::JoinError>>)>,
     procedure: Option<Procedure>,
@@ -103,14 +103,13 @@ impl Session {
         }
         let core = StreamCore::new(config, now())?;
         surface.connected(connection.info());
-        let log = surface.xml_sink().map(XmlLog::new);
         let pulse = Pulse::new(surface.keep_alive(), now());
         Ok(Self {
             surface,
             options,
             core,
             io: Some(Io::new(connection)),
-            log,
+            log: XmlLog::default(),
             timer: None,
             keys: None,
             procedure,
@@ -265,6 +264,7 @@ impl Session {
 
     async fn start_tls(&mut self, inbox: &mut Inbox) -> Result<(), Ended> {
         self.transmit();
+        self.log.end(&*self.surface);
         let Some(mut io) = self.io.take() else { return Ok(()) };
         if let Err(error) = io.flush().await {
             return Err(Ended::Failed(error.into()));
@@ -299,9 +299,7 @@ impl Session {
         let Some(io) = &mut self.io else { return };
         let before = io.out().len();
         while self.core.take_transmit(io.out()) {}
-        if let Some(log) = &mut self.log {
-            log.write(XmlDirection::Sent, &io.out()[before..]);
-        }
+        self.log.sent(&io.out()[before..], &*self.surface);
     }
 
     /// Waits for the next thing to happen, and tells the core.
@@ -358,9 +356,7 @@ impl Session {
         match event {
             IoEvent::Read(count) => {
                 self.pulse.heard(now());
-                if let Some(log) = &mut self.log {
-                    log.write(XmlDirection::Received, io.bytes(count));
-                }
+                self.log.received(io.bytes(count), || self.core.buffered(), &*self.surface);
                 self.core.handle(Input::Bytes(io.bytes(count)), now());
             }
             IoEvent::Eof => self.core.handle(Input::Eof, now()),
@@ -537,6 +533,7 @@ impl Session {
 
     /// The connection is over: say the last words, release everything.
     async fn finish(mut self, ended: Ended) -> End {
+        self.log.end(&*self.surface);
         // Requests that were still waiting got their answer from the core's last outputs.
         while let Some(output) = self.core.poll_output() {
             if let Output::Event(event) = output {
