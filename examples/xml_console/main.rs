@@ -18,8 +18,8 @@ use xmppkit::client::{XmlDirection, XmlKind, XmlTraffic};
 use xmppkit::prelude::*;
 use xmppkit::testing::Server;
 
-pub mod filter;
-pub mod pretty;
+pub(crate) mod filter;
+pub(crate) mod pretty;
 
 use filter::Filter;
 use pretty::{Colour, Style, pretty};

@@ -141,7 +141,7 @@ fn layout(tokens: &[Token<'_>]) -> Vec<bool> {
         match token {
             Token::Start(_) => open.push(at),
             Token::End(_) => drop(open.pop()),
-            Token::Text(text) if !text.trim().is_empty() && !text.starts_with("<?") => {
+            Token::Text(text) if !text.trim().is_empty() && (!text.starts_with('<') || text.starts_with("<![CDATA[")) => {
                 if let Some(start) = open.last() {
                     says[*start] = true;
                 }

@@ -232,15 +232,17 @@ impl Client {
         self.shared.send_presence(presence).await
     }
 
-    /// Sends a stanza as it is written: for a console, a test, a try-out. It takes the short way: nothing is added to it,
-    /// no extension sees it, a message stands neither in the log nor in the outbox, and what presence it sends is not known
-    /// to [`Presences`](crate::presence::Presences). The namespace `jabber:client` need not be declared.
+    /// Sends a stanza that is written as XML: for a console, a test, a try-out. It takes the short way: nothing is added to
+    /// it, no extension sees it, a message stands neither in the log nor in the outbox, and what presence it sends is not known
+    /// to [`Presences`](crate::presence::Presences). The namespace `jabber:client` need not be declared; prefixes and CDATA
+    /// sections are written in a simpler way that means the same.
     ///
     /// The reply to an IQ is seen in [`watch_xml`](Self::watch_xml) only. Who wants it as a value asks with
     /// [`iq_get`](Self::iq_get) or [`iq_set`](Self::iq_set), which take a `minidom::Element` as payload too.
     ///
     /// # Errors
-    /// [`ErrorKind::Protocol`](crate::ErrorKind::Protocol) unless it is exactly one well-formed stanza;
+    /// [`ErrorKind::Other`](crate::ErrorKind::Other) with an [`XmlError`](crate::xml::XmlError) as source unless it is exactly
+    /// one well-formed stanza;
     /// [`ErrorKind::StanzaTooLarge`](crate::ErrorKind::StanzaTooLarge); [`ErrorKind::NotOnline`](crate::ErrorKind::NotOnline)
     /// without a session.
     pub async fn send_raw(&self, xml: &str) -> Result<()> {
