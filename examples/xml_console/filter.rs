@@ -9,14 +9,14 @@ use xmppkit::xml::StanzaKind;
 use super::pretty::{Token, parts, tokens};
 
 /// What may be asked for.
-pub const HELP: &str = "\
+pub(crate) const HELP: &str = "\
 /filter WORD…       show only what fits: sent, received; message, presence, iq, nonza, stream, space;
                     from=JID, to=JID, with=JID; ns=PART of a namespace, text=PART of the XML. Words of one sort
                     are alternatives, different sorts must all fit, and -WORD hides what fits it";
 
 /// Words, of which all sorts must fit.
 #[derive(Debug, Default, Clone)]
-pub struct Filter {
+pub(crate) struct Filter {
     words: Vec<Word>,
 }
 
@@ -38,12 +38,12 @@ enum Test {
 
 impl Filter {
     /// A filter of these words; none show everything.
-    pub fn parse(line: &str) -> xmppkit::Result<Self> {
+    pub(crate) fn parse(line: &str) -> xmppkit::Result<Self> {
         line.split_whitespace().map(word).collect::<xmppkit::Result<_>>().map(|words| Self { words })
     }
 
     /// Whether the piece is shown.
-    pub fn shows(&self, piece: &XmlTraffic) -> bool {
+    pub(crate) fn shows(&self, piece: &XmlTraffic) -> bool {
         let (mut asked, mut fits) = ([false; 5], [false; 5]);
         for word in &self.words {
             let fitting = word.test.fits(piece);
@@ -125,7 +125,7 @@ fn same(found: &str, asked: &str) -> bool {
 }
 
 /// An attribute of a piece's outermost element.
-pub fn attribute<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn attribute<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let tag = tokens(xml).into_iter().find_map(|token| match token {
         Token::Start(tag) | Token::Empty(tag) => Some(tag),
         _ => None,
@@ -134,7 +134,7 @@ pub fn attribute<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The word for a kind.
-pub fn name(kind: XmlKind) -> &'static str {
+pub(crate) fn name(kind: XmlKind) -> &'static str {
     match kind {
         XmlKind::StreamOpen | XmlKind::StreamClose => "stream",
         XmlKind::Stanza(StanzaKind::Message) => "message",

@@ -35,24 +35,24 @@ const HELP: &str = "\
 
 /// What is told on the command line.
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The account.
-    pub jid: String,
+    pub(crate) jid: String,
     /// Its password.
-    pub password: String,
+    pub(crate) password: String,
     /// Whether the account is to be made first.
-    pub register: bool,
+    pub(crate) register: bool,
     /// The server's host and port, where DNS is not to be asked.
-    pub server: Option<(String, u16)>,
+    pub(crate) server: Option<(String, u16)>,
     /// A certificate authority of one's own, in PEM.
-    pub ca: Option<Vec<u8>>,
+    pub(crate) ca: Option<Vec<u8>>,
     /// How XML is shown.
-    pub style: Style,
+    pub(crate) style: Style,
 }
 
 /// Shows what goes over the wire until `/quit`, the end of what is typed, or a connection that has failed for good. `say`
 /// shows a text of some lines.
-pub async fn run(
+pub(crate) async fn run(
     options: Options,
     mut typed: impl Stream<Item = String> + Unpin,
     mut say: impl FnMut(String),
@@ -184,7 +184,7 @@ impl Console {
 }
 
 /// A console and somebody who answers, on a server inside the program: what is typed, and all that is shown.
-pub async fn show_itself(style: Style) -> xmppkit::Result<Vec<String>> {
+pub(crate) async fn show_itself(style: Style) -> xmppkit::Result<Vec<String>> {
     let server = Server::builder().domain("example.org").account("romeo", "secret").account("juliet", "secret").start().await?;
     let juliet = server.client("juliet")?.build().await?;
     juliet

@@ -2,16 +2,16 @@
 
 /// How XML is shown.
 #[derive(Debug, Clone, Copy)]
-pub struct Style {
+pub(crate) struct Style {
     /// Whether with ANSI colours.
-    pub colour: bool,
+    pub(crate) colour: bool,
     /// How many columns a line may have before a tag is broken into its attributes.
-    pub width: usize,
+    pub(crate) width: usize,
 }
 
 /// A colour, as the parameter of the terminal's SGR sequence.
 #[derive(Debug, Clone, Copy)]
-pub enum Colour {
+pub(crate) enum Colour {
     Grey = 90,
     Red = 31,
     Green = 32,
@@ -23,7 +23,7 @@ pub enum Colour {
 
 impl Style {
     /// Colours on a terminal that takes them, unless `NO_COLOR` is set (no-color.org).
-    pub fn of_terminal() -> Self {
+    pub(crate) fn of_terminal() -> Self {
         use std::io::IsTerminal as _;
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let colour =
@@ -32,14 +32,14 @@ impl Style {
     }
 
     /// Text in a colour, if there are colours.
-    pub fn paint(self, colour: Colour, text: &str) -> String {
+    pub(crate) fn paint(self, colour: Colour, text: &str) -> String {
         if self.colour && !text.is_empty() { format!("\x1b[{}m{text}\x1b[0m", colour as u8) } else { text.to_owned() }
     }
 }
 
 /// A part of XML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Token<'a> {
+pub(crate) enum Token<'a> {
     Start(&'a str),
     Empty(&'a str),
     End(&'a str),
@@ -48,7 +48,7 @@ pub enum Token<'a> {
 }
 
 /// Takes XML apart.
-pub fn tokens(xml: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(xml: &str) -> Vec<Token<'_>> {
     let (mut tokens, mut rest) = (Vec::new(), xml);
     while !rest.is_empty() {
         let len = length(rest);
@@ -88,7 +88,7 @@ fn length(xml: &str) -> usize {
 }
 
 /// A tag's name, and its attributes as they are written.
-pub fn parts(tag: &str) -> (&str, Vec<(&str, &str)>) {
+pub(crate) fn parts(tag: &str) -> (&str, Vec<(&str, &str)>) {
     let inner = tag.trim_start_matches(['<', '/']).trim_end_matches('>').trim_end_matches('/');
     let (name, mut rest) = inner.split_at(inner.find(char::is_whitespace).unwrap_or(inner.len()));
     let mut attrs = Vec::new();
@@ -103,7 +103,7 @@ pub fn parts(tag: &str) -> (&str, Vec<(&str, &str)>) {
 }
 
 /// The XML on as many lines as it needs. What would act on the terminal is shown instead.
-pub fn pretty(xml: &str, style: Style) -> String {
+pub(crate) fn pretty(xml: &str, style: Style) -> String {
     let tokens = tokens(xml);
     let layout = layout(&tokens);
     let (mut out, mut depth, mut fresh) = (String::new(), 0_usize, true);

@@ -299,12 +299,12 @@ async fn the_xml_console_filters_by_direction_kind_address_namespace_and_text() 
             ("-sent", !sent),
             ("message", message),
             ("message iq", true),
-            ("message received", false),
+            ("message received", message && !sent),
             ("iq -received", ping),
-            ("to=romeo@example.org", message),
+            ("to=romeo@example.org", message && sent),
             ("with=romeo@example.org/garden", message),
-            ("from=romeo@example.org", false),
-            ("from=example.org", !sent),
+            ("from=romeo@example.org", message && !sent),
+            ("from=example.org", !sent && !message),
             ("ns=xmpp:ping", ping),
             ("text=hist", message),
             ("stream nonza space", false),
@@ -312,7 +312,7 @@ async fn the_xml_console_filters_by_direction_kind_address_namespace_and_text() 
             assert_eq!(fits(words), shows, "{words}: {}", piece.xml);
         }
     }
-    assert_eq!(pieces.len(), 3);
+    assert!(pieces.len() >= 3, "{pieces:?}");
     for words in ["messages", "about=romeo", "-", "sent=1"] {
         assert!(xml_console::filter::Filter::parse(words).is_err(), "{words}");
     }
