@@ -10,9 +10,13 @@ use super::pretty::{Token, parts, tokens};
 
 /// What may be asked for.
 pub(crate) const HELP: &str = "\
-/filter WORD…       show only what fits: sent, received; message, presence, iq, nonza, stream, space;
-                    from=JID, to=JID, with=JID; ns=PART of a namespace, text=PART of the XML. Words of one sort
-                    are alternatives, different sorts must all fit, and -WORD hides what fits it";
+/filter WORDS  show only what fits; without words, everything:
+                 sent, received
+                 message, presence, iq, nonza, stream, space, fragment
+                 from=JID, to=JID, with=JID
+                 ns=PART (of a namespace), text=PART (of the XML)
+               words of one line are alternatives, those of different lines must
+               all fit; -WORD hides what fits it";
 
 /// Words, of which all sorts must fit.
 #[derive(Debug, Default, Clone)]

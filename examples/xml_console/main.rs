@@ -25,13 +25,13 @@ use filter::Filter;
 use pretty::{Colour, Style, pretty};
 
 const HELP: &str = "\
-<stanza …>          send a stanza as it is typed, on one line; an IQ without id gets one. Also: /raw XML
-/ping [JID]         is anybody there? (XEP-0199)
-/version [JID]      which software is that? (XEP-0092)
-/disco [JID]        what can it do? (XEP-0030)
-/roster             the contacts (RFC 6121 §2)
-/pause              show nothing until /pause is typed again; what comes meanwhile is shown then, if it is not too much
-/quit               log out";
+<stanza/>      send a stanza, on one line; an IQ without id gets one; also /raw XML
+/ping [JID]    is anybody there? (XEP-0199)
+/version [JID] which software is that? (XEP-0092)
+/disco [JID]   what can it do? (XEP-0030)
+/roster        the contacts (RFC 6121 §2)
+/pause         show nothing until /pause is typed again, and then what came
+/quit          log out";
 
 /// What is told on the command line.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use futures::channel::oneshot;
 use xmppkit::error::{CertificateError, CertificateErrorKind, ErrorKind, RegisterError};
 use xmppkit::prelude::*;
 use xmppkit::testing::{Field, Registration, Server};
+use xmppkit::xmpp_parsers::ping::Ping;
 
 use crate::common::{PASSWORD, online, server, within};
 use crate::suite::Outcome;
@@ -281,7 +282,7 @@ async fn the_xml_console_filters_by_direction_kind_address_namespace_and_text() 
     let server = server().start().await.expect("a server");
     let juliet = online(&server, "juliet").await;
     // The answer to it comes behind that to initial presence.
-    juliet.iq_get(None, &xmppkit::xmpp_parsers::ping::Ping).await.expect("a pong");
+    juliet.iq_get(None, &Ping).await.expect("a pong");
     let mut traffic = juliet.watch_xml();
     juliet.send_raw("<message to='Romeo@example.org/garden' type='headline'><body>Hist!</body></message>").await.expect("sent");
     juliet.send_raw("<iq type='get' id='i' to='example.org'><ping xmlns='urn:xmpp:ping'/></iq>").await.expect("sent");
