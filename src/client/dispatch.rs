@@ -57,7 +57,12 @@ impl Surface for Shared {
 
     fn state(&self, state: State) {
         let stopped = state.is_stopped();
-        tracing::debug!(account = %self.account, ?state, "connection state");
+        match &state {
+            State::Online { .. } => tracing::info!("online"),
+            // The driver has said it, with the reason.
+            State::Waiting { .. } => {}
+            state => tracing::debug!(?state, "connection state"),
+        }
         {
             // Together, so that a start or stop that comes now sees both or neither.
             let mut link = self.link();
@@ -88,7 +93,7 @@ impl Surface for Shared {
 
     fn authenticated(&self, mechanism: &str, success: crate::auth::Success) {
         self.set_mechanism(mechanism);
-        tracing::debug!(account = %self.account, mechanism, binding = ?success.channel_binding, "authenticated");
+        tracing::debug!(mechanism, channel_binding = ?success.channel_binding, "authenticated");
         let news = self.change_login_memory(|memory| memory.learn(success));
         self.set_unsaved(news);
     }

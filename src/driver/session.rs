@@ -174,7 +174,9 @@ impl Session {
                 self.login = Some(Arc::clone(&self.surface).bound(jid, features));
             }
             stream::Event::Secured => tracing::debug!("the connection is encrypted"),
-            stream::Event::Nonza(frame) => tracing::debug!(name = frame.name(), "an unknown top-level element was ignored"),
+            stream::Event::Nonza(frame) => {
+                tracing::debug!(name = frame.name(), ns = %frame.ns(), "an unknown top-level element was ignored");
+            }
             stream::Event::NotSent { token } => tracing::debug!(token, "a stanza came too late to be sent"),
         }
     }
@@ -448,6 +450,7 @@ impl Session {
         let answer = match step {
             ProcedureStep::Request(iq) => Answer::Iq(iq),
             ProcedureStep::Ended(Ok(())) => {
+                tracing::debug!("the account is registered");
                 self.before_auth = None;
                 self.registered = true;
                 Answer::Authenticate

@@ -65,9 +65,9 @@ pub(crate) fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace:
         let Some(surface) = abandoned.surface.clone() else { return };
         let mut driver = Loop { mode, backoff: Backoff::new(pace), attempt: 0, announced: true, redirects: 0, other: None };
         let span = tracing::info_span!("xmpp", account = %surface.account());
-        let last = driver.run(&surface, &mut inbox).instrument(span).await;
+        let last = driver.run(&surface, &mut inbox).instrument(span.clone()).await;
         drop(abandoned.surface.take());
-        surface.state(last);
+        span.in_scope(|| surface.state(last));
     }
 }
 
@@ -114,6 +114,7 @@ impl Loop {
     /// One connection, from DNS to its end.
     async fn connect_and_live(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> End {
         let options = self.options(surface);
+        tracing::debug!("connecting");
         let connection = match interruptible(connection::connect(&options), inbox, || None).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return End::failed(error),
@@ -161,6 +162,10 @@ impl Loop {
         }
         let now = now();
         let Verdict::Retry(delay) = self.backoff.decide(&error, online_since, now, session::random_u64()) else {
+            if self.mode == Mode::KeepTrying {
+                // No call may be there that gives the error to somebody.
+                tracing::warn!(%error, "disconnected; to try again is of no use");
+            }
             return Some(State::Failed(error));
         };
         if self.mode == Mode::FirstAttempt {
