@@ -55,7 +55,6 @@ pub(crate) struct Config {
     pub(crate) login_step: Duration,
     pub(crate) max_stanza_bytes: usize,
     pub(crate) initial_presence: bool,
-    pub(crate) xml_sink: Option<XmlSink>,
 }
 
 /// How the next connection is made and logged in.
@@ -200,8 +199,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Shows everything that goes over the wire, as it goes, with passwords and SASL exchanges taken out. Pieces end where
-    /// reads and writes end, not where elements do.
+    /// Shows everything that goes over the wire, one whole top-level element at a time, with passwords, tokens and SASL
+    /// exchanges taken out. It is called on the connection's task, so it must not block.
+    ///
+    /// [`Client::watch_xml`] shows the same of a client that is built already, as a stream, and says what each piece is.
     ///
     /// ```
     /// # use xmppkit::Client;
@@ -278,7 +279,6 @@ impl ClientBuilder {
             login_step: self.login_step,
             max_stanza_bytes: self.max_stanza_bytes,
             initial_presence: self.initial_presence,
-            xml_sink: self.xml_sink,
         };
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
         if store.version() < crate::store::VERSION {
@@ -300,6 +300,7 @@ impl ClientBuilder {
             ack_policy: self.ack_policy,
             runtime,
             spawner,
+            xml_sink: self.xml_sink,
         };
         let shared = Arc::new_cyclic(|weak| Shared::new(weak.clone(), parts));
         for install in handlers {

@@ -13,7 +13,7 @@ use crate::client::session::{COMPLETE, SESSION_ROWS, record_of};
 use crate::client::shared::Shared;
 use crate::driver::{
     ConnectOptions, ConnectionInfo, CoreConfig, Handled, KeepAlive, Numbered, Outgoing, Procedure, Resumed, Resumption, State,
-    Surface, Suspended, TakenOver, XmlSink,
+    Surface, Suspended, TakenOver, XmlTraffic,
 };
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
@@ -42,8 +42,12 @@ impl Surface for Shared {
         self.next_connection().connect.clone()
     }
 
-    fn xml_sink(&self) -> Option<XmlSink> {
-        self.config.xml_sink.clone()
+    fn xml_is_watched(&self) -> bool {
+        self.xml.is_watched()
+    }
+
+    fn xml(&self, traffic: XmlTraffic) {
+        self.xml.show(&traffic);
     }
 
     fn take_procedure(&self) -> Option<Procedure> {
@@ -56,7 +60,12 @@ impl Surface for Shared {
 
     fn state(&self, state: State) {
         let stopped = state.is_stopped();
-        tracing::debug!(account = %self.account, ?state, "connection state");
+        match &state {
+            State::Online { .. } => tracing::info!("online"),
+            // The driver has said it, with the reason.
+            State::Waiting { .. } => {}
+            state => tracing::debug!(?state, "connection state"),
+        }
         {
             // Together, so that a start or stop that comes now sees both or neither.
             let mut link = self.link();
@@ -87,7 +96,7 @@ impl Surface for Shared {
 
     fn authenticated(&self, mechanism: &str, success: crate::auth::Success) {
         self.set_mechanism(mechanism);
-        tracing::debug!(account = %self.account, mechanism, binding = ?success.channel_binding, "authenticated");
+        tracing::debug!(mechanism, channel_binding = ?success.channel_binding, "authenticated");
         let news = self.change_login_memory(|memory| memory.learn(success));
         self.set_unsaved(news);
     }

@@ -16,9 +16,9 @@ use crate::auth::Secret;
 use crate::client::connect::{self, Connect};
 use crate::client::request::Request;
 use crate::client::shared::Shared;
-use crate::client::{ClientBuilder, Sent, Trust};
-use crate::driver::{ConnectionInfo, Control, Mode, State};
-use crate::error::{Error, Result};
+use crate::client::{ClientBuilder, Sent, Trust, XmlWatch};
+use crate::driver::{ConnectionInfo, Control, Mode, Outgoing, State};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Handler, HandlerGuard, Subscription};
 use crate::ext::{Ctx, Declared, Extension, Observed};
 use crate::store::AccountStore;
@@ -239,6 +239,47 @@ impl Client {
     /// [`ErrorKind::NotOnline`](crate::ErrorKind::NotOnline) without a session.
     pub async fn send_presence(&self, presence: Presence) -> Result<()> {
         self.shared.send_presence(presence).await
+    }
+
+    /// Sends a stanza that is written as XML: for a console, a test, a try-out. It takes the short way: nothing is added to
+    /// it, no extension sees it, a message stands neither in the log nor in the outbox, and what presence it sends is not known
+    /// to [`Presences`](crate::presence::Presences). The namespace `jabber:client` need not be declared; prefixes and CDATA
+    /// sections are written in a simpler way that means the same.
+    ///
+    /// The reply to an IQ is seen in [`watch_xml`](Self::watch_xml) only. Who wants it as a value asks with
+    /// [`iq_get`](Self::iq_get) or [`iq_set`](Self::iq_set), which take a `minidom::Element` as payload too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Other`](crate::ErrorKind::Other) with an [`XmlError`](crate::xml::XmlError) as source unless it is exactly
+    /// one well-formed stanza;
+    /// [`ErrorKind::StanzaTooLarge`](crate::ErrorKind::StanzaTooLarge); [`ErrorKind::NotOnline`](crate::ErrorKind::NotOnline)
+    /// without a session.
+    pub async fn send_raw(&self, xml: &str) -> Result<()> {
+        let stanza = super::xml::stanza(xml)?;
+        self.shared.check_size(stanza.byte_len())?;
+        if self.shared.bound_jid().is_none() {
+            return Err(ErrorKind::NotOnline.into());
+        }
+        self.shared.outgoing(Outgoing::plain(stanza)).await
+    }
+
+    /// Everything that goes over the wire from now on, one whole top-level element at a time, with passwords, tokens and
+    /// SASL exchanges taken out: for a debug console. While nobody watches it costs nothing.
+    ///
+    /// ```
+    /// # use futures::StreamExt;
+    /// # async fn example(client: &xmppkit::Client) {
+    /// let mut traffic = client.watch_xml();
+    /// while let Some(piece) = traffic.next().await {
+    ///     match piece {
+    ///         Ok(piece) => println!("{}: {}", piece.direction, piece.xml),
+    ///         Err(gap) => println!("{} pieces are missing", gap.count.unwrap_or_default()),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn watch_xml(&self) -> XmlWatch {
+        XmlWatch::new(&self.shared.xml, self.downgrade())
     }
 
     /// One of the client's extensions.

@@ -12,6 +12,7 @@ mod request;
 mod sent;
 mod session;
 mod shared;
+mod xml;
 
 pub use builder::ClientBuilder;
 pub use connect::{Connect, Driver};
@@ -19,8 +20,11 @@ pub use handle::{Client, WeakClient};
 pub use outbox::{Resolution, Unresolved};
 pub use request::{Reply, Request};
 pub use sent::{Milestone, Sent};
+pub use xml::XmlWatch;
 
-pub use crate::driver::{ConnectionInfo, Deadlines, KeepAlive, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection};
+pub use crate::driver::{
+    ConnectionInfo, Deadlines, KeepAlive, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection, XmlKind, XmlTraffic,
+};
 
 pub(crate) use shared::Shared;
 

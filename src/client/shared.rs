@@ -16,8 +16,9 @@ use crate::client::login::LoginMemory;
 use crate::client::outbox::Outbox;
 use crate::client::request::Requests;
 use crate::client::session::Left;
+use crate::client::xml::XmlWatchers;
 use crate::client::{Sent, WeakClient};
-use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, Suspended};
+use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, Suspended, XmlSink};
 use crate::error::{ErrorKind, Result};
 use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) requests: Requests,
     pub(crate) outbox: Outbox,
+    pub(super) xml: XmlWatchers,
     pub(crate) handles: AtomicUsize,
     pub(super) spawner: Spawner,
     /// Messages pass the stages and are stored one batch at a time, whoever brings them.
@@ -65,6 +67,7 @@ pub(super) struct Parts {
     pub(super) store: Arc<dyn AccountStore>,
     pub(super) persistent: bool,
     pub(super) ack_policy: AckPolicy,
+    pub(super) xml_sink: Option<XmlSink>,
     pub(super) login: LoginMemory,
     pub(super) left: Left,
     pub(super) runtime: tokio::runtime::Handle,
@@ -117,6 +120,7 @@ impl Shared {
             runtime: parts.runtime,
             requests: Requests::default(),
             outbox,
+            xml: XmlWatchers::new(parts.xml_sink),
             handles: AtomicUsize::new(0),
             spawner: parts.spawner,
             intake: tokio::sync::Mutex::default(),
@@ -299,6 +303,7 @@ impl Shared {
     pub(super) fn end(&self) {
         self.hub.end();
         self.outbox.close();
+        self.xml.end();
     }
 
     /// An id that nobody can guess and that is never used again.

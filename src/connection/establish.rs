@@ -48,7 +48,7 @@ async fn run(options: &ConnectOptions, log: &mut Log) -> Result<Connection> {
     for server in servers(options, &domain, log).await? {
         let Some((stream, target)) = open(options, &server, log).await? else { continue };
         let name = server.host.with_port(server.port);
-        tracing::debug!(server = name, address = ?target.address, mode = ?server.mode, "connected");
+        tracing::debug!(server = name, address = target.address.map(tracing::field::display), mode = ?server.mode, "connected");
         let address = target.address;
         let connection = Connection { stream, info: ConnectionInfo::new(name.clone(), address), origin: Some(target) };
         if server.mode == TlsMode::StartTls {

@@ -18,7 +18,7 @@ mod xml_log;
 pub use backoff::Reconnect;
 pub use keep_alive::KeepAlive;
 pub use state::State;
-pub use xml_log::XmlDirection;
+pub use xml_log::{XmlDirection, XmlKind, XmlTraffic};
 
 pub use crate::connection::{ConnectionInfo, Timeouts, TlsMode, Trust};
 pub use crate::stream::Deadlines;
@@ -74,8 +74,10 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn keep_alive(&self) -> KeepAlive;
     /// How the next connection is made.
     fn connect_options(&self) -> ConnectOptions;
-    /// Where the XML of the next connection is shown.
-    fn xml_sink(&self) -> Option<XmlSink>;
+    /// Whether anybody wants to see the XML: asked for each read and write.
+    fn xml_is_watched(&self) -> bool;
+    /// Shows a piece of XML.
+    fn xml(&self, traffic: XmlTraffic);
     /// What is to happen before authentication, once.
     fn take_procedure(&self) -> Option<Procedure>;
     /// The connection ended before that could begin: it is to happen on the next one.

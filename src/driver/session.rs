@@ -17,7 +17,7 @@ use crate::driver::io::{Io, IoEvent, WRITE_HIGH};
 use crate::driver::keep_alive::{Due, Pulse};
 use crate::driver::lane::{Batch, Lane};
 use crate::driver::task::{Control, Inbox, Outgoing};
-use crate::driver::xml_log::{XmlDirection, XmlLog};
+use crate::driver::xml_log::XmlLog;
 use crate::driver::{Handled, Numbered, Procedure, Resumed, State, Surface};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::stream::{self, Answer, Ask, AskId, Ended, Input, Output, SeeOther, StreamCore, TlsRule};
@@ -75,7 +75,7 @@ pub(super) struct Session {
     options: ConnectOptions,
     core: StreamCore,
     io: Option<Io>,
-    log: Option<XmlLog>,
+    log: XmlLog,
     timer: Option<(Instant, std::pin::Pin<Box<Sleep>>)>,
     keys: Option<(AskId, BoxFuture<'static, Result<ScramKeys, tokio::task::JoinError>>)>,
     procedure: Option<Procedure>,
@@ -131,14 +131,13 @@ impl Session {
             None => StreamCore::new(config, now())?,
         };
         surface.connected(connection.info());
-        let log = surface.xml_sink().map(XmlLog::new);
         let pulse = Pulse::new(surface.keep_alive(), now());
         Ok(Self {
             surface,
             options,
             core,
             io: Some(Io::new(connection)),
-            log,
+            log: XmlLog::default(),
             timer: None,
             keys: None,
             procedure,
@@ -234,7 +233,9 @@ impl Session {
                 self.login = Some(Arc::clone(&self.surface).bound(jid, features));
             }
             stream::Event::Secured => tracing::debug!("the connection is encrypted"),
-            stream::Event::Nonza(frame) => tracing::debug!(name = frame.name(), "an unknown top-level element was ignored"),
+            stream::Event::Nonza(frame) => {
+                tracing::debug!(name = frame.name(), ns = %frame.ns(), "an unknown top-level element was ignored");
+            }
             stream::Event::NotSent { token } => tracing::debug!(token, "a stanza came too late to be sent"),
         }
     }
@@ -369,6 +370,7 @@ impl Session {
 
     async fn start_tls(&mut self, inbox: &mut Inbox) -> Result<(), Ended> {
         self.transmit();
+        self.log.end(&*self.surface);
         let Some(mut io) = self.io.take() else { return Ok(()) };
         if let Err(error) = io.flush().await {
             return Err(Ended::Failed(error.into()));
@@ -403,9 +405,7 @@ impl Session {
         let Some(io) = &mut self.io else { return };
         let before = io.out().len();
         while self.core.take_transmit(io.out()) {}
-        if let Some(log) = &mut self.log {
-            log.write(XmlDirection::Sent, &io.out()[before..]);
-        }
+        self.log.sent(&io.out()[before..], &*self.surface);
     }
 
     /// Waits for the next thing to happen, and tells the core.
@@ -476,9 +476,7 @@ impl Session {
         match event {
             IoEvent::Read(count) => {
                 self.pulse.heard(now());
-                if let Some(log) = &mut self.log {
-                    log.write(XmlDirection::Received, io.bytes(count));
-                }
+                self.log.received(io.bytes(count), || self.core.buffered(), &*self.surface);
                 self.core.handle(Input::Bytes(io.bytes(count)), now());
             }
             IoEvent::Eof => self.core.handle(Input::Eof, now()),
@@ -595,6 +593,7 @@ impl Session {
         let answer = match step {
             ProcedureStep::Request(iq) => Answer::Iq(iq),
             ProcedureStep::Ended(Ok(())) => {
+                tracing::debug!("the account is registered");
                 self.before_auth = None;
                 self.registered = true;
                 Answer::Authenticate
@@ -701,6 +700,7 @@ impl Session {
 
     /// The connection is over: say the last words, release everything.
     async fn finish(mut self, ended: Ended, carried: &mut Carried) -> End {
+        self.log.end(&*self.surface);
         // Requests that were still waiting got their answer from the core's last outputs.
         while let Some(output) = self.core.poll_output() {
             if let Output::Event(event) = output {

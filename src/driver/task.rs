@@ -84,10 +84,10 @@ pub(crate) fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace:
             carried,
         };
         let span = tracing::info_span!("xmpp", account = %surface.account());
-        let last = driver.run(&surface, &mut inbox).instrument(span).await;
+        let last = driver.run(&surface, &mut inbox).instrument(span.clone()).await;
         driver.leave(&last, &surface);
         drop(abandoned.surface.take());
-        surface.state(last);
+        span.in_scope(|| surface.state(last));
     }
 }
 
@@ -142,6 +142,7 @@ impl Loop {
             tracing::debug!(%host, ?port, "the session is to be resumed there");
             options = options.host(host, port.unwrap_or(5222), TlsMode::StartTls);
         }
+        tracing::debug!("connecting");
         let connection = match interruptible(connection::connect(&options), inbox, &mut self.carried, || None).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return End::failed(error),
@@ -227,6 +228,10 @@ impl Loop {
         }
         let now = now();
         let Verdict::Retry(delay) = self.backoff.decide(&error, online_since, now, session::random_u64()) else {
+            if self.mode == Mode::KeepTrying {
+                // No call may be there that gives the error to somebody.
+                tracing::warn!(%error, "disconnected; to try again is of no use");
+            }
             return Some(State::Failed(error));
         };
         if self.mode == Mode::FirstAttempt {

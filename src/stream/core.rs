@@ -182,6 +182,12 @@ impl StreamCore {
         self.io.wire.take(out)
     }
 
+    /// The bytes that were read and are no whole item yet, for who begins to look on.
+    #[must_use]
+    pub fn buffered(&self) -> Vec<u8> {
+        self.io.wire.buffered()
+    }
+
     /// When to wake the core with [`Input::Timer`]; `None` for never. It may move with every input; a driver whose timer is
     /// set for an earlier moment can leave it at that, for waking too early does no harm.
     #[must_use]

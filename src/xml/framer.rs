@@ -240,6 +240,12 @@ impl Framer {
         self.start < self.buf.len() || !self.partial.is_empty() || self.poison.is_some()
     }
 
+    /// The bytes that were pushed and that no item has used up: the beginning of an element, for example.
+    #[must_use]
+    pub fn buffered(&self) -> Vec<u8> {
+        [&self.buf.as_bytes()[self.start..], &self.partial.bytes[..self.partial.len]].concat()
+    }
+
     fn advance(&mut self) -> Result<Option<StreamItem>, Fail> {
         match self.step() {
             Ok(item) => Ok(Some(item)),

@@ -18,3 +18,4 @@ mod roster;
 mod suite;
 mod support;
 mod testing_server;
+mod xml_traffic;
