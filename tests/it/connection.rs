@@ -1,7 +1,7 @@
 //! From a domain to a byte stream, against real DNS and TLS servers on loopback.
 
 mod dns;
-mod dns_server;
+pub(crate) mod dns_server;
 mod dnsmasq;
 mod nets;
 #[cfg(feature = "native-tls")]
