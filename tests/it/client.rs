@@ -11,11 +11,23 @@ use xmppkit::event::{Event, GapKind, Inbound, Incoming, Origin, Route};
 use xmppkit::ext::Ctx;
 use xmppkit::jid::Jid;
 use xmppkit::store::MemoryStore;
-use xmppkit::testing::{Cut, Server, Target, Way};
+use xmppkit::testing::{Builder, Cut, Server, Target, Way};
 use xmppkit::xmpp_parsers::message::Message;
 use xmppkit::xmpp_parsers::ping::Ping;
 
-use crate::common::{builder, client, online, server, within};
+use crate::common::{builder, client, in_every_dialect, online, server, within};
+
+in_every_dialect![
+    a_subscription_made_before_connecting_gets_what_the_server_kept,
+    the_states_are_told_in_order_through_a_cut,
+    closing_ends_the_session_in_an_orderly_way,
+    suspending_drops_the_connection_and_leaves_the_stream_open,
+    requests_are_answered_refused_timed_out_and_lost,
+    a_message_sent_offline_goes_out_when_online_and_its_token_tells,
+    a_session_the_server_ends_is_begun_anew,
+    a_client_whose_password_or_trust_was_wrong_is_put_right_without_building_it_anew,
+    a_dead_connection_is_noticed_and_made_anew,
+];
 
 /// Any message with a body.
 #[derive(Debug, Clone)]
@@ -52,9 +64,8 @@ fn describe(state: &State) -> &'static str {
     }
 }
 
-#[tokio::test]
-async fn a_subscription_made_before_connecting_gets_what_the_server_kept() {
-    let server = server().start().await.expect("a server");
+async fn a_subscription_made_before_connecting_gets_what_the_server_kept(server: Builder) {
+    let server = server.start().await.expect("a server");
     let juliet = server.jid("juliet").expect("a JID");
     server.route_stanza(&says("romeo@example.org/balcony", &juliet, "art thou there?")).expect("routed");
     let client = client(&server, "juliet").await;
@@ -81,9 +92,8 @@ async fn a_message_that_came_before_anybody_subscribed_goes_to_the_first_who_doe
     client.close().await;
 }
 
-#[tokio::test]
-async fn the_states_are_told_in_order_through_a_cut() {
-    let server = server().start().await.expect("a server");
+async fn the_states_are_told_in_order_through_a_cut(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client = builder(&server, "romeo").reconnect(quick()).build().await.expect("a client");
     let mut states = client.states();
     client.connect().await.expect("online");
@@ -100,9 +110,8 @@ async fn the_states_are_told_in_order_through_a_cut() {
     assert_eq!(describe(&within("the end", states.next()).await.expect("a state")), "closed");
 }
 
-#[tokio::test]
-async fn closing_ends_the_session_in_an_orderly_way() {
-    let server = server().start().await.expect("a server");
+async fn closing_ends_the_session_in_an_orderly_way(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client = online(&server, "romeo").await;
     within("the end", client.close()).await;
     assert!(matches!(client.state(), State::Closed));
@@ -112,9 +121,8 @@ async fn closing_ends_the_session_in_an_orderly_way() {
     client.close().await;
 }
 
-#[tokio::test]
-async fn suspending_drops_the_connection_and_leaves_the_stream_open() {
-    let server = server().start().await.expect("a server");
+async fn suspending_drops_the_connection_and_leaves_the_stream_open(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client = online(&server, "romeo").await;
     within("the end", client.suspend()).await;
     assert!(client.state().is_stopped());
@@ -212,9 +220,8 @@ fn outside_a_runtime_building_is_a_typed_error() {
     assert_eq!(result.expect_err("an error").kind(), &ErrorKind::NoRuntime);
 }
 
-#[tokio::test]
-async fn requests_are_answered_refused_timed_out_and_lost() {
-    let server = server().start().await.expect("a server");
+async fn requests_are_answered_refused_timed_out_and_lost(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client = builder(&server, "romeo").reconnect(quick()).build().await.expect("a client");
     let domain = Some(server.domain().parse::<Jid>().expect("a JID"));
     let offline = client.iq_get(domain.clone(), &Ping).await.expect_err("offline");
@@ -237,9 +244,8 @@ async fn requests_are_answered_refused_timed_out_and_lost() {
     client.close().await;
 }
 
-#[tokio::test]
-async fn a_message_sent_offline_goes_out_when_online_and_its_token_tells() {
-    let server = server().start().await.expect("a server");
+async fn a_message_sent_offline_goes_out_when_online_and_its_token_tells(server: Builder) {
+    let server = server.start().await.expect("a server");
     let juliet = online(&server, "juliet").await;
     let mut texts = juliet.subscribe::<Text>().events();
     let romeo = client(&server, "romeo").await;
@@ -387,9 +393,8 @@ async fn nothing_said_before_tls_is_believed_after_it() {
     client.close().await;
 }
 
-#[tokio::test]
-async fn a_session_the_server_ends_is_begun_anew() {
-    let server = server().start().await.expect("a server");
+async fn a_session_the_server_ends_is_begun_anew(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client = builder(&server, "romeo").reconnect(quick()).build().await.expect("a client");
     let mut states = client.states();
     client.connect().await.expect("online");
@@ -458,9 +463,8 @@ async fn what_a_login_proved_is_remembered_in_the_store() {
     unknowing.connect().await.expect("PLAIN inside TLS is accepted by who knows no better");
 }
 
-#[tokio::test]
-async fn a_client_whose_password_or_trust_was_wrong_is_put_right_without_building_it_anew() {
-    let server = server().start().await.expect("a server");
+async fn a_client_whose_password_or_trust_was_wrong_is_put_right_without_building_it_anew(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client =
         builder(&server, "juliet").password("wrong").trust(xmppkit::client::Trust::pin([7; 32])).build().await.expect("a client");
     let mut texts = client.subscribe::<Text>().events();
@@ -488,9 +492,8 @@ async fn the_error_of_a_request_says_what_was_asked_of_whom() {
 }
 
 /// A network that is gone sends neither FIN nor RST.
-#[tokio::test]
-async fn a_dead_connection_is_noticed_and_made_anew() {
-    let server = server().start().await.expect("a server");
+async fn a_dead_connection_is_noticed_and_made_anew(server: Builder) {
+    let server = server.start().await.expect("a server");
     let pace = xmppkit::client::KeepAlive::new(Duration::from_millis(200), Duration::from_millis(800));
     let client = builder(&server, "romeo").keep_alive(pace).reconnect(quick()).build().await.expect("a client");
     let mut states = client.states();

@@ -9,10 +9,12 @@ use xmppkit::error::ErrorKind;
 use xmppkit::event::{Delivery, Event, GapKind, HandlerGaveUp, Inbound, Incoming, Route};
 use xmppkit::ext::Ctx;
 use xmppkit::store::MemoryStore;
-use xmppkit::testing::Server;
+use xmppkit::testing::{Builder, Server};
 use xmppkit::xmpp_parsers::ping::Ping;
 
-use crate::common::{builder, server, within};
+use crate::common::{builder, in_every_dialect, server, within};
+
+in_every_dialect![what_was_not_acknowledged_comes_again_to_the_next_client_and_says_so,];
 
 #[derive(Debug, Clone)]
 struct Text(String);
@@ -51,9 +53,8 @@ async fn next<S: futures::Stream<Item = Incoming<Text>> + Unpin>(stream: &mut S)
     }
 }
 
-#[tokio::test]
-async fn what_was_not_acknowledged_comes_again_to_the_next_client_and_says_so() {
-    let server = server().start().await.expect("a server");
+async fn what_was_not_acknowledged_comes_again_to_the_next_client_and_says_so(server: Builder) {
+    let server = server.start().await.expect("a server");
     let store = Arc::new(MemoryStore::new());
     let client = online(&server, &store).await;
     let mut texts = client.subscribe::<Text>().durable("ui").await.expect("open");
