@@ -3,6 +3,8 @@
 mod dns;
 pub(crate) mod dns_server;
 mod dnsmasq;
+#[cfg(feature = "native-tls")]
+mod login;
 mod nets;
 #[cfg(feature = "native-tls")]
 mod tls;
