@@ -10,7 +10,7 @@ use jid::{BareJid, FullJid, Jid};
 
 use crate::client::shared::Shared;
 use crate::driver::{
-    ConnectOptions, ConnectionInfo, CoreConfig, KeepAlive, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink,
+    ConnectOptions, ConnectionInfo, CoreConfig, KeepAlive, Lag, Numbered, Outgoing, Procedure, State, Surface, TakenOver, XmlSink,
 };
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
@@ -33,6 +33,10 @@ impl Surface for Shared {
 
     fn keep_alive(&self) -> KeepAlive {
         self.config.keep_alive
+    }
+
+    fn lag(&self) -> Lag {
+        self.config.lag
     }
 
     fn connect_options(&self) -> ConnectOptions {

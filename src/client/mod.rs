@@ -4,19 +4,20 @@ mod builder;
 mod connect;
 mod dispatch;
 mod handle;
+mod limits;
 mod login;
 mod outbox;
 mod request;
 mod sent;
 mod shared;
 
-pub use builder::ClientBuilder;
+pub use builder::{ClientBuilder, LastDrop};
 pub use connect::{Connect, Driver};
 pub use handle::{Client, WeakClient};
 pub use request::{Reply, Request};
 pub use sent::{Milestone, Sent};
 
-pub use crate::driver::{ConnectionInfo, Deadlines, KeepAlive, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection};
+pub use crate::driver::{ConnectionInfo, Deadlines, KeepAlive, Lag, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection};
 
 pub(crate) use shared::Shared;
 

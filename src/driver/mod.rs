@@ -16,6 +16,7 @@ mod xml_log;
 
 pub use backoff::Reconnect;
 pub use keep_alive::KeepAlive;
+pub use lane::Lag;
 pub use state::State;
 pub use xml_log::XmlDirection;
 
@@ -55,6 +56,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn core_config(&self) -> CoreConfig;
     /// How a dead connection is found out.
     fn keep_alive(&self) -> KeepAlive;
+    /// How far acknowledging may lag behind reading (R2).
+    fn lag(&self) -> Lag;
     /// How the next connection is made.
     fn connect_options(&self) -> ConnectOptions;
     /// Where the XML of the next connection is shown.

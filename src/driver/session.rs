@@ -105,6 +105,7 @@ impl Session {
         surface.connected(connection.info());
         let log = surface.xml_sink().map(XmlLog::new);
         let pulse = Pulse::new(surface.keep_alive(), now());
+        let lane = Lane::new(surface.lag());
         Ok(Self {
             surface,
             options,
@@ -121,7 +122,7 @@ impl Session {
             closing: None,
             bound: false,
             online_since: None,
-            lane: Lane::default(),
+            lane,
             pulse,
             cause: None,
             order: None,
