@@ -14,14 +14,11 @@ use crate::client::login::LoginMemory;
 use crate::client::session::Left;
 use crate::client::shared::{Parts, Shared, Spawner};
 use crate::client::{Client, KeepAlive, Reconnect, Timeouts, TlsMode, Trust};
-use crate::driver::{self, ConnectOptions, Connector, CoreConfig, Deadlines, XmlDirection, XmlSink};
+use crate::driver::{self, ConnectOptions, Connector, Control, CoreConfig, Deadlines, Lag, XmlDirection, XmlSink};
 use crate::error::{BuildError, Error, ErrorKind, Result};
 use crate::event::AckPolicy;
 use crate::ext::{Entry, Extension, Registry};
 use crate::store::{MemoryStore, Store};
-
-/// The largest stanza sent to a server that does not say how much it takes (R7).
-const MAX_STANZA_BYTES: usize = 256 * 1024;
 
 /// Builds a [`Client`]; see [`Client::builder`]. Everything but the credentials has a default.
 #[must_use = "a builder does nothing until build() is called"]
@@ -37,13 +34,38 @@ pub struct ClientBuilder {
     reconnect: Reconnect,
     keep_alive: KeepAlive,
     login_step: Duration,
-    max_stanza_bytes: usize,
+    lag: Lag,
+    last_drop: LastDrop,
+    max_stanza_bytes: Option<usize>,
     initial_presence: bool,
     xml_sink: Option<XmlSink>,
     ack_policy: AckPolicy,
     store: Option<Arc<dyn Store>>,
     extensions: Vec<Entry>,
     settings: Vec<(&'static str, TypeId, &'static str, Arc<dyn Any + Send + Sync>)>,
+}
+
+/// What becomes of the session when the last handle of a client is dropped; see [`ClientBuilder::on_last_drop`].
+///
+/// Either way it happens in the background, in bounded time, and every task of the client ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum LastDrop {
+    /// As by [`Client::close`]: what was accepted is written, the session ends.
+    #[default]
+    Close,
+    /// As by [`Client::suspend`]: the connection is dropped without closing the stream, and the session can be resumed where
+    /// the server keeps it. For programs that end often and come back soon.
+    Suspend,
+}
+
+impl LastDrop {
+    pub(crate) fn order(self) -> Control {
+        match self {
+            Self::Close => Control::Close,
+            Self::Suspend => Control::Suspend,
+        }
+    }
 }
 
 /// What a built client goes by.
@@ -53,7 +75,10 @@ pub(crate) struct Config {
     pub(crate) reconnect: Reconnect,
     pub(crate) keep_alive: KeepAlive,
     pub(crate) login_step: Duration,
-    pub(crate) max_stanza_bytes: usize,
+    pub(crate) lag: Lag,
+    pub(crate) last_drop: LastDrop,
+    /// Set by the application; otherwise it is as the server says.
+    pub(crate) max_stanza_bytes: Option<usize>,
     pub(crate) initial_presence: bool,
 }
 
@@ -78,7 +103,9 @@ impl ClientBuilder {
             reconnect: Reconnect::default(),
             keep_alive: KeepAlive::default(),
             login_step: Duration::from_secs(30),
-            max_stanza_bytes: MAX_STANZA_BYTES,
+            lag: Lag::default(),
+            last_drop: LastDrop::default(),
+            max_stanza_bytes: None,
             initial_presence: true,
             xml_sink: None,
             ack_policy: AckPolicy::default(),
@@ -186,9 +213,23 @@ impl ClientBuilder {
         self
     }
 
-    /// The largest stanza that is sent, in bytes. Default 256 KiB, which every server takes (R7).
+    /// The largest stanza that is sent, in bytes, whatever the server says. By default it is what the server of the current or
+    /// last session takes (XEP-0478), and 256 KiB where it does not say (R7): a larger one would cost the stream.
     pub fn max_stanza_bytes(mut self, bytes: usize) -> Self {
-        self.max_stanza_bytes = bytes;
+        self.max_stanza_bytes = Some(bytes);
+        self
+    }
+
+    /// How far acknowledging may lag behind reading, while messages wait for who is to take them (R2). See [`Lag`] for what
+    /// servers put up with.
+    pub fn lag(mut self, lag: Lag) -> Self {
+        self.lag = lag;
+        self
+    }
+
+    /// What happens to the session when the client's last handle is dropped. By default it is closed.
+    pub fn on_last_drop(mut self, last_drop: LastDrop) -> Self {
+        self.last_drop = last_drop;
         self
     }
 
@@ -277,6 +318,8 @@ impl ClientBuilder {
             reconnect: self.reconnect,
             keep_alive: self.keep_alive,
             login_step: self.login_step,
+            lag: self.lag,
+            last_drop: self.last_drop,
             max_stanza_bytes: self.max_stanza_bytes,
             initial_presence: self.initial_presence,
         };

@@ -12,8 +12,8 @@ use crate::client::intake::Staged;
 use crate::client::session::{COMPLETE, SESSION_ROWS, record_of};
 use crate::client::shared::Shared;
 use crate::driver::{
-    ConnectOptions, ConnectionInfo, CoreConfig, Handled, KeepAlive, Numbered, Outgoing, Procedure, Resumed, Resumption, State,
-    Surface, Suspended, TakenOver, XmlTraffic,
+    ConnectOptions, ConnectionInfo, CoreConfig, Handled, KeepAlive, Lag, Numbered, Outgoing, Procedure, Resumed, Resumption,
+    State, Surface, Suspended, TakenOver, XmlTraffic,
 };
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
@@ -36,6 +36,10 @@ impl Surface for Shared {
 
     fn keep_alive(&self) -> KeepAlive {
         self.config.keep_alive
+    }
+
+    fn lag(&self) -> Lag {
+        self.config.lag
     }
 
     fn connect_options(&self) -> ConnectOptions {

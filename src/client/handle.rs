@@ -27,7 +27,8 @@ use crate::xml::Frame;
 /// One account's client. Clones are handles to the same client.
 ///
 /// Made by [`Client::builder`]. Subscribe first, then [`connect`](Self::connect): nothing that arrives is missed. When the
-/// last handle is dropped, the session is closed in the background and every task of the client ends.
+/// last handle is dropped, the session is closed in the background (or [otherwise](ClientBuilder::on_last_drop)) and every task
+/// of the client ends.
 ///
 /// ```no_run
 /// use futures::StreamExt;
@@ -308,7 +309,7 @@ impl Client {
     }
 
     /// How many messages were dropped because nobody subscribed to them in time (8 s after they came, or when more than
-    /// 150 of them or 4 MiB waited). The first drop is also reported at warn level, with what to subscribe to, and further
+    /// 150 of them or 4 MiB waited, unless the builder was given another [`Lag`](crate::client::Lag)). The first drop is also reported at warn level, with what to subscribe to, and further
     /// ones at most every 10 s, with their number.
     #[must_use]
     pub fn dropped_messages(&self) -> u64 {

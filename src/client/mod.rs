@@ -6,6 +6,7 @@ mod dispatch;
 mod handle;
 mod identity;
 mod intake;
+mod limits;
 mod login;
 mod outbox;
 mod request;
@@ -14,7 +15,7 @@ mod session;
 mod shared;
 mod xml;
 
-pub use builder::ClientBuilder;
+pub use builder::{ClientBuilder, LastDrop};
 pub use connect::{Connect, Driver};
 pub use handle::{Client, WeakClient};
 pub use outbox::{Resolution, Unresolved};
@@ -23,7 +24,7 @@ pub use sent::{Milestone, Sent};
 pub use xml::XmlWatch;
 
 pub use crate::driver::{
-    ConnectionInfo, Deadlines, KeepAlive, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection, XmlKind, XmlTraffic,
+    ConnectionInfo, Deadlines, KeepAlive, Lag, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection, XmlKind, XmlTraffic,
 };
 
 pub(crate) use shared::Shared;

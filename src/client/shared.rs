@@ -92,6 +92,8 @@ struct Session {
     features: Option<Frame>,
     connection: Option<ConnectionInfo>,
     mechanism: Option<String>,
+    /// The largest stanza the server takes, by its word in this or the last session.
+    stanza_limit: Option<usize>,
 }
 
 impl Observe for State {
@@ -109,12 +111,13 @@ impl Shared {
         let incomplete = suspended.is_some() && !complete;
         let outbox = Outbox::default();
         outbox.restore(left);
+        let hub = Hub::new(parts.persistent, parts.ack_policy, &parts.config.lag);
         Self {
             weak,
             account: Arc::new(parts.account),
             config: parts.config,
             registry: parts.registry,
-            hub: Hub::new(parts.persistent, parts.ack_policy),
+            hub,
             state: Observable::new(State::Offline { last: None }),
             store: parts.store,
             runtime: parts.runtime,
@@ -203,6 +206,9 @@ impl Shared {
 
     pub(super) fn set_bound(&self, bound: Option<(FullJid, Frame)>) {
         let mut session = lock(&self.session);
+        if let Some((_, features)) = &bound {
+            session.stanza_limit = super::limits::max_bytes(features);
+        }
         (session.jid, session.features) = bound.unzip();
     }
 
@@ -288,9 +294,9 @@ impl Shared {
         }
     }
 
-    /// The last handle is gone: close in the background, end everything.
+    /// The last handle is gone: close (or suspend) in the background, end everything.
     pub(crate) fn last_handle_dropped(&self) {
-        let running = self.control(Control::Close);
+        let running = self.control(self.config.last_drop.order());
         if let Spawner::External(work) = &self.spawner {
             lock(work).take();
         }
@@ -317,7 +323,8 @@ impl Shared {
     }
 
     pub(crate) fn check_size(&self, size: usize) -> Result<()> {
-        let limit = self.config.max_stanza_bytes;
+        let announced = || lock(&self.session).stanza_limit;
+        let limit = self.config.max_stanza_bytes.or_else(announced).unwrap_or(super::limits::UNKNOWN);
         if size > limit { Err(ErrorKind::StanzaTooLarge { size, limit }.into()) } else { Ok(()) }
     }
 

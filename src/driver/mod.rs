@@ -17,6 +17,7 @@ mod xml_log;
 
 pub use backoff::Reconnect;
 pub use keep_alive::KeepAlive;
+pub use lane::Lag;
 pub use state::State;
 pub use xml_log::{XmlDirection, XmlKind, XmlTraffic};
 
@@ -72,6 +73,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn core_config(&self) -> CoreConfig;
     /// How a dead connection is found out.
     fn keep_alive(&self) -> KeepAlive;
+    /// How far acknowledging may lag behind reading (R2).
+    fn lag(&self) -> Lag;
     /// How the next connection is made.
     fn connect_options(&self) -> ConnectOptions;
     /// Whether anybody wants to see the XML: asked for each read and write.

@@ -72,7 +72,7 @@ pub(crate) fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace:
     let mut abandoned = Abandoned { surface: Some(surface) };
     async move {
         let Some(surface) = abandoned.surface.clone() else { return };
-        let carried = Carried::new(surface.take_suspended());
+        let carried = Carried::new(surface.take_suspended(), surface.lag());
         let mut driver = Loop {
             mode,
             backoff: Backoff::new(pace),

@@ -130,7 +130,8 @@ impl Framer {
             return;
         }
         self.compact();
-        if self.buf.len() - self.start + bytes.len() > self.limits.max_buffered_bytes {
+        let buffered = self.buf.len() - self.start + bytes.len();
+        if buffered > self.limits.max_buffered_bytes && self.checks.on(Check::BufferedBytes) {
             self.poison = Some(Kind::BufferFull);
             return;
         }

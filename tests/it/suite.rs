@@ -17,6 +17,7 @@ use xmpp_parsers::roster::Roster;
 use xmppkit::client::{Client, ClientBuilder, TlsMode, WeakClient};
 use xmppkit::error::{AuthError, ErrorKind};
 use xmppkit::event::{Event, Inbound, Route};
+use xmppkit::roster::Rosters as _;
 
 use self::chat::{
     a_conversation_is_locked_to_the_resource_that_replied, a_registration_form_is_filled_in_while_the_server_waits,
@@ -108,11 +109,36 @@ impl Report {
     }
 }
 
-/// Runs every case; with given accounts one after the other, since they share them.
+/// Runs every case; with given accounts one after the other, since they share them, and none if the accounts are not as the
+/// cases need them.
 pub(crate) async fn run(server: &ServerUnderTest) -> Report {
+    let start = Instant::now();
+    if let Err(error) = given_accounts_are_strangers(server).await {
+        let line = ("given_accounts_are_strangers", start.elapsed(), Err(error.to_string()));
+        return Report { server: server.name.clone(), lines: vec![line] };
+    }
     let at_once = if server.registers() { AT_ONCE } else { 1 };
     let lines = stream::iter(CASES).map(|case| run_case(case, server)).buffered(at_once).collect().await;
     Report { server: server.name.clone(), lines }
+}
+
+/// Cases make contacts of the accounts and end that again: what there was between them before would be lost.
+async fn given_accounts_are_strangers(server: &ServerUnderTest) -> Result<(), Failure> {
+    for account in &server.accounts {
+        let client = client(server, account)?.build().await?;
+        client.connect().await?;
+        let known = |other: &&Account| other.jid().parse().is_ok_and(|jid| client.roster().get(&jid).is_some());
+        if let Some(other) = server.accounts.iter().find(known) {
+            return Err(format!(
+                "{} has {} as a contact, and the cases would end that: give other accounts, or remove it",
+                account.jid(),
+                other.jid()
+            )
+            .into());
+        }
+        client.close().await;
+    }
+    Ok(())
 }
 
 async fn run_case(case: &Case, server: &ServerUnderTest) -> (&'static str, Duration, Result<Outcome, String>) {
@@ -186,6 +212,9 @@ async fn a_login_by_starttls(server: &ServerUnderTest) -> Result<Outcome, Failur
     client.connect().await?;
     let jid = client.jid().ok_or("online without an address")?;
     assert_eq!((jid.to_bare().to_string(), jid.resource().as_str()), (account.jid(), "here"));
+    if let Some(expected) = server.mechanism {
+        assert_eq!(client.mechanism().as_deref(), Some(expected));
+    }
     client.close().await;
     Ok(Outcome::Passed)
 }
@@ -195,17 +224,23 @@ async fn a_login_by_direct_tls(server: &ServerUnderTest) -> Result<Outcome, Fail
     let Some([account]) = accounts(server).await? else { return TOO_FEW };
     let client = client(server, &account)?.server(server.host.as_str(), port, TlsMode::Direct).build().await?;
     client.connect().await?;
+    if let Some(expected) = server.mechanism {
+        assert_eq!(client.mechanism().as_deref(), Some(expected));
+    }
     client.close().await;
     Ok(Outcome::Passed)
 }
 
 /// Where the tests set the server up, its two domains offer different mechanisms.
 async fn a_login_in_the_second_domain(server: &ServerUnderTest) -> Result<Outcome, Failure> {
-    let Some(domain) = server.second_domain.clone() else { return Ok(Outcome::Skipped("no second domain is known")) };
+    let Some((domain, mechanism)) = server.second_domain.clone() else {
+        return Ok(Outcome::Skipped("no second domain is known"));
+    };
     let account = Account { domain, ..server.fresh_account() };
     register(server, &account).await?;
     let client = client(server, &account)?.build().await?;
     client.connect().await?;
+    assert_eq!(client.mechanism().as_deref(), Some(mechanism));
     client.close().await;
     Ok(Outcome::Passed)
 }

@@ -126,6 +126,17 @@ fn what_only_built_ins_could_use_is_caught_and_counted() {
 }
 
 #[test]
+fn the_in_process_server_uses_public_items_only() {
+    let xml = ("xml/mod.rs", "pub(crate) struct Scanner; impl Frame { pub(crate) fn spans(&self) {} pub fn root(&self) {} }");
+    for text in ["use crate::xml::Scanner;", "fn f(frame: &Frame) { frame.spans() }", "fn f() { Frame::spans(frame) }"] {
+        let found = violations(&[xml, ("testing/mod.rs", text)]);
+        assert!(found.len() == 1 && found[0].contains("not public"), "{text}: {found:?}");
+    }
+    let own = "use crate::xml::Frame; pub(super) fn spans() {} fn f(frame: &Frame) { frame.root(); spans() }";
+    assert_eq!(violations(&[xml, ("testing/mod.rs", own)]), [""; 0]);
+}
+
+#[test]
 fn what_is_allowed_passes() {
     for files in [
         &[("stream/core.rs", "use crate::auth::{Mechanism, scram}; use crate::xml::Frame; use crate::error::Error;")][..],

@@ -55,6 +55,21 @@ impl Kind {
         }
     }
 
+    /// The mechanism to expect of the default TLS backend, whose only channel binding is tls-server-end-point: ejabberd 24 has
+    /// it; Prosody 13 has -PLUS by tls-exporter alone, and ejabberd 23 does not say by what (R36, rows 2 to 4).
+    fn mechanism(self) -> &'static str {
+        match self {
+            Self::Prosody012 | Self::Prosody13 => "SCRAM-SHA-1",
+            Self::Ejabberd23 => "SCRAM-SHA-512",
+            Self::Ejabberd24 => "SCRAM-SHA-512-PLUS",
+        }
+    }
+
+    /// The same for the second domain: Prosody keeps its passwords there as SHA-256 hashes.
+    fn second_mechanism(self) -> &'static str {
+        if self.is_prosody() { "SCRAM-SHA-256" } else { self.mechanism() }
+    }
+
     fn log_line_when_started(self) -> &'static str {
         // Prosody has no such line at every log level; its port answers only when it is ready. ejabberd's answers too early.
         if self.is_prosody() { "" } else { "is started in the node" }
@@ -214,7 +229,8 @@ impl Server {
     pub(crate) fn under_test(&self) -> ServerUnderTest {
         let name = format!("{} ({})", self.kind, self.version);
         ServerUnderTest::with_registration(name, self.host, self.c2s_port, Some(self.direct_tls_port), self.domain, self.trust())
-            .with_second_domain(DOMAINS[1])
+            .with_mechanism(self.kind.mechanism())
+            .with_second_domain(DOMAINS[1], self.kind.second_mechanism())
     }
 
     /// What a client must trust to accept the certificate; a bad one is accepted by nothing but blindness.
