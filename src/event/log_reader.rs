@@ -14,7 +14,7 @@ use futures::{FutureExt, Stream};
 use crate::client::WeakClient;
 use crate::event::mailbox::Mailbox;
 use crate::event::{Delivery, Event, Gap, GapKind, Inbound, Incoming};
-use crate::store::{self, Copies, FeedItem, LoggedMessage, Origin, Position};
+use crate::store::{self, FeedItem, LoggedMessage, Position};
 
 /// Items read from the log at once.
 const PAGE: usize = 64;
