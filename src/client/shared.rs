@@ -15,7 +15,7 @@ use crate::client::outbox::Outbox;
 use crate::client::request::Requests;
 use crate::client::{Sent, WeakClient};
 use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Hub;
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
 use crate::store::{AccountStore, Batch, Direction, Feed, IdentityKey, NewMessage, Origin};
@@ -39,6 +39,7 @@ pub(crate) struct Shared {
     login: Mutex<LoginMemory>,
     unsaved: Mutex<Option<Batch>>,
     procedure: Mutex<Option<Procedure>>,
+    failure: Mutex<Option<Error>>,
 }
 
 /// What the builder has made.
@@ -101,6 +102,7 @@ impl Shared {
             login: Mutex::new(parts.login),
             unsaved: Mutex::default(),
             procedure: Mutex::default(),
+            failure: Mutex::default(),
         }
     }
 
@@ -185,6 +187,16 @@ impl Shared {
         lock(&self.procedure).take()
     }
 
+    /// Why the client is being stopped, if there is a reason. Under the lock of the link, as [`stopped`](Self::stopped).
+    pub(super) fn set_failure(&self, failure: Option<Error>) {
+        *lock(&self.failure) = failure;
+    }
+
+    /// The state the client stops in: failed, if it was stopped because of something.
+    pub(super) fn stopped(&self, state: State) -> State {
+        lock(&self.failure).take().map_or(state, State::Failed)
+    }
+
     pub(super) fn link(&self) -> MutexGuard<'_, Option<Link>> {
         lock(&self.link)
     }
@@ -249,7 +261,7 @@ impl Shared {
         use base64::Engine as _;
         let mut bytes = [0; 15];
         getrandom::fill(&mut bytes)
-            .map_err(|error| crate::error::Error::new(ErrorKind::Io).with_context(format!("no random numbers: {error}")))?;
+            .map_err(|error| Error::new(ErrorKind::Io).with_context(format!("no random numbers: {error}")))?;
         Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
     }
 

@@ -1,5 +1,6 @@
 //! Integration tests: one binary.
 
+mod account;
 mod client;
 mod common;
 mod connection;
