@@ -340,6 +340,11 @@ impl Shared {
 
 /// The origin-id (XEP-0359) is the message's id, whatever copies it passes through.
 fn set_origin_id(message: &mut Message, id: &str) {
+    let is_state = |payload: &minidom::Element| payload.has_ns(crate::xml::ns::CHAT_STATES);
+    // What only tells a state holds nothing else (XEP-0085 §5.5), and servers then know not to keep it.
+    if message.bodies.is_empty() && message.payloads.iter().any(is_state) && message.payloads.iter().all(is_state) {
+        return;
+    }
     let is_origin_id = |payload: &minidom::Element| payload.is("origin-id", crate::xml::ns::SID);
     message.payloads.retain(|payload| !is_origin_id(payload));
     message.payloads.push(xmpp_parsers::stanza_id::OriginId { id: id.to_owned() }.into());

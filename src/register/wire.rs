@@ -149,9 +149,7 @@ impl Offer {
     pub(super) fn choose(&self, answers: &Answers) -> (Way, &AccountForm) {
         match (&self.form, &self.legacy) {
             (Some(form), Some(legacy))
-                if !is_filled(form, answers, &NAMED)
-                    && !asks_for_people(form, answers)
-                    && is_filled(legacy, answers, &NAMED) =>
+                if !is_filled(form, answers, &NAMED) && !asks_for_people(form, answers) && is_filled(legacy, answers, &NAMED) =>
             {
                 (Way::Legacy, legacy)
             }
