@@ -70,3 +70,30 @@ pub(super) fn may_know(cx: &Ctx, sender: &BareJid) -> bool {
 pub(super) fn addressed(about: MessageType, to: Jid) -> Message {
     if about == MessageType::Chat { Message::chat(to) } else { Message::normal(to) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::client::Client;
+    use crate::xml::Frame;
+
+    #[tokio::test]
+    async fn only_what_comes_the_first_time_and_from_its_sender_is_confirmed() {
+        let settings = MessagingSettings::new().confirm(Confirm::Everybody);
+        let account = "romeo@example.net".parse().unwrap();
+        let client = Client::builder(account).password("secret").setting(settings).build().await.unwrap();
+        let xml = "<message xmlns='jabber:client' type='chat' id='m' from='juliet@example.com/balcony'><body>Hi</body>\
+                   <request xmlns='urn:xmpp:receipts'/></message>";
+        let stanza = Frame::parse(xml).unwrap().stanza().unwrap();
+        for (origin, expected) in
+            [(Origin::Live, true), (Origin::Offline, true), (Origin::Carbon, false), (Origin::Archive, false)]
+        {
+            let mut inbound = Inbound::new(stanza.clone(), 1, SystemTime::UNIX_EPOCH);
+            inbound.replace(stanza.clone(), origin);
+            let due = ReceiptDue::for_message(&inbound, &client.ctx());
+            assert_eq!(due.map(|due| due.id), expected.then(|| "m".to_owned()), "{origin:?}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 mod account;
 mod client;
 mod common;
+mod confirm;
 mod connection;
 mod dialects;
 mod disco;
