@@ -21,7 +21,10 @@ pub(super) fn config(layout: &Layout<'_>) -> String {
     let [c2s, direct_tls, s2s] = ports;
     let (registration, registering_module) = match registering {
         Registering::Open => ("allow_registration = true", ""),
-        Registering::Limited => ("allow_registration = true\nmin_seconds_between_registrations = 600", "\"register_limits\";"),
+        Registering::Limited => (
+            "allow_registration = true\nmin_seconds_between_registrations = 600\nregistration_allowlist = {}",
+            "\"register_limits\";",
+        ),
         Registering::Picky => ("allow_registration = true\npassword_policy = { length = 12 }", "\"password_policy\";"),
         Registering::Closed => ("allow_registration = false", ""),
     };
