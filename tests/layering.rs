@@ -37,7 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// What an extension may name: the same for a built-in one and a foreign one. Of other extensions it may name those for which
-/// it says `requires::<T>()`.
+/// it says `requires::<T>()` or `uses::<T>()`.
 const EXTENSION: &[&str] = &["xml", "store", "client", "event", "ext"];
 
 /// The built-in extensions; each member of `xep` is one.

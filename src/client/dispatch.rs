@@ -73,9 +73,12 @@ impl Surface for Shared {
         {
             // Together, so that a start or stop that comes now sees both or neither.
             let mut link = self.link();
-            if stopped {
+            let state = if stopped {
                 *link = None;
-            }
+                self.stopped(state)
+            } else {
+                state
+            };
             self.announce(state);
         }
         if stopped {

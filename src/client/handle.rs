@@ -76,13 +76,20 @@ impl Client {
     /// extensions' hooks, then [`Deadlines::closing`](crate::client::Deadlines), then 5 s for the store). What could not be
     /// written stays in the outbox. A client that is not running is closed at once. Cancel-safe: the closing goes on.
     pub async fn close(&self) {
-        connect::stop(&self.shared, Control::Close).await;
+        connect::stop(&self.shared, Control::Close, None).await;
+    }
+
+    /// Ends the session as [`close`](Self::close) does, because of this error: the client is then
+    /// [`Failed`](State::Failed) with it instead of closed. For what an extension or the application found out and no new
+    /// attempt can help.
+    pub async fn fail(&self, error: Error) {
+        connect::stop(&self.shared, Control::Close, Some(error)).await;
     }
 
     /// Drops the connection without ending the session, and stops. Where the server allows it (XEP-0198), the session
     /// can be resumed later. Cancel-safe.
     pub async fn suspend(&self) {
-        connect::stop(&self.shared, Control::Suspend).await;
+        connect::stop(&self.shared, Control::Suspend, None).await;
     }
 
     /// Says that the network has changed: names are resolved anew, and a wait between attempts ends at once.

@@ -19,7 +19,7 @@ use crate::client::session::Left;
 use crate::client::xml::XmlWatchers;
 use crate::client::{Sent, WeakClient};
 use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, Suspended, XmlSink};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
 use crate::store::{AccountStore, Batch, Change, Direction, Feed, NewMessage, Origin, OutboxEntry, RowChange};
@@ -54,6 +54,7 @@ pub(crate) struct Shared {
     /// That session had not come online.
     incomplete: AtomicBool,
     session_rows: Mutex<Batch>,
+    failure: Mutex<Option<Error>>,
 }
 
 /// Namespaces of top-level elements that are the stream's own.
@@ -137,6 +138,7 @@ impl Shared {
             restored: AtomicBool::new(restored),
             incomplete: AtomicBool::new(incomplete),
             session_rows: Mutex::default(),
+            failure: Mutex::default(),
         }
     }
 
@@ -253,6 +255,16 @@ impl Shared {
         lock(&self.procedure).take()
     }
 
+    /// Why the client is being stopped, if there is a reason. Under the lock of the link, as [`stopped`](Self::stopped).
+    pub(super) fn set_failure(&self, failure: Option<Error>) {
+        *lock(&self.failure) = failure;
+    }
+
+    /// The state the client stops in: failed, if it was stopped because of something.
+    pub(super) fn stopped(&self, state: State) -> State {
+        lock(&self.failure).take().map_or(state, State::Failed)
+    }
+
     pub(super) fn link(&self) -> MutexGuard<'_, Option<Link>> {
         lock(&self.link)
     }
@@ -318,7 +330,7 @@ impl Shared {
         use base64::Engine as _;
         let mut bytes = [0; 15];
         getrandom::fill(&mut bytes)
-            .map_err(|error| crate::error::Error::new(ErrorKind::Io).with_context(format!("no random numbers: {error}")))?;
+            .map_err(|error| Error::new(ErrorKind::Io).with_context(format!("no random numbers: {error}")))?;
         Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
     }
 
@@ -360,10 +372,10 @@ impl Shared {
     pub(crate) async fn send_nonza<P: AsXml>(&self, element: &P) -> Result<()> {
         let mut text = Vec::new();
         write_element(&mut text, element, "")?;
-        let text = String::from_utf8(text).map_err(crate::error::Error::other)?;
+        let text = String::from_utf8(text).map_err(Error::other)?;
         let frame = Frame::parse(&text)?;
         if RESERVED.contains(&&*frame.ns()) {
-            let error = crate::error::Error::new(ErrorKind::Other);
+            let error = Error::new(ErrorKind::Other);
             return Err(error.with_context(format!("<{}> in {} is not an extension's to send", frame.name(), frame.ns())));
         }
         self.check_size(text.len())?;
@@ -423,6 +435,11 @@ impl Shared {
 
 /// The origin-id (XEP-0359) is the message's id, whatever copies it passes through.
 fn set_origin_id(message: &mut Message, id: &str) {
+    let is_state = |payload: &minidom::Element| payload.has_ns(ns::CHAT_STATES);
+    // What only tells a state holds nothing else (XEP-0085 §5.5), and servers then know not to keep it.
+    if message.bodies.is_empty() && message.payloads.iter().any(is_state) && message.payloads.iter().all(is_state) {
+        return;
+    }
     let is_origin_id = |payload: &minidom::Element| payload.is("origin-id", ns::SID);
     message.payloads.retain(|payload| !is_origin_id(payload));
     message.payloads.push(xmpp_parsers::stanza_id::OriginId { id: id.to_owned() }.into());

@@ -383,7 +383,7 @@ mod tests {
         let mailbox = Arc::new(Mailbox::new(crate::event::Route::message(), TypeId::of::<()>(), 1000, usize::MAX));
         hub.add(&mailbox);
         let mut numbers = Vec::new();
-        while let Some(Entry::Item(inbound)) = mailbox.next_for_handler() {
+        while let Some(Entry::Item(inbound, _)) = mailbox.next_for_handler() {
             numbers.push(inbound.number());
         }
         numbers
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn of_151_messages_that_nobody_subscribed_to_the_oldest_is_dropped_and_counted() {
-        let (hub, now) = (Hub::new(true, &Lag::default()), Instant::now());
+        let (hub, now) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default()), Instant::now());
         deliver(&hub, 0..150, "hi", now);
         assert_eq!((hub.dropped(), hub.taken_over().drain()), (0, vec![]));
         deliver(&hub, 150..151, "hi", now);
@@ -401,21 +401,21 @@ mod tests {
 
     #[test]
     fn of_more_than_4_mib_that_nobody_subscribed_to_the_oldest_are_dropped_and_counted() {
-        let (hub, now) = (Hub::new(true, &Lag::default()), Instant::now());
+        let (hub, now) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default()), Instant::now());
         let mib = "x".repeat(1024 * 1024);
         deliver(&hub, 0..3, &mib, now);
         assert_eq!(hub.dropped(), 0);
         deliver(&hub, 3..6, &mib, now);
         assert_eq!((hub.dropped(), waiting(&hub)), (3, vec![3, 4, 5]));
         // A single one is kept, however large.
-        let hub = Hub::new(true, &Lag::default());
+        let hub = Hub::new(false, AckPolicy::TakenOver, &Lag::default());
         deliver(&hub, 0..1, &"x".repeat(5 * 1024 * 1024), now);
         assert_eq!((hub.dropped(), waiting(&hub)), (0, vec![0]));
     }
 
     #[test]
     fn a_message_that_nobody_subscribed_to_for_8_s_is_dropped_and_counted() {
-        let (hub, start) = (Hub::new(true, &Lag::default()), Instant::now());
+        let (hub, start) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default()), Instant::now());
         let second = Duration::from_secs(1);
         deliver(&hub, 0..2, "hi", start);
         deliver(&hub, 2..3, "hi", start + second);
@@ -428,7 +428,8 @@ mod tests {
 
     #[test]
     fn the_default_mailbox_stays_within_the_lag_that_is_allowed() {
-        let (hub, now) = (Hub::new(true, &Lag::default().stanzas(20).time(Duration::from_secs(5))), Instant::now());
+        let (hub, now) =
+            (Hub::new(false, AckPolicy::TakenOver, &Lag::default().stanzas(20).time(Duration::from_secs(5))), Instant::now());
         deliver(&hub, 0..16, "hi", now);
         assert_eq!((hub.dropped(), hub.unclaimed_deadline()), (1, Some(now + Duration::from_secs(4))));
     }
@@ -443,7 +444,7 @@ mod tests {
             .with_max_level(tracing::Level::WARN)
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let (hub, now) = (Hub::new(true, &Lag::default().stanzas(1)), Instant::now());
+            let (hub, now) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default().stanzas(1)), Instant::now());
             deliver(&hub, 0..2, "secret", now);
         });
         let log = String::from_utf8(log.lock().expect("the log").clone()).expect("text");

@@ -366,8 +366,7 @@ impl Session {
                 "ignoring a reply that answers no request"
             ),
             Some(Token::Driver(token)) => {
-                let result = if failed { Err(ErrorKind::Stanza(stanza_error(&stanza)).into()) } else { Ok(stanza) };
-                io.event(Event::Reply { token, result });
+                io.event(Event::Reply { token, result: Ok(stanza) });
             }
             Some(Token::LegacySession) if failed => return Err(ErrorKind::Bind(stanza_error(&stanza)).into()),
             Some(Token::LegacySession) => {}

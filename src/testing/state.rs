@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::dialect::Differences;
 use super::faults::{Change, Cut, Target, Weather};
 use super::message::Stored;
-use super::options::{Misbehaviour, Registration};
+use super::options::{Field, Misbehaviour, Registration};
 use super::roster::Roster;
 use super::scram::Keys;
 use super::tree::Element;
@@ -62,6 +62,7 @@ pub(super) struct Config {
     pub(super) differences: Differences,
     pub(super) registration: Registration,
     pub(super) registration_error: Option<StanzaError>,
+    pub(super) owner_form: Option<Vec<Field>>,
     pub(super) tls_offered: bool,
     pub(super) tls_required: bool,
     pub(super) misbehaviours: Vec<Misbehaviour>,

@@ -22,10 +22,14 @@ mod echo_bot;
 mod pin_a_certificate;
 #[path = "../../examples/register_account.rs"]
 mod register_account;
+#[path = "../../examples/roster_watch.rs"]
+mod roster_watch;
 #[path = "../../examples/test_your_app.rs"]
 mod test_your_app;
 #[path = "../../examples/tour/main.rs"]
 mod tour;
+#[path = "../../examples/two_accounts.rs"]
+mod two_accounts;
 #[path = "../../examples/xml_console/main.rs"]
 pub(crate) mod xml_console;
 
@@ -132,6 +136,46 @@ async fn pin_a_certificate_asks_once_and_goes_by_the_answer() {
 async fn the_examples_that_need_a_server_show_themselves_on_one_inside() {
     within("the echo bot", echo_bot::show()).await.expect("no error");
     within("the registration", register_account::show()).await.expect("no error");
+}
+
+#[tokio::test]
+async fn roster_watch_shows_the_roster_and_every_change() {
+    let seen = within("the example", roster_watch::show()).await.expect("no error");
+    let mut rest = seen.iter();
+    for line in [
+        "0 contacts",
+        "Romeo asks to see our presence",
+        "romeo@example.org is answered",
+        "romeo@example.org Romeo (from) [Montagues]",
+        "romeo@example.org is no contact any more",
+    ] {
+        assert!(rest.any(|seen| seen == line), "{line:?}, in this order, in {seen:#?}");
+    }
+    assert!(seen.iter().any(|line| line == "nurse@example.org - (none, asked) []"), "{seen:#?}");
+}
+
+#[tokio::test]
+async fn roster_watch_does_what_it_is_told_and_says_what_it_finds() {
+    let server = server().start().await.expect("a server");
+    let (romeo, juliet) = (server.jid("romeo").expect("a JID"), server.jid("juliet").expect("a JID"));
+    server.befriend(&romeo, &juliet);
+    let options = roster_watch::Options {
+        jid: juliet.to_string(),
+        password: PASSWORD.to_owned(),
+        orders: vec![roster_watch::Order::Remove(romeo.clone())],
+        server: address(&server),
+        ca: Some(server.ca_pem().to_vec()),
+    };
+    let mut seen = Vec::new();
+    let gone = server.wait_for(|server| server.roster(&juliet).is_empty());
+    within("the example", roster_watch::run(options, gone, |line| seen.push(line))).await.expect("no error");
+    within("the end of the session", server.wait_for(|server| server.sessions().is_empty())).await;
+    assert!(server.roster(&romeo).iter().all(|contact| contact.subscription == xmppkit::testing::Subscription::None));
+}
+
+#[tokio::test]
+async fn two_accounts_forward_from_one_to_the_other() {
+    assert_eq!(within("the example", two_accounts::show()).await.expect("no error"), 2);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Integration tests: one binary.
 
+mod account;
 mod client;
 mod common;
+mod confirm;
 mod connection;
 mod dialects;
 mod disco;

@@ -7,7 +7,8 @@ use xmppkit::event::Incoming;
 use xmppkit::ext::Ctx;
 use xmppkit::jid::FullJid;
 use xmppkit::messaging::{
-    Bounce, ChatMessage, ChatState, ChatStateEvent, Direction, MessageType, Messages, MessagingService, MessagingSettings, Origin,
+    Bounce, ChatMessage, ChatState, ChatStateEvent, Confirm, Direction, MessageType, Messages, MessagingService,
+    MessagingSettings, Origin,
 };
 use xmppkit::testing::{Builder, Dialect, Server};
 use xmppkit::xmpp_parsers::message::Message;
@@ -110,7 +111,11 @@ async fn handlers_answer(server: Builder) {
 
 async fn a_conversation_is_locked_to_the_resource_that_wrote_until_presence_changes(server: Builder) {
     let server = server.start().await.expect("a server");
-    let (romeo, juliet) = pair(&server).await;
+    // His receipts would be among what he sends.
+    let quiet = MessagingSettings::new().confirm(Confirm::Nobody);
+    let romeo = builder(&server, "romeo").setting(quiet).build().await.expect("a client");
+    romeo.connect().await.expect("online");
+    let juliet = online(&server, "juliet").await;
     server.befriend(romeo.account(), juliet.account());
     let mut at_romeo = romeo.messages().events();
     let chat = romeo.chat(juliet.account());

@@ -3,6 +3,7 @@
 
 mod chat;
 mod contacts;
+mod owner;
 mod resume;
 
 use std::fmt::Write as _;
@@ -21,8 +22,13 @@ use xmppkit::roster::Rosters as _;
 
 use self::chat::{
     a_conversation_is_locked_to_the_resource_that_replied, a_registration_form_is_filled_in_while_the_server_waits,
+    messages_are_confirmed_both_ways, typing_is_told,
 };
-use self::contacts::a_request_waits_for_a_contact_who_is_away;
+use self::contacts::{
+    a_nickname_comes_with_a_request, a_request_waits_for_a_contact_who_is_away, an_approval_waits_for_its_request,
+    directed_presence_ends_with_its_sender,
+};
+use self::owner::{a_deleted_account_is_gone, a_password_is_changed};
 use self::resume::a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice;
 use crate::examples::the_tour_is_ok;
 use crate::main_job::{
@@ -75,6 +81,13 @@ const CASES: &[Case] = cases![
     a_message_sent_to_an_offline_account_is_there_at_the_next_login,
     a_roster_that_has_not_changed_is_not_sent_again,
     a_request_waits_for_a_contact_who_is_away,
+    a_nickname_comes_with_a_request,
+    an_approval_waits_for_its_request,
+    directed_presence_ends_with_its_sender,
+    messages_are_confirmed_both_ways,
+    typing_is_told,
+    a_password_is_changed,
+    a_deleted_account_is_gone,
     a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice,
     the_tour_is_ok,
 ];

@@ -96,6 +96,8 @@ fn an_extension_names_another_only_if_it_requires_it() {
     assert!(found.len() == 1 && found[0].contains("does not say that it requires roster"), "{found:?}");
     let requires = format!("{imports} fn register(reg: &mut Registrar) {{ reg.requires::<Roster>(); }}");
     assert_eq!(violations(&[("presence/mod.rs", &requires)]), [""; 0]);
+    let uses = format!("{imports} fn register(reg: &mut Registrar) {{ reg.uses::<Roster>(); }}");
+    assert_eq!(violations(&[("presence/mod.rs", &uses)]), [""; 0]);
     let in_full = "fn register(reg: &mut Registrar) { reg.requires::<crate::roster::Roster>(); }";
     assert_eq!(violations(&[("presence/mod.rs", imports), ("presence/service.rs", in_full)]), [""; 0]);
     assert_eq!(violations(&[("presence/mod.rs", "use crate::messaging::Log;"), ("presence/service.rs", in_full)]).len(), 1);

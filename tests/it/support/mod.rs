@@ -16,7 +16,7 @@ use std::io::Write as _;
 pub(crate) use breaker::Breaker;
 pub(crate) use certs::Cert;
 pub(crate) use raw::RawStream;
-pub(crate) use server::{Kind, Server, StartError};
+pub(crate) use server::{Kind, Registering, Server, StartError};
 pub(crate) use target::{Account, ServerUnderTest, Trust};
 
 /// What a test on a real server fails with: any error, or a text.

@@ -42,7 +42,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn is_prosody(self) -> bool {
+    pub(crate) fn is_prosody(self) -> bool {
         matches!(self, Self::Prosody012 | Self::Prosody13)
     }
 
@@ -87,6 +87,19 @@ impl fmt::Display for Kind {
     }
 }
 
+/// How a server takes those who want an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Registering {
+    /// Everybody, at any time.
+    Open,
+    /// One in a while from one address: ejabberd as it is by default, Prosody with its module for it.
+    Limited,
+    /// Only with a good password.
+    Picky,
+    /// Nobody.
+    Closed,
+}
+
 /// Why there is no server.
 #[derive(Debug)]
 pub(crate) enum StartError {
@@ -108,6 +121,7 @@ pub(super) struct Layout<'a> {
     pub(super) version: &'a str,
     /// Client port, client port for direct TLS, server port.
     pub(super) ports: [u16; 3],
+    pub(super) registering: Registering,
 }
 
 /// A server that runs for as long as this value lives.
@@ -124,6 +138,7 @@ pub(crate) struct Server {
     /// The authority that signed its certificate.
     pub(crate) ca_pem: String,
     cert: Cert,
+    registering: Registering,
     leaf_der: Vec<u8>,
     authority: Authority,
     found: Found,
@@ -162,6 +177,7 @@ impl Server {
             direct_tls_port: 0,
             ca_pem: String::new(),
             cert: Cert::Valid,
+            registering: Registering::Open,
             leaf_der: Vec::new(),
             authority,
             found,
@@ -188,7 +204,7 @@ impl Server {
         let Material { ca_pem, leaf_der } = self.authority.write(&self.dir.join("tls"), cert, DOMAINS)?;
         (self.cert, self.ca_pem, self.leaf_der) = (cert, ca_pem, leaf_der);
         let inside = if self.found.root.is_some() { INSIDE } else { path_str(&self.dir)? };
-        let layout = Layout { dir: inside, version: &self.version, ports: self.ports };
+        let layout = Layout { dir: inside, version: &self.version, ports: self.ports, registering: self.registering };
         let (file, config) = match self.kind.is_prosody() {
             true => ("prosody.cfg.lua", prosody::config(&layout)),
             false => ("ejabberd.yml", ejabberd::config(&layout)),
@@ -205,6 +221,12 @@ impl Server {
             return Err(error.into());
         }
         Ok(())
+    }
+
+    /// Starts the server again, on the same ports and data, taking registrations like this.
+    pub(crate) async fn start_registering(&mut self, registering: Registering) -> Result<(), Failure> {
+        self.registering = registering;
+        self.start_again(Cert::Valid).await
     }
 
     /// Asks the server to stop, and waits until it has; one that will not is killed.
