@@ -33,6 +33,7 @@ pub struct Options {
 
 /// Something to do with the roster.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Order {
     /// Add a contact, and ask to see its presence.
     Add(BareJid),

@@ -21,6 +21,7 @@ pub(super) fn config(layout: &Layout<'_>) -> String {
     let [c2s, direct_tls, s2s] = ports;
     let (registration, registering_module) = match registering {
         Registering::Open => ("allow_registration = true", ""),
+        // Loopback is on the list of those without a limit, unless told otherwise.
         Registering::Limited => (
             "allow_registration = true\nmin_seconds_between_registrations = 600\nregistration_allowlist = {}",
             "\"register_limits\";",

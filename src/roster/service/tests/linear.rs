@@ -15,7 +15,7 @@ fn spent() -> u128 {
 /// The least that the work costs in some runs: what disturbs only adds.
 async fn least<F: Future<Output = ()>>(mut work: impl FnMut() -> F) -> u128 {
     let mut least = u128::MAX;
-    for _ in 0..5 {
+    for _ in 0..3 {
         let before = spent();
         work().await;
         least = least.min(spent() - before);
