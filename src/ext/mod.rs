@@ -41,6 +41,7 @@ mod iq;
 mod observable;
 mod registrar;
 mod registry;
+mod single_flight;
 mod stage;
 
 /// What hooks return: `Box::pin(async move { … })`.
@@ -51,9 +52,10 @@ pub use extension::{Extension, SessionKind};
 pub use iq::{Answer, IqRefusal, IqRequest};
 pub use observable::{MAX_BEHIND, Observable, Observe, Observed, Watch};
 pub use registrar::Registrar;
+pub use single_flight::SingleFlight;
 pub use stage::{InboundDraft, OutboundDraft, Position, inbound, outbound};
 
-pub use registry::{Declared, Identity};
+pub use registry::{Declared, FormFields, Identity};
 
 pub(crate) use iq::reply as iq_reply;
 pub(crate) use registry::{Entry, IqKind, Registry};
