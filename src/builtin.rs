@@ -5,6 +5,7 @@ use crate::messaging::MessagingService;
 use crate::presence::PresenceService;
 use crate::register::RegistrationService;
 use crate::roster::RosterService;
+use crate::xep::caps::CapsService;
 use crate::xep::disco::DiscoService;
 
 /// The built-in extensions.
@@ -15,5 +16,6 @@ pub(crate) fn extensions() -> Vec<Entry> {
         Entry::new(PresenceService::new()),
         Entry::new(MessagingService::new()),
         Entry::new(RegistrationService::new()),
+        Entry::new(CapsService::new()),
     ]
 }

@@ -13,4 +13,5 @@ pub use crate::messaging::{ChatMessage, Direction, Messages as _};
 pub use crate::presence::{PresenceChange, PresenceUpdate, Presences as _, Show};
 pub use crate::register::Registers as _;
 pub use crate::roster::{RosterChange, Rosters as _, SubscriptionRequest};
+pub use crate::xep::caps::Capabilities as _;
 pub use crate::xep::disco::Discos as _;
