@@ -7,6 +7,10 @@ use crate::register::RegistrationService;
 use crate::roster::RosterService;
 use crate::xep::caps::CapsService;
 use crate::xep::disco::DiscoService;
+use crate::xep::last_activity::LastActivityService;
+use crate::xep::ping::PingService;
+use crate::xep::time::TimeService;
+use crate::xep::version::VersionService;
 
 /// The built-in extensions.
 pub(crate) fn extensions() -> Vec<Entry> {
@@ -17,5 +21,9 @@ pub(crate) fn extensions() -> Vec<Entry> {
         Entry::new(MessagingService::new()),
         Entry::new(RegistrationService::new()),
         Entry::new(CapsService::new()),
+        Entry::new(PingService::new()),
+        Entry::new(VersionService::new()),
+        Entry::new(TimeService::new()),
+        Entry::new(LastActivityService::new()),
     ]
 }

@@ -15,3 +15,7 @@ pub use crate::register::Registers as _;
 pub use crate::roster::{RosterChange, Rosters as _, SubscriptionRequest};
 pub use crate::xep::caps::Capabilities as _;
 pub use crate::xep::disco::Discos as _;
+pub use crate::xep::last_activity::LastActivities as _;
+pub use crate::xep::ping::Pings as _;
+pub use crate::xep::time::Times as _;
+pub use crate::xep::version::Versions as _;

@@ -2,3 +2,7 @@
 
 pub mod caps;
 pub mod disco;
+pub mod last_activity;
+pub mod ping;
+pub mod time;
+pub mod version;
