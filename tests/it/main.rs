@@ -1,5 +1,6 @@
 //! Integration tests: one binary.
 
+mod caps;
 mod client;
 mod common;
 mod connection;
@@ -18,3 +19,4 @@ mod roster;
 mod suite;
 mod support;
 mod testing_server;
+mod xep;

@@ -3,6 +3,7 @@
 
 mod chat;
 mod contacts;
+mod services;
 
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -21,6 +22,10 @@ use self::chat::{
     a_conversation_is_locked_to_the_resource_that_replied, a_registration_form_is_filled_in_while_the_server_waits,
 };
 use self::contacts::a_request_waits_for_a_contact_who_is_away;
+use self::services::{
+    a_contacts_capabilities_are_verified_and_known, the_server_and_the_account_say_what_they_are,
+    the_server_answers_ping_version_time_and_last_activity,
+};
 use crate::examples::the_tour_is_ok;
 use crate::main_job::{
     a_chat_goes_both_ways_by_stream_and_by_handler, a_contact_is_asked_accepts_and_is_seen_per_resource,
@@ -72,6 +77,9 @@ const CASES: &[Case] = cases![
     a_message_sent_to_an_offline_account_is_there_at_the_next_login,
     a_roster_that_has_not_changed_is_not_sent_again,
     a_request_waits_for_a_contact_who_is_away,
+    the_server_and_the_account_say_what_they_are,
+    a_contacts_capabilities_are_verified_and_known,
+    the_server_answers_ping_version_time_and_last_activity,
     the_tour_is_ok,
 ];
 
