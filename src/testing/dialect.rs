@@ -275,7 +275,7 @@ impl Differences {
             header_lang: Some("en".into()),
             whitespace_keepalive: None,
             signature_in_challenge: false,
-            // mod_disco.lua: `<c/>` among the stream features; seen.
+            // mod_disco.lua `get_server_caps_feature`.
             announces_caps: true,
             software: ("Prosody".into(), "0.12.3".into()),
         }
@@ -326,7 +326,7 @@ impl Differences {
             header_lang: Some("en".into()),
             whitespace_keepalive: None,
             signature_in_challenge: false,
-            // mod_caps.erl `caps_stream_features`; seen.
+            // mod_caps.erl `caps_stream_features`.
             announces_caps: true,
             software: ("ejabberd".into(), "23.01".into()),
         }

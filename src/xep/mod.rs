@@ -1,4 +1,13 @@
 //! Extension protocols that need no module of their own, one file or folder each.
+//!
+//! | for | look at |
+//! |---|---|
+//! | what somebody is and can do, and what we say of ourselves | [`disco`] |
+//! | what contacts' clients can do, without asking each | [`caps`] |
+//! | whether somebody can be reached | [`ping`] |
+//! | which program somebody runs | [`version`] |
+//! | what time it is where somebody is | [`time`] |
+//! | how long somebody has been away, idle, or up | [`last_activity`] |
 
 pub mod caps;
 pub mod disco;

@@ -25,7 +25,7 @@ use futures::future::BoxFuture;
 use jid::Jid;
 use xmpp_parsers::date::DateTime;
 use xmpp_parsers::time::{TimeQuery, TimeResult};
-use xso::{AsXml, FromXml};
+use xso::AsXml;
 
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
@@ -123,7 +123,7 @@ impl fmt::Debug for TimeSetting {
 }
 
 /// `<time/>` of an answer (XEP-0202 §3).
-#[derive(FromXml, AsXml, Debug, Clone)]
+#[derive(AsXml, Debug, Clone)]
 #[xml(namespace = ns::TIME, name = "time")]
 struct Told {
     #[xml(extract(fields(text)))]

@@ -6,7 +6,7 @@ use xmppkit::client::Client;
 use xmppkit::error::ErrorKind;
 use xmppkit::ext::{Answer, BoxFuture, Ctx, Extension, IqRequest, Registrar};
 use xmppkit::jid::{BareJid, Jid};
-use xmppkit::testing::{Dialect, Server};
+use xmppkit::testing::{Dialect, Server, Way};
 use xmppkit::xep::caps::CapsService;
 use xmppkit::xep::disco::{ClientIdentity, DiscoService, Discos, Info, InfoSource, Item};
 use xmppkit::xmpp_parsers::disco::{DiscoInfoQuery, DiscoInfoResult, DiscoItemsQuery, DiscoItemsResult};
@@ -119,6 +119,10 @@ async fn an_error_is_an_error() {
     ] {
         assert!(matches!(error.kind(), ErrorKind::Stanza(error) if error.condition == "service-unavailable"), "{error}");
     }
+    server.stall(romeo.account().clone(), Way::FromClient);
+    let timeout = std::time::Duration::from_millis(50);
+    let error = romeo.disco().server().timeout(timeout).await.expect_err("the network is dead");
+    assert_eq!(*error.kind(), ErrorKind::RequestTimeout(timeout));
     let bare = builder(&server, "romeo").without::<DiscoService>().without::<CapsService>().build().await.expect("a client");
     bare.connect().await.expect("online");
     for error in [

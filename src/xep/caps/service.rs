@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use jid::{BareJid, Jid};
 use xmpp_parsers::presence::{Presence, Type};
-use xso::{AsXml, FromXml};
+use xso::AsXml;
 
 use crate::client::WeakClient;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ impl Default for CapsNode {
 }
 
 /// `<c/>` (XEP-0115 §4).
-#[derive(FromXml, AsXml, Debug, Clone)]
+#[derive(AsXml, Debug, Clone)]
 #[xml(namespace = ns::CAPS, name = "c")]
 struct C {
     #[xml(attribute)]

@@ -60,7 +60,7 @@ fn an_answer_that_is_not_verified_is_believed_of_who_gave_it_while_they_announce
         let (romeo, juliet) = (jid("romeo@a/x"), jid("juliet@b/x"));
         table.announce(&romeo, announced.clone(), true);
         table.announce(&juliet, announced.clone(), true);
-        assert_eq!(table.answer(&romeo, &announced, info("urn:a")), [romeo.clone()], "{attributes}");
+        assert_eq!(table.answer(&romeo, &announced, info("urn:a")), std::slice::from_ref(&romeo), "{attributes}");
         assert_eq!((table.known(&romeo), table.known(&juliet)), (Some(info("urn:a")), None), "{attributes}");
 
         assert!(table.announce(&romeo, announces("new"), true));

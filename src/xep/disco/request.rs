@@ -51,8 +51,8 @@ impl InfoRequest {
         self
     }
 
-    /// How long to wait for the reply; default as for every [request](Client::iq_get). Where others have asked already, their
-    /// time counts.
+    /// How long to wait in all; default as for every [request](Client::iq_get), and where a hash of
+    /// [capabilities](crate::xep::caps) has to be looked into, longer.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -67,10 +67,17 @@ impl IntoFuture for InfoRequest {
         Box::pin(async move {
             let Self { cx, service, jid, node, fresh, timeout } = self;
             let service = service.ok_or(ErrorKind::ExtensionMissing("DiscoService"))?;
-            if node.is_none() && !fresh {
-                service.info(jid, timeout, &cx).await
-            } else {
-                DiscoService::ask(&cx, &jid, node, timeout).await.map(Arc::new)
+            if node.is_some() || fresh {
+                return DiscoService::ask(&cx, &jid, node, timeout).await.map(Arc::new);
+            }
+            // Others may wait for the same answer, with more patience.
+            let info = service.info(jid, &cx);
+            match timeout {
+                Some(timeout) => {
+                    let late = |_| Err(ErrorKind::RequestTimeout(timeout).into());
+                    tokio::time::timeout(timeout, info).await.unwrap_or_else(late)
+                }
+                None => info.await,
             }
         })
     }

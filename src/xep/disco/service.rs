@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jid::Jid;
@@ -91,7 +90,7 @@ impl DiscoService {
 
     /// What somebody is and can do: from a source, as it was answered in this session by the server and the own account, or
     /// as it is answered now.
-    pub(super) async fn info(&self, jid: Jid, timeout: Option<Duration>, cx: &Ctx) -> Result<Arc<Info>> {
+    pub(super) async fn info(&self, jid: Jid, cx: &Ctx) -> Result<Arc<Info>> {
         let sources = lock(&self.sources).clone();
         for source in sources {
             if let Some(info) = source.info(&jid, cx).await {
@@ -100,7 +99,7 @@ impl DiscoService {
         }
         let kept = jid.resource().is_none() && (jid == *cx.account() || is_own_server(&jid, cx));
         if !kept {
-            return Self::ask(cx, &jid, None, timeout).await.map(Arc::new);
+            return Self::ask(cx, &jid, None, None).await.map(Arc::new);
         }
         if let Some(info) = lock(&self.session).known.get(&jid) {
             return Ok(Arc::clone(info));
@@ -109,7 +108,7 @@ impl DiscoService {
         let start = move || -> BoxFuture<'static, Result<Arc<Info>>> {
             Box::pin(async move {
                 let number = lock(&session).number;
-                let info = Arc::new(Self::ask(&cx, &asked, None, timeout).await?);
+                let info = Arc::new(Self::ask(&cx, &asked, None, None).await?);
                 let mut session = lock(&session);
                 if session.number == number {
                     session.known.insert(asked, Arc::clone(&info));
