@@ -5,9 +5,14 @@ use crate::messaging::MessagingService;
 use crate::presence::PresenceService;
 use crate::register::RegistrationService;
 use crate::roster::RosterService;
+use crate::xep::caps::CapsService;
 use crate::xep::csi::CsiService;
 use crate::xep::disco::DiscoService;
+use crate::xep::last_activity::LastActivityService;
+use crate::xep::ping::PingService;
 use crate::xep::push::PushService;
+use crate::xep::time::TimeService;
+use crate::xep::version::VersionService;
 
 /// The built-in extensions.
 pub(crate) fn extensions() -> Vec<Entry> {
@@ -17,6 +22,11 @@ pub(crate) fn extensions() -> Vec<Entry> {
         Entry::new(PresenceService::new()),
         Entry::new(MessagingService::new()),
         Entry::new(RegistrationService::new()),
+        Entry::new(CapsService::new()),
+        Entry::new(PingService::new()),
+        Entry::new(VersionService::new()),
+        Entry::new(TimeService::new()),
+        Entry::new(LastActivityService::new()),
         Entry::new(CsiService::new()),
         Entry::new(PushService::new()),
     ]

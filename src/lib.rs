@@ -24,6 +24,8 @@
 //! | an account | [`register`] |
 //! | contacts and their presence | [`roster`], [`presence`] |
 //! | messages | [`messaging`] |
+//! | what others are and can do | [`xep::disco`], [`xep::caps`] |
+//! | ping, version, time, idle time | [`xep`] |
 //! | asking and ordering | [`Client::iq_get`], [`Client::iq_set`] |
 //! | an extension of your own | [`ext`] |
 //! | errors | [`Error`], [`ErrorKind`] |

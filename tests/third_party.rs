@@ -158,6 +158,7 @@ impl Extension for Dice {
         reg.feature(NS);
         reg.identity("gaming", "dice", "Dice");
         reg.node("urn:example:dice#rules", ["urn:example:dice#fair"]);
+        reg.form_field("urn:example:dice#form", "sides", ["6", "20"]);
         reg.pep_interest("urn:example:dice#throws");
         reg.setting(Luckiness(1));
         reg.store_namespace(ROWS, 2, |from, rows| {

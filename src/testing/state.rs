@@ -76,6 +76,8 @@ pub(super) struct State {
     pub(super) weather: Weather,
     pub(super) totals: Totals,
     pub(super) received: VecDeque<Received>,
+    /// When the server was made, in seconds since 1970.
+    pub(super) started: i64,
     last_connection: ConnectionId,
 }
 
@@ -90,6 +92,8 @@ pub(super) struct Account {
     pub(super) offline: Vec<Stored>,
     /// What was given at registration beside name and password.
     pub(super) registered: BTreeMap<String, String>,
+    /// When its last resource left, in seconds since 1970, and what it said then.
+    pub(super) left: Option<(i64, String)>,
 }
 
 impl Account {
@@ -101,6 +105,7 @@ impl Account {
             requests: BTreeMap::new(),
             offline: Vec::new(),
             registered: BTreeMap::new(),
+            left: None,
         }
     }
 }
@@ -179,6 +184,7 @@ impl State {
             weather: Weather::default(),
             totals: Totals::default(),
             received: VecDeque::new(),
+            started: super::clock::unix_now(),
             last_connection: 0,
         }
     }

@@ -1,6 +1,7 @@
 //! Integration tests: one binary.
 
 mod account;
+mod caps;
 mod client;
 mod common;
 mod confirm;
@@ -20,4 +21,5 @@ mod roster;
 mod suite;
 mod support;
 mod testing_server;
+mod xep;
 mod xml_traffic;

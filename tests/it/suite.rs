@@ -5,6 +5,7 @@ mod chat;
 mod contacts;
 mod owner;
 mod resume;
+mod services;
 
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -30,6 +31,10 @@ use self::contacts::{
 };
 use self::owner::{a_deleted_account_is_gone, a_password_is_changed};
 use self::resume::a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice;
+use self::services::{
+    a_contacts_capabilities_are_verified_and_known, the_server_and_the_account_say_what_they_are,
+    the_server_answers_ping_version_time_and_last_activity,
+};
 use crate::examples::the_tour_is_ok;
 use crate::main_job::{
     a_chat_goes_both_ways_by_stream_and_by_handler, a_contact_is_asked_accepts_and_is_seen_per_resource,
@@ -89,6 +94,9 @@ const CASES: &[Case] = cases![
     a_password_is_changed,
     a_deleted_account_is_gone,
     a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice,
+    the_server_and_the_account_say_what_they_are,
+    a_contacts_capabilities_are_verified_and_known,
+    the_server_answers_ping_version_time_and_last_activity,
     the_tour_is_ok,
 ];
 
