@@ -136,6 +136,8 @@ const STANDARD_METHODS: &[&str] = &[
     "changed",
     "borrow",
     "id",
+    "now",
+    "bytes",
 ];
 
 #[test]
