@@ -142,6 +142,8 @@ const STANDARD_METHODS: &[&str] = &[
     "changed",
     "borrow",
     "id",
+    "now",
+    "bytes",
 ];
 
 #[test]

@@ -11,7 +11,7 @@ pub(super) const SHA_1: &str = "sha-1";
 
 /// The `ver` of this (XEP-0115 §5.1).
 pub(super) fn ver(info: &Info) -> String {
-    BASE64_STANDARD.encode(Sha1::digest(text(info)))
+    BASE64_STANDARD.encode(Sha1::new().chain_update(text(info)).finalize())
 }
 
 /// Whether `ver` is what this hashes to, and may be believed for all who announce it (XEP-0115 §5.4).
