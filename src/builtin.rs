@@ -5,7 +5,9 @@ use crate::messaging::MessagingService;
 use crate::presence::PresenceService;
 use crate::register::RegistrationService;
 use crate::roster::RosterService;
+use crate::xep::csi::CsiService;
 use crate::xep::disco::DiscoService;
+use crate::xep::push::PushService;
 
 /// The built-in extensions.
 pub(crate) fn extensions() -> Vec<Entry> {
@@ -15,5 +17,7 @@ pub(crate) fn extensions() -> Vec<Entry> {
         Entry::new(PresenceService::new()),
         Entry::new(MessagingService::new()),
         Entry::new(RegistrationService::new()),
+        Entry::new(CsiService::new()),
+        Entry::new(PushService::new()),
     ]
 }

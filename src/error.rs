@@ -202,8 +202,10 @@ pub enum ErrorKind {
     Closed(Phase),
     /// Binding a resource was refused (RFC 6120 §7).
     Bind(StanzaError),
-    /// Account registration failed (XEP-0077).
+    /// An account could not be made, changed or removed in band (XEP-0077).
     Register(RegisterError),
+    /// The account was deleted, as asked for: there is nothing to connect to any more.
+    AccountDeleted,
     /// An IQ request was answered with an error, or a message bounced (RFC 6120 §8.3).
     Stanza(StanzaError),
     /// A request was not answered within this time.

@@ -32,6 +32,12 @@
 //! | stanzas as bytes | [`xml`] |
 //! | tests of your application | `testing` (feature `testing`) |
 //!
+//! # When something does not work
+//!
+//! The library reports by `tracing`: with a subscriber installed (`tracing_subscriber::fmt()` and its `EnvFilter`),
+//! `RUST_LOG=xmppkit=debug` tells each step of a connection, in a span that names the account. [`Client::watch_xml`] shows
+//! the XML itself, as the example `xml_console` does. Neither holds passwords; traces hold no message bodies either.
+//!
 //! # What is promised
 //!
 //! A message that arrived reaches every live subscription until the process ends, in order, and every

@@ -1,14 +1,16 @@
 //! An extension written as a foreign crate would write it: only public items, every door the registrar has.
 //!
 //! What is not here has no public door yet: stream features, nonzas and inline children of the negotiation.
+//!
+//! Nothing is waited for without a deadline: requests and logins have their own, streams are read by [`next`].
 
 #![allow(unused_qualifications, reason = "a foreign crate has only what xmppkit re-exports")]
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
+use tokio::sync::Notify;
 use xmppkit::client::{Client, State, TlsMode, Trust, WeakClient};
 use xmppkit::error::{BuildError, ErrorKind, Result, StanzaErrorType};
 use xmppkit::event::{Event, Inbound, Incoming, Malformed, Origin, Route};
@@ -16,6 +18,8 @@ use xmppkit::ext::{
     Answer, BoxFuture, Ctx, Extension, IqRequest, Observable, Observe, Position, Registrar, SessionKind, inbound, outbound,
 };
 use xmppkit::jid::Jid;
+use xmppkit::minidom::Element;
+use xmppkit::store::{MemoryStore, Store};
 use xmppkit::testing::Server;
 use xmppkit::xmpp_parsers::message::Message;
 use xmppkit::xmpp_parsers::presence::Presence;
@@ -30,6 +34,11 @@ const ROWS: &str = "urn:example:dice:rows";
 struct Throw {
     #[xml(attribute)]
     sides: u32,
+}
+
+/// The rules of the game, by name and not by type: they are asked for and laid down.
+fn rules(text: &str) -> Element {
+    Element::builder("rules", NS).append(text).build()
 }
 
 /// What rides on messages.
@@ -65,6 +74,20 @@ impl Event for Lucky {
         let luck: Luck = inbound.stanza().payload().ok()??;
         let cursed = inbound.stanza().child(NS, "curse").is_some();
         Some(Self { from: inbound.stanza().from_jid(), value: luck.value, cursed })
+    }
+}
+
+/// What players hand to one another; the extension sees to it alone unless somebody looks.
+#[derive(Debug, Clone)]
+struct Chip(String);
+
+impl Event for Chip {
+    fn route() -> Route {
+        Route::message().payload(NS, "chip")
+    }
+
+    fn from_inbound(inbound: &Inbound, _client: &WeakClient) -> Option<Self> {
+        inbound.stanza().child_text(NS, "chip").map(|text| Self(text.into_owned()))
     }
 }
 
@@ -111,7 +134,7 @@ impl Extension for Base {
 struct Dice {
     log: Mutex<Vec<String>>,
     moods: Option<Observable<Moods>>,
-    handled: Arc<AtomicU32>,
+    handled: Arc<Notify>,
 }
 
 impl Dice {
@@ -137,7 +160,11 @@ impl Extension for Dice {
         reg.node("urn:example:dice#rules", ["urn:example:dice#fair"]);
         reg.pep_interest("urn:example:dice#throws");
         reg.setting(Luckiness(1));
-        reg.store_namespace(ROWS, 2, |_from, rows| Ok(rows));
+        reg.store_namespace(ROWS, 2, |from, rows| {
+            // Version 1 called it "throw".
+            let rename = |(key, value)| (if from == 1 && key == "throw" { "last".to_owned() } else { key }, value);
+            Ok(rows.into_iter().map(rename).collect())
+        });
 
         reg.on_iq_get(|request: IqRequest<Throw>, _cx: Ctx| async move {
             if request.payload().sides == 0 {
@@ -149,8 +176,15 @@ impl Extension for Dice {
             cx.rows(ROWS).put("last", request.payload().sides.to_string()).await?;
             Ok(Answer::empty())
         });
-        reg.on_iq_get_named(NS, "rules", |_request, _cx| async move { Ok(Answer::empty()) });
-        reg.on_iq_set_named(NS, "rules", |_request, _cx| async move { Ok(Answer::empty()) });
+        reg.on_iq_get_named(NS, "rules", |_request, cx: Ctx| async move {
+            let kept = cx.rows(ROWS).get("rules").await?.unwrap_or_default();
+            Ok(Answer::element(rules(&String::from_utf8_lossy(&kept))))
+        });
+        reg.on_iq_set_named(NS, "rules", |request, cx: Ctx| async move {
+            let text = request.stanza().child_text(NS, "rules").unwrap_or_default().into_owned();
+            cx.rows(ROWS).put("rules", text).await?;
+            Ok(Answer::empty())
+        });
 
         reg.inbound_stage("dice:derive", Position::After(inbound::DERIVE), |draft, _cx| {
             if let Ok(Some(luck)) = draft.stanza().payload::<Luck>() {
@@ -189,13 +223,19 @@ impl Extension for Dice {
                 let _ = dice.note("saw the route");
             }
         });
+        reg.claim(Chip::route());
         let handled = Arc::clone(&self.handled);
         reg.on(move |_lucky: Lucky, _cx: Ctx| {
             let handled = Arc::clone(&handled);
-            async move {
-                handled.fetch_add(1, Ordering::SeqCst);
-            }
+            async move { handled.notify_one() }
         });
+    }
+
+    fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let last = cx.rows(ROWS).get("last").await?.map(|last| String::from_utf8_lossy(&last).into_owned());
+            self.note(format!("opened, last throw {}", last.as_deref().unwrap_or("none")))
+        })
     }
 
     fn before_presence<'a>(&'a self, _cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
@@ -213,6 +253,23 @@ impl Extension for Dice {
     fn closing<'a>(&'a self, _cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { self.note("closing") })
     }
+}
+
+/// The longest wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A wait that ends with a word instead of hanging.
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+/// The next item of a stream that must not end.
+async fn next<S: Stream + Unpin>(stream: &mut S) -> S::Item {
+    let what = std::any::type_name::<S::Item>();
+    within(what, stream.next()).await.unwrap_or_else(|| panic!("the stream of {what} ended"))
 }
 
 async fn client(server: &Server, name: &str, luckiness: Option<u32>) -> Client {
@@ -260,6 +317,9 @@ async fn a_foreign_extension_uses_every_door() {
     let last = juliet.store().extension_row(ROWS, "last").await.expect("a read");
     assert_eq!(last.as_deref(), Some(&b"20"[..]));
     assert_eq!(juliet.store().extension_schema(ROWS).await.expect("a read"), 2);
+    romeo.iq_set(Some(juliet_jid.clone().into()), &rules("high wins")).await.expect("an answer");
+    let reply = romeo.iq_get(Some(juliet_jid.clone().into()), &rules("")).await.expect("an answer");
+    assert_eq!(reply.payload::<Element>().expect("an element").text(), "high wins");
 
     // messages: the outbound stage adds luck, the inbound one derives a row and drops the unlucky
     let unlucky = xmppkit::xso::transform(&Luck { value: 13 }).expect("an element");
@@ -267,23 +327,21 @@ async fn a_foreign_extension_uses_every_door() {
     let curse = "<curse xmlns='urn:example:dice'/>".parse().expect("an element");
     let greeting = Message::chat(Some(juliet_jid.clone().into())).with_body("".into(), "hi".to_owned());
     romeo.send(greeting.with_payloads(vec![curse])).await.expect("accepted");
-    let Some(Incoming::Item(item)) = lucky.next().await else { panic!("no item") };
+    let Incoming::Item(item) = next(&mut lucky).await else { panic!("no item") };
     assert!(!item.cursed);
     assert_eq!((item.from.clone(), item.value), (Some(romeo_jid.clone().into()), 6));
     assert_eq!(juliet.store().extension_row(ROWS, "luck").await.expect("a read").as_deref(), Some(&b"6"[..]));
     assert_eq!(dice.noted().iter().filter(|line| *line == "looked at luck").count(), 1);
     assert_eq!(dice.noted().iter().filter(|line| *line == "saw the route").count(), 1);
-    while dice.handled.load(Ordering::SeqCst) < 1 {
-        tokio::task::yield_now().await;
-    }
+    within("the handler", dice.handled.notified()).await;
 
     // presence: ours is decorated, theirs is looked at, a state is kept, an event is emitted
     let mut presence = Presence::available();
     presence.to = Some(juliet_jid.clone().into());
     let mut moods = dice.moods.as_ref().expect("moods").watch();
     romeo.send_presence(presence).await.expect("sent");
-    assert_eq!(swings.next().await, Some(MoodSwing(7)));
-    let _reset = moods.next().await;
+    assert_eq!(next(&mut swings).await, MoodSwing(7));
+    let _reset = next(&mut moods).await;
     assert!(dice.moods.as_ref().expect("moods").with(|moods| moods.0.contains(&7)));
 
     // what is declared
@@ -296,8 +354,57 @@ async fn a_foreign_extension_uses_every_door() {
     juliet.close().await;
     assert!(matches!(juliet.state(), State::Closed));
     let noted: Vec<String> = dice.noted().into_iter().filter(|line| !line.contains("luck") && !line.contains("route")).collect();
-    assert_eq!(noted, ["base: before presence", "before presence", "session: Fresh", "closing", "session lost"]);
+    let opened = "opened, last throw none";
+    assert_eq!(noted, [opened, "base: before presence", "before presence", "session: Fresh", "closing", "session lost"]);
     romeo.close().await;
+}
+
+/// The extension as it was a release ago.
+struct OldDice;
+
+impl Extension for OldDice {
+    fn register(&self, reg: &mut Registrar<'_>) {
+        reg.store_namespace(ROWS, 1, |_from, rows| Ok(rows));
+    }
+
+    fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { cx.rows(ROWS).put("throw", "5").await })
+    }
+}
+
+#[tokio::test]
+async fn rows_of_an_earlier_version_are_brought_to_this_one_before_the_extension_reads_them() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    drop(builder().store(Arc::clone(&store)).with(OldDice).build().await.expect("the old client"));
+    let client = builder().store(Arc::clone(&store)).with(Base).with(Dice::new()).build().await.expect("the new client");
+    assert_eq!(client.ext::<Dice>().expect("the extension").noted(), ["opened, last throw 5"]);
+    assert_eq!(client.store().extension_row(ROWS, "throw").await.expect("a read"), None);
+    assert_eq!(client.store().extension_schema(ROWS).await.expect("a read"), 2);
+    drop(client);
+
+    let newer = builder().store(store).with(OldDice).build().await.expect_err("rows of a later version");
+    assert!(matches!(newer.kind(), ErrorKind::StoreTooNew), "{newer}");
+}
+
+#[tokio::test]
+async fn what_an_extension_claims_does_not_wait_for_a_subscriber() {
+    let server = server().await;
+    let juliet = client(&server, "juliet", None).await;
+    let mut lucky = juliet.subscribe::<Lucky>().events();
+    juliet.connect().await.expect("online");
+    let jid = juliet.jid().expect("bound");
+    let send = |inside: String| {
+        let xml = format!("<message from='mercutio@example.org' to='{jid}' type='chat'>{inside}</message>");
+        server.send_stanza(jid.clone(), &xml).expect("delivered");
+    };
+    send(format!("<chip xmlns='{NS}'>claimed</chip>"));
+    send(format!("<luck xmlns='{NS}' value='1'/>"));
+    let _both_arrived = next(&mut lucky).await;
+    let mut chips = juliet.subscribe::<Chip>().events();
+    send(format!("<chip xmlns='{NS}'>asked for</chip>"));
+    assert_eq!(next(&mut chips).await.0, "asked for");
+    assert_eq!(juliet.dropped_messages(), 0);
+    juliet.close().await;
 }
 
 #[tokio::test]
@@ -313,7 +420,7 @@ async fn a_payload_of_the_wrong_shape_is_reported_and_costs_nothing_else() {
             &format!("<message from='mercutio@example.org' to='{jid}'><luck xmlns='{NS}' value='much'/></message>"),
         )
         .expect("delivered");
-    let event = malformed.next().await.expect("an event");
+    let event = next(&mut malformed).await;
     assert!(matches!(event.error.kind(), ErrorKind::Payload { ns, name } if ns == NS && name == "luck"), "{}", event.error);
     assert!(juliet.state().is_online());
     juliet.close().await;
@@ -336,7 +443,7 @@ async fn what_an_error_carries_back_is_shown_only_to_who_looks_at_whole_stanzas(
     ] {
         let xml = format!("<message from='mercutio@example.org' to='{jid}' {attributes}>{inside}</message>");
         server.send_stanza(jid.clone(), &xml).expect("delivered");
-        let _luck = lucky.next().await.expect("an event");
+        let _luck = next(&mut lucky).await;
     }
     let noted = juliet.ext::<Dice>().expect("the extension").noted();
     assert_eq!(noted.iter().filter(|line| *line == "saw the route").count(), 2);
@@ -377,7 +484,7 @@ async fn a_stage_and_a_consumer_are_told_the_same_way_of_a_message() {
             &format!("<message from='a@example.org' to='{jid}' type='chat'><body>hi</body>{delay}</message>"),
         )
         .expect("delivered");
-    let _message = messages.next().await.expect("a message");
+    let _message = next(&mut messages).await;
     assert_eq!(*seen.lock().expect("ways"), [("stage", Origin::Offline), ("route", Origin::Offline)]);
     juliet.close().await;
 }

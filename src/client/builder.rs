@@ -14,13 +14,11 @@ use crate::client::login::LoginMemory;
 use crate::client::session::Left;
 use crate::client::shared::{Parts, Shared, Spawner};
 use crate::client::{Client, KeepAlive, Reconnect, Timeouts, TlsMode, Trust};
-use crate::driver::{self, ConnectOptions, Connector, CoreConfig, Deadlines, XmlDirection, XmlSink};
+use crate::driver::{self, ConnectOptions, Connector, Control, CoreConfig, Deadlines, Lag, XmlDirection, XmlSink};
 use crate::error::{BuildError, Error, ErrorKind, Result};
+use crate::event::AckPolicy;
 use crate::ext::{Entry, Extension, Registry};
 use crate::store::{MemoryStore, Store};
-
-/// The largest stanza sent to a server that does not say how much it takes (R7).
-const MAX_STANZA_BYTES: usize = 256 * 1024;
 
 /// Builds a [`Client`]; see [`Client::builder`]. Everything but the credentials has a default.
 #[must_use = "a builder does nothing until build() is called"]
@@ -36,12 +34,38 @@ pub struct ClientBuilder {
     reconnect: Reconnect,
     keep_alive: KeepAlive,
     login_step: Duration,
-    max_stanza_bytes: usize,
+    lag: Lag,
+    last_drop: LastDrop,
+    max_stanza_bytes: Option<usize>,
     initial_presence: bool,
     xml_sink: Option<XmlSink>,
+    ack_policy: AckPolicy,
     store: Option<Arc<dyn Store>>,
     extensions: Vec<Entry>,
     settings: Vec<(&'static str, TypeId, &'static str, Arc<dyn Any + Send + Sync>)>,
+}
+
+/// What becomes of the session when the last handle of a client is dropped; see [`ClientBuilder::on_last_drop`].
+///
+/// Either way it happens in the background, in bounded time, and every task of the client ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum LastDrop {
+    /// As by [`Client::close`]: what was accepted is written, the session ends.
+    #[default]
+    Close,
+    /// As by [`Client::suspend`]: the connection is dropped without closing the stream, and the session can be resumed where
+    /// the server keeps it. For programs that end often and come back soon.
+    Suspend,
+}
+
+impl LastDrop {
+    pub(crate) fn order(self) -> Control {
+        match self {
+            Self::Close => Control::Close,
+            Self::Suspend => Control::Suspend,
+        }
+    }
 }
 
 /// What a built client goes by.
@@ -51,9 +75,11 @@ pub(crate) struct Config {
     pub(crate) reconnect: Reconnect,
     pub(crate) keep_alive: KeepAlive,
     pub(crate) login_step: Duration,
-    pub(crate) max_stanza_bytes: usize,
+    pub(crate) lag: Lag,
+    pub(crate) last_drop: LastDrop,
+    /// Set by the application; otherwise it is as the server says.
+    pub(crate) max_stanza_bytes: Option<usize>,
     pub(crate) initial_presence: bool,
-    pub(crate) xml_sink: Option<XmlSink>,
 }
 
 /// How the next connection is made and logged in.
@@ -77,9 +103,12 @@ impl ClientBuilder {
             reconnect: Reconnect::default(),
             keep_alive: KeepAlive::default(),
             login_step: Duration::from_secs(30),
-            max_stanza_bytes: MAX_STANZA_BYTES,
+            lag: Lag::default(),
+            last_drop: LastDrop::default(),
+            max_stanza_bytes: None,
             initial_presence: true,
             xml_sink: None,
+            ack_policy: AckPolicy::default(),
             store: None,
             extensions: crate::builtin::extensions(),
             settings: Vec::new(),
@@ -184,9 +213,23 @@ impl ClientBuilder {
         self
     }
 
-    /// The largest stanza that is sent, in bytes. Default 256 KiB, which every server takes (R7).
+    /// The largest stanza that is sent, in bytes, whatever the server says. By default it is what the server of the current or
+    /// last session takes (XEP-0478), and 256 KiB where it does not say (R7): a larger one would cost the stream.
     pub fn max_stanza_bytes(mut self, bytes: usize) -> Self {
-        self.max_stanza_bytes = bytes;
+        self.max_stanza_bytes = Some(bytes);
+        self
+    }
+
+    /// How far acknowledging may lag behind reading, while messages wait for who is to take them (R2). See [`Lag`] for what
+    /// servers put up with.
+    pub fn lag(mut self, lag: Lag) -> Self {
+        self.lag = lag;
+        self
+    }
+
+    /// What happens to the session when the client's last handle is dropped. By default it is closed.
+    pub fn on_last_drop(mut self, last_drop: LastDrop) -> Self {
+        self.last_drop = last_drop;
         self
     }
 
@@ -197,8 +240,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Shows everything that goes over the wire, as it goes, with passwords and SASL exchanges taken out. Pieces end where
-    /// reads and writes end, not where elements do.
+    /// Shows everything that goes over the wire, one whole top-level element at a time, with passwords, tokens and SASL
+    /// exchanges taken out. It is called on the connection's task, so it must not block.
+    ///
+    /// [`Client::watch_xml`] shows the same of a client that is built already, as a stream, and says what each piece is.
     ///
     /// ```
     /// # use xmppkit::Client;
@@ -214,6 +259,12 @@ impl ClientBuilder {
     /// Where everything is kept that outlives a connection. By default in memory, bounded, and gone with the client.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = Some(store);
+        self
+    }
+
+    /// When a message counts as taken over, so that the server need not keep it any longer; see [`AckPolicy`].
+    pub fn ack_policy(mut self, policy: AckPolicy) -> Self {
+        self.ack_policy = policy;
         self
     }
 
@@ -267,9 +318,10 @@ impl ClientBuilder {
             reconnect: self.reconnect,
             keep_alive: self.keep_alive,
             login_step: self.login_step,
+            lag: self.lag,
+            last_drop: self.last_drop,
             max_stanza_bytes: self.max_stanza_bytes,
             initial_presence: self.initial_presence,
-            xml_sink: self.xml_sink,
         };
         let store = self.store.unwrap_or_else(|| Arc::new(MemoryStore::new()));
         if store.version() < crate::store::VERSION {
@@ -288,8 +340,10 @@ impl ClientBuilder {
             left: if store.persistent() { Left::load(&*account_store).await? } else { Left::default() },
             store: account_store,
             persistent: store.persistent(),
+            ack_policy: self.ack_policy,
             runtime,
             spawner,
+            xml_sink: self.xml_sink,
         };
         let shared = Arc::new_cyclic(|weak| Shared::new(weak.clone(), parts));
         for install in handlers {

@@ -108,13 +108,14 @@ async fn online(shared: &Arc<Shared>) -> Result<()> {
     Err(ErrorKind::ClientClosed.into())
 }
 
-/// Orders the driver to stop, and waits until it has.
-pub(crate) async fn stop(shared: &Arc<Shared>, order: Control) {
+/// Orders the driver to stop, because of an error if there is one, and waits until it has.
+pub(crate) async fn stop(shared: &Arc<Shared>, order: Control, failure: Option<Error>) {
     let mut states = {
         let link = shared.link();
+        shared.set_failure(failure);
         let running = link.as_ref().is_some_and(|link| link.control.send(order).is_ok());
         if !running {
-            shared.announce(State::Closed);
+            shared.announce(shared.stopped(State::Closed));
             return;
         }
         shared.state.watch()

@@ -12,8 +12,8 @@ use crate::client::intake::Staged;
 use crate::client::session::{COMPLETE, SESSION_ROWS, record_of};
 use crate::client::shared::Shared;
 use crate::driver::{
-    ConnectOptions, ConnectionInfo, CoreConfig, Handled, KeepAlive, Numbered, Outgoing, Procedure, Resumed, Resumption, State,
-    Surface, Suspended, TakenOver, XmlSink,
+    ConnectOptions, ConnectionInfo, CoreConfig, Handled, KeepAlive, Lag, Numbered, Outgoing, Procedure, Resumed, Resumption,
+    State, Surface, Suspended, TakenOver, XmlTraffic,
 };
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
@@ -38,12 +38,20 @@ impl Surface for Shared {
         self.config.keep_alive
     }
 
+    fn lag(&self) -> Lag {
+        self.config.lag
+    }
+
     fn connect_options(&self) -> ConnectOptions {
         self.next_connection().connect.clone()
     }
 
-    fn xml_sink(&self) -> Option<XmlSink> {
-        self.config.xml_sink.clone()
+    fn xml_is_watched(&self) -> bool {
+        self.xml.is_watched()
+    }
+
+    fn xml(&self, traffic: XmlTraffic) {
+        self.xml.show(&traffic);
     }
 
     fn take_procedure(&self) -> Option<Procedure> {
@@ -56,13 +64,21 @@ impl Surface for Shared {
 
     fn state(&self, state: State) {
         let stopped = state.is_stopped();
-        tracing::debug!(account = %self.account, ?state, "connection state");
+        match &state {
+            State::Online { .. } => tracing::info!("online"),
+            // The driver has said it, with the reason.
+            State::Waiting { .. } => {}
+            state => tracing::debug!(?state, "connection state"),
+        }
         {
             // Together, so that a start or stop that comes now sees both or neither.
             let mut link = self.link();
-            if stopped {
+            let state = if stopped {
                 *link = None;
-            }
+                self.stopped(state)
+            } else {
+                state
+            };
             self.announce(state);
         }
         if stopped {
@@ -87,7 +103,7 @@ impl Surface for Shared {
 
     fn authenticated(&self, mechanism: &str, success: crate::auth::Success) {
         self.set_mechanism(mechanism);
-        tracing::debug!(account = %self.account, mechanism, binding = ?success.channel_binding, "authenticated");
+        tracing::debug!(mechanism, channel_binding = ?success.channel_binding, "authenticated");
         let news = self.change_login_memory(|memory| memory.learn(success));
         self.set_unsaved(news);
     }
@@ -158,6 +174,10 @@ impl Surface for Shared {
             let batch = self.outbox.ids(&numbers).into_iter().fold(Batch::new(), update);
             self.note("the numbers of messages", batch).await;
         })
+    }
+
+    fn is_by_handling(&self) -> bool {
+        self.hub.is_by_handling()
     }
 
     fn records(&self) -> bool {

@@ -16,9 +16,9 @@ use crate::auth::Secret;
 use crate::client::connect::{self, Connect};
 use crate::client::request::Request;
 use crate::client::shared::Shared;
-use crate::client::{ClientBuilder, Sent, Trust};
-use crate::driver::{ConnectionInfo, Control, Mode, State};
-use crate::error::{Error, Result};
+use crate::client::{ClientBuilder, Sent, Trust, XmlWatch};
+use crate::driver::{ConnectionInfo, Control, Mode, Outgoing, State};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Handler, HandlerGuard, Subscription};
 use crate::ext::{Ctx, Declared, Extension, Observed};
 use crate::store::AccountStore;
@@ -27,7 +27,8 @@ use crate::xml::Frame;
 /// One account's client. Clones are handles to the same client.
 ///
 /// Made by [`Client::builder`]. Subscribe first, then [`connect`](Self::connect): nothing that arrives is missed. When the
-/// last handle is dropped, the session is closed in the background and every task of the client ends.
+/// last handle is dropped, the session is closed in the background (or [otherwise](ClientBuilder::on_last_drop)) and every task
+/// of the client ends.
 ///
 /// ```no_run
 /// use futures::StreamExt;
@@ -75,13 +76,20 @@ impl Client {
     /// extensions' hooks, then [`Deadlines::closing`](crate::client::Deadlines), then 5 s for the store). What could not be
     /// written stays in the outbox. A client that is not running is closed at once. Cancel-safe: the closing goes on.
     pub async fn close(&self) {
-        connect::stop(&self.shared, Control::Close).await;
+        connect::stop(&self.shared, Control::Close, None).await;
+    }
+
+    /// Ends the session as [`close`](Self::close) does, because of this error: the client is then
+    /// [`Failed`](State::Failed) with it instead of closed. For what an extension or the application found out and no new
+    /// attempt can help.
+    pub async fn fail(&self, error: Error) {
+        connect::stop(&self.shared, Control::Close, Some(error)).await;
     }
 
     /// Drops the connection without ending the session, and stops. Where the server allows it (XEP-0198), the session
     /// can be resumed later. Cancel-safe.
     pub async fn suspend(&self) {
-        connect::stop(&self.shared, Control::Suspend).await;
+        connect::stop(&self.shared, Control::Suspend, None).await;
     }
 
     /// Says that the network has changed: names are resolved anew, and a wait between attempts ends at once.
@@ -241,6 +249,47 @@ impl Client {
         self.shared.send_presence(presence).await
     }
 
+    /// Sends a stanza that is written as XML: for a console, a test, a try-out. It takes the short way: nothing is added to
+    /// it, no extension sees it, a message stands neither in the log nor in the outbox, and what presence it sends is not known
+    /// to [`Presences`](crate::presence::Presences). The namespace `jabber:client` need not be declared; prefixes and CDATA
+    /// sections are written in a simpler way that means the same.
+    ///
+    /// The reply to an IQ is seen in [`watch_xml`](Self::watch_xml) only. Who wants it as a value asks with
+    /// [`iq_get`](Self::iq_get) or [`iq_set`](Self::iq_set), which take a `minidom::Element` as payload too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Other`](crate::ErrorKind::Other) with an [`XmlError`](crate::xml::XmlError) as source unless it is exactly
+    /// one well-formed stanza;
+    /// [`ErrorKind::StanzaTooLarge`](crate::ErrorKind::StanzaTooLarge); [`ErrorKind::NotOnline`](crate::ErrorKind::NotOnline)
+    /// without a session.
+    pub async fn send_raw(&self, xml: &str) -> Result<()> {
+        let stanza = super::xml::stanza(xml)?;
+        self.shared.check_size(stanza.byte_len())?;
+        if self.shared.bound_jid().is_none() {
+            return Err(ErrorKind::NotOnline.into());
+        }
+        self.shared.outgoing(Outgoing::plain(stanza)).await
+    }
+
+    /// Everything that goes over the wire from now on, one whole top-level element at a time, with passwords, tokens and
+    /// SASL exchanges taken out: for a debug console. While nobody watches it costs nothing.
+    ///
+    /// ```
+    /// # use futures::StreamExt;
+    /// # async fn example(client: &xmppkit::Client) {
+    /// let mut traffic = client.watch_xml();
+    /// while let Some(piece) = traffic.next().await {
+    ///     match piece {
+    ///         Ok(piece) => println!("{}: {}", piece.direction, piece.xml),
+    ///         Err(gap) => println!("{} pieces are missing", gap.count.unwrap_or_default()),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn watch_xml(&self) -> XmlWatch {
+        XmlWatch::new(&self.shared.xml, self.downgrade())
+    }
+
     /// One of the client's extensions.
     #[must_use]
     pub fn ext<T: Extension>(&self) -> Option<Arc<T>> {
@@ -267,7 +316,7 @@ impl Client {
     }
 
     /// How many messages were dropped because nobody subscribed to them in time (8 s after they came, or when more than
-    /// 150 of them or 4 MiB waited). The first drop is also reported at warn level, with what to subscribe to, and further
+    /// 150 of them or 4 MiB waited, unless the builder was given another [`Lag`](crate::client::Lag)). The first drop is also reported at warn level, with what to subscribe to, and further
     /// ones at most every 10 s, with their number.
     #[must_use]
     pub fn dropped_messages(&self) -> u64 {

@@ -6,21 +6,26 @@ mod dispatch;
 mod handle;
 mod identity;
 mod intake;
+mod limits;
 mod login;
 mod outbox;
 mod request;
 mod sent;
 mod session;
 mod shared;
+mod xml;
 
-pub use builder::ClientBuilder;
+pub use builder::{ClientBuilder, LastDrop};
 pub use connect::{Connect, Driver};
 pub use handle::{Client, WeakClient};
 pub use outbox::{Resolution, Unresolved};
 pub use request::{Reply, Request};
 pub use sent::{Milestone, Sent};
+pub use xml::XmlWatch;
 
-pub use crate::driver::{ConnectionInfo, Deadlines, KeepAlive, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection};
+pub use crate::driver::{
+    ConnectionInfo, Deadlines, KeepAlive, Lag, Reconnect, State, Timeouts, TlsMode, Trust, XmlDirection, XmlKind, XmlTraffic,
+};
 
 pub(crate) use shared::Shared;
 

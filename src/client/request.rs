@@ -15,7 +15,7 @@ use xso::FromXml;
 
 use crate::client::shared::Shared;
 use crate::driver::{Control, Outgoing};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::xml::{OutStanza, Stanza};
 
 /// A request that is sent when it is awaited; see [`Client::iq_get`](crate::client::Client::iq_get).
@@ -42,7 +42,17 @@ impl Request {
         self
     }
 
-    async fn run(self) -> Result<Reply> {
+    /// Sends the request and gives the reply also if it is an error: for what may stand beside the `<error/>`, a form for
+    /// example. [`Reply::error`] tells.
+    ///
+    /// # Errors
+    /// As awaiting the request itself, but for [`ErrorKind::Stanza`].
+    pub async fn any_reply(self) -> Result<Reply> {
+        self.run().await.map(|(reply, _)| reply)
+    }
+
+    /// The reply, and what was asked of whom.
+    async fn run(self) -> Result<(Reply, String)> {
         let id = self.shared.new_id()?;
         let iq = match self.iq? {
             Iq::Get { from, to, payload, .. } => Iq::Get { from, to, id, payload },
@@ -62,7 +72,8 @@ impl Request {
         let result = answer(outgoing, receiver).await?;
         drop(slot);
         match result {
-            Ok(result) => result.map(|stanza| Reply { stanza }).map_err(|error| error.with_context(what)),
+            Ok(Ok(stanza)) => Ok((Reply { stanza }, what)),
+            Ok(Err(error)) => Err(error.with_context(what)),
             Err(_) => Err(ErrorKind::SessionLost { sent: true }.into()),
         }
     }
@@ -86,7 +97,13 @@ impl IntoFuture for Request {
     type IntoFuture = BoxFuture<'static, Result<Reply>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.run())
+        Box::pin(async move {
+            let (reply, what) = self.run().await?;
+            match reply.error() {
+                Some(error) => Err(Error::new(ErrorKind::Stanza(error)).with_context(what)),
+                None => Ok(reply),
+            }
+        })
     }
 }
 
@@ -125,17 +142,24 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// The result of a request.
+/// The reply to a request: its result, unless it was asked for with [`Request::any_reply`].
 #[derive(Debug, Clone)]
 pub struct Reply {
     stanza: Stanza,
 }
 
 impl Reply {
-    /// The whole IQ result.
+    /// The whole IQ.
     #[must_use]
     pub fn stanza(&self) -> &Stanza {
         &self.stanza
+    }
+
+    /// The error, if the reply is one.
+    #[must_use]
+    pub fn error(&self) -> Option<StanzaError> {
+        let is_error = self.stanza.stanza_type().as_deref() == Some("error");
+        is_error.then(|| self.stanza.error().unwrap_or_else(|| StanzaError::new(StanzaErrorType::Cancel, "undefined-condition")))
     }
 
     /// Its payload.

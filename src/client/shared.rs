@@ -8,6 +8,7 @@ use jid::{BareJid, FullJid};
 use tokio::sync::mpsc;
 use xmpp_parsers::message::Message;
 use xmpp_parsers::presence::Presence;
+use xso::AsXml;
 
 use crate::auth::{Credentials, Secret};
 use crate::client::builder::{Config, NextConnection};
@@ -15,13 +16,14 @@ use crate::client::login::LoginMemory;
 use crate::client::outbox::Outbox;
 use crate::client::request::Requests;
 use crate::client::session::Left;
+use crate::client::xml::XmlWatchers;
 use crate::client::{Sent, WeakClient};
-use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, Suspended};
-use crate::error::{ErrorKind, Result};
-use crate::event::Hub;
+use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, Suspended, XmlSink};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
 use crate::store::{AccountStore, Batch, Change, Direction, Feed, NewMessage, Origin, OutboxEntry, RowChange};
-use crate::xml::{Frame, OutStanza, Stanza};
+use crate::xml::{Frame, OutStanza, Stanza, ns, write_element};
 
 pub(crate) struct Shared {
     pub(crate) weak: Weak<Self>,
@@ -34,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: tokio::runtime::Handle,
     pub(crate) requests: Requests,
     pub(crate) outbox: Outbox,
+    pub(super) xml: XmlWatchers,
     pub(crate) handles: AtomicUsize,
     pub(super) spawner: Spawner,
     /// Messages pass the stages and are stored one batch at a time, whoever brings them.
@@ -51,7 +54,11 @@ pub(crate) struct Shared {
     /// That session had not come online.
     incomplete: AtomicBool,
     session_rows: Mutex<Batch>,
+    failure: Mutex<Option<Error>>,
 }
+
+/// Namespaces of top-level elements that are the stream's own.
+const RESERVED: [&str; 7] = [ns::CLIENT, ns::STREAM, ns::TLS, ns::SASL, ns::BIND, ns::SM, ns::SM2];
 
 /// What the builder has made.
 pub(super) struct Parts {
@@ -60,6 +67,8 @@ pub(super) struct Parts {
     pub(super) registry: Registry,
     pub(super) store: Arc<dyn AccountStore>,
     pub(super) persistent: bool,
+    pub(super) ack_policy: AckPolicy,
+    pub(super) xml_sink: Option<XmlSink>,
     pub(super) login: LoginMemory,
     pub(super) left: Left,
     pub(super) runtime: tokio::runtime::Handle,
@@ -84,6 +93,8 @@ struct Session {
     features: Option<Frame>,
     connection: Option<ConnectionInfo>,
     mechanism: Option<String>,
+    /// The largest stanza the server takes, by its word in this or the last session.
+    stanza_limit: Option<usize>,
 }
 
 impl Observe for State {
@@ -101,17 +112,19 @@ impl Shared {
         let incomplete = suspended.is_some() && !complete;
         let outbox = Outbox::default();
         outbox.restore(left);
+        let hub = Hub::new(parts.persistent, parts.ack_policy, &parts.config.lag);
         Self {
             weak,
             account: Arc::new(parts.account),
             config: parts.config,
             registry: parts.registry,
-            hub: Hub::new(!parts.persistent),
+            hub,
             state: Observable::new(State::Offline { last: None }),
             store: parts.store,
             runtime: parts.runtime,
             requests: Requests::default(),
             outbox,
+            xml: XmlWatchers::new(parts.xml_sink),
             handles: AtomicUsize::new(0),
             spawner: parts.spawner,
             intake: tokio::sync::Mutex::default(),
@@ -125,6 +138,7 @@ impl Shared {
             restored: AtomicBool::new(restored),
             incomplete: AtomicBool::new(incomplete),
             session_rows: Mutex::default(),
+            failure: Mutex::default(),
         }
     }
 
@@ -194,6 +208,9 @@ impl Shared {
 
     pub(super) fn set_bound(&self, bound: Option<(FullJid, Frame)>) {
         let mut session = lock(&self.session);
+        if let Some((_, features)) = &bound {
+            session.stanza_limit = super::limits::max_bytes(features);
+        }
         (session.jid, session.features) = bound.unzip();
     }
 
@@ -238,6 +255,16 @@ impl Shared {
         lock(&self.procedure).take()
     }
 
+    /// Why the client is being stopped, if there is a reason. Under the lock of the link, as [`stopped`](Self::stopped).
+    pub(super) fn set_failure(&self, failure: Option<Error>) {
+        *lock(&self.failure) = failure;
+    }
+
+    /// The state the client stops in: failed, if it was stopped because of something.
+    pub(super) fn stopped(&self, state: State) -> State {
+        lock(&self.failure).take().map_or(state, State::Failed)
+    }
+
     pub(super) fn link(&self) -> MutexGuard<'_, Option<Link>> {
         lock(&self.link)
     }
@@ -279,9 +306,9 @@ impl Shared {
         }
     }
 
-    /// The last handle is gone: close in the background, end everything.
+    /// The last handle is gone: close (or suspend) in the background, end everything.
     pub(crate) fn last_handle_dropped(&self) {
-        let running = self.control(Control::Close);
+        let running = self.control(self.config.last_drop.order());
         if let Spawner::External(work) = &self.spawner {
             lock(work).take();
         }
@@ -294,6 +321,7 @@ impl Shared {
     pub(super) fn end(&self) {
         self.hub.end();
         self.outbox.close();
+        self.xml.end();
     }
 
     /// An id that nobody can guess and that is never used again.
@@ -302,12 +330,13 @@ impl Shared {
         use base64::Engine as _;
         let mut bytes = [0; 15];
         getrandom::fill(&mut bytes)
-            .map_err(|error| crate::error::Error::new(ErrorKind::Io).with_context(format!("no random numbers: {error}")))?;
+            .map_err(|error| Error::new(ErrorKind::Io).with_context(format!("no random numbers: {error}")))?;
         Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
     }
 
     pub(crate) fn check_size(&self, size: usize) -> Result<()> {
-        let limit = self.config.max_stanza_bytes;
+        let announced = || lock(&self.session).stanza_limit;
+        let limit = self.config.max_stanza_bytes.or_else(announced).unwrap_or(super::limits::UNKNOWN);
         if size > limit { Err(ErrorKind::StanzaTooLarge { size, limit }.into()) } else { Ok(()) }
     }
 
@@ -337,6 +366,23 @@ impl Shared {
         let stanza = OutStanza::presence(presence)?;
         self.check_size(stanza.byte_len())?;
         self.outgoing(Outgoing::plain(stanza)).await
+    }
+
+    /// Sends an element that is no stanza, and none of those by which the stream itself is kept.
+    pub(crate) async fn send_nonza<P: AsXml>(&self, element: &P) -> Result<()> {
+        let mut text = Vec::new();
+        write_element(&mut text, element, "")?;
+        let text = String::from_utf8(text).map_err(Error::other)?;
+        let frame = Frame::parse(&text)?;
+        if RESERVED.contains(&&*frame.ns()) {
+            let error = Error::new(ErrorKind::Other);
+            return Err(error.with_context(format!("<{}> in {} is not an extension's to send", frame.name(), frame.ns())));
+        }
+        self.check_size(text.len())?;
+        if self.bound_jid().is_none() {
+            return Err(ErrorKind::NotOnline.into());
+        }
+        self.outgoing(Outgoing::Nonza(text)).await
     }
 
     /// Stages, log, outbox; see [`Client::send`](crate::client::Client::send).
@@ -389,7 +435,12 @@ impl Shared {
 
 /// The origin-id (XEP-0359) is the message's id, whatever copies it passes through.
 fn set_origin_id(message: &mut Message, id: &str) {
-    let is_origin_id = |payload: &minidom::Element| payload.is("origin-id", crate::xml::ns::SID);
+    let is_state = |payload: &minidom::Element| payload.has_ns(ns::CHAT_STATES);
+    // What only tells a state holds nothing else (XEP-0085 §5.5), and servers then know not to keep it.
+    if message.bodies.is_empty() && message.payloads.iter().any(is_state) && message.payloads.iter().all(is_state) {
+        return;
+    }
+    let is_origin_id = |payload: &minidom::Element| payload.is("origin-id", ns::SID);
     message.payloads.retain(|payload| !is_origin_id(payload));
     message.payloads.push(xmpp_parsers::stanza_id::OriginId { id: id.to_owned() }.into());
 }

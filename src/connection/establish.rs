@@ -48,7 +48,7 @@ async fn run(options: &ConnectOptions, log: &mut Log) -> Result<Connection> {
     for server in servers(options, &domain, log).await? {
         let Some((stream, target)) = open(options, &server, log).await? else { continue };
         let name = server.host.with_port(server.port);
-        tracing::debug!(server = name, address = ?target.address, mode = ?server.mode, "connected");
+        tracing::debug!(server = name, address = target.address.map(tracing::field::display), mode = ?server.mode, "connected");
         let address = target.address;
         let connection = Connection { stream, info: ConnectionInfo::new(name.clone(), address), origin: Some(target) };
         if server.mode == TlsMode::StartTls {
@@ -185,4 +185,34 @@ fn most_telling(attempts: &[Attempt]) -> ConnectReason {
     ];
     let made = |reason: &ConnectReason| attempts.iter().any(|attempt| attempt.reason == *reason);
     ORDER.into_iter().find(made).unwrap_or(ConnectReason::Other)
+}
+
+#[cfg(all(test, not(feature = "native-tls")))]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::connection::Connector;
+
+    #[derive(Debug)]
+    struct Untouched;
+
+    impl Connector for Untouched {
+        fn connect<'a>(&'a self, target: Target) -> BoxFuture<'a, io::Result<Box<dyn Transport>>> {
+            panic!("{target:?} was tried");
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_backend_tls_is_refused_before_anything_is_tried() {
+        let required = ConnectOptions::new("192.0.2.1").connector(Arc::new(Untouched));
+        let direct = required.clone().dangerous_plaintext().host("192.0.2.1", 5223, TlsMode::Direct);
+        for options in [required, direct] {
+            let error = establish(&options).await.expect_err("there is no TLS");
+            assert_eq!(error.kind(), &ErrorKind::Tls(TlsError::NoBackend));
+        }
+    }
 }

@@ -44,7 +44,7 @@ impl Log {
 
     pub(super) fn fail(&mut self, target: &str, address: Option<SocketAddr>, reason: ConnectReason, text: impl Into<String>) {
         self.end(target, address);
-        tracing::debug!(server = target, ?address, %reason, "attempt failed");
+        tracing::debug!(server = target, address = address.map(tracing::field::display), %reason, "attempt failed");
         self.attempts.push(Attempt::new(target, address, reason, text));
     }
 

@@ -150,20 +150,22 @@ mod tests {
 
     #[test]
     fn the_bound_doubles_up_to_the_cap_and_starts_anew_after_a_stable_time() {
-        let mut backoff = Backoff::new(Reconnect::default());
         let closed = Error::from(ErrorKind::Closed(Phase::Session));
         let now = Instant::now();
-        let mut bounds = Vec::new();
-        for _ in 0..9 {
-            // the largest value full jitter can draw
-            let before = backoff.failures;
-            let Verdict::Retry(_) = backoff.decide(&closed, None, now, 0) else { panic!("stopped") };
-            bounds.push(Duration::from_secs(1).saturating_mul(2u32.pow(before)).min(Duration::from_secs(120)).as_secs());
+        // Two that are told the same, apart from what they draw: that the first draws the bound itself, and the second, one
+        // further, nothing, holds for this bound alone.
+        let mut two = [0, 1].map(|beyond| (Backoff::new(Reconnect::default()), beyond));
+        let mut assert_bound = |seconds: u64, online_since: Option<Instant>, now: Instant| {
+            let nanos = Duration::from_secs(seconds).as_nanos() as u64;
+            let drawn = two.each_mut().map(|(backoff, beyond)| backoff.decide(&closed, online_since, now, nanos + *beyond));
+            assert_eq!(drawn, [Verdict::Retry(Duration::from_secs(seconds)), Verdict::Retry(Duration::ZERO)], "{seconds} s");
+        };
+        for seconds in [1, 2, 4, 8, 16, 32, 64, 120, 120] {
+            assert_bound(seconds, None, now);
         }
-        assert_eq!(bounds, [1, 2, 4, 8, 16, 32, 64, 120, 120]);
-        let later = now + Duration::from_secs(31);
-        let Verdict::Retry(delay) = backoff.decide(&closed, Some(now), later, u64::MAX / 2) else { panic!("stopped") };
-        assert!(delay <= Duration::from_secs(1));
+        assert_bound(120, Some(now), now + Duration::from_secs(29));
+        assert_bound(1, Some(now), now + Duration::from_secs(30));
+        assert_bound(2, None, now);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 
 use crate::driver::lane::Lane;
-use crate::driver::{Output, Surface, Suspended};
+use crate::driver::{Lag, Output, Surface, Suspended};
 use crate::stream;
 use crate::xml::OutStanza;
 
@@ -30,9 +30,9 @@ struct Blamed {
 }
 
 impl Carried {
-    pub(super) fn new(suspended: Option<Suspended>) -> Self {
+    pub(super) fn new(suspended: Option<Suspended>, lag: Lag) -> Self {
         let numbered = suspended.as_ref().map_or(0, Suspended::numbered);
-        Self { suspended, numbered, ..Self::default() }
+        Self { suspended, numbered, lane: Lane::new(lag), ..Self::default() }
     }
 
     /// Nobody waits for this request any more.

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-/// How a dead connection is found out: when nothing came for `interval`, the server is asked (XEP-0199), and when nothing
-/// at all comes for `timeout` after that, the connection is given up.
+/// How a dead connection is found out: when nothing came for `interval`, the server is asked (for an acknowledgement, XEP-0198,
+/// or by a ping, XEP-0199), and when nothing at all comes for `timeout` after that, the connection is given up.
 ///
-/// Whatever the server sends counts, an error as well; where traffic flows nothing is asked. After
+/// Whatever the server sends counts, an error as well; where traffic flows nothing is asked. A message that was sent asks for an
+/// acknowledgement anyway, so while messages go out silence is noticed after `timeout`. After
 /// [`Client::network_changed`](crate::client::Client::network_changed) the server is asked at once.
 ///
 /// ```
@@ -51,11 +52,22 @@ pub(super) struct Pulse {
     pace: KeepAlive,
     heard: Instant,
     asked: Option<Instant>,
+    /// When an acknowledgement was asked for last.
+    question: Option<Instant>,
 }
 
 impl Pulse {
     pub(super) fn new(pace: KeepAlive, now: Instant) -> Self {
-        Self { pace, heard: now, asked: None }
+        Self { pace, heard: now, asked: None, question: None }
+    }
+
+    /// An acknowledgement is being waited for since then: the server owes a sign of life.
+    pub(super) fn waits_since(&mut self, question: Option<Instant>) {
+        let is_new = question != self.question;
+        self.question = question;
+        if let Some(at) = question.filter(|at| is_new && *at >= self.heard) {
+            self.asked.get_or_insert(at);
+        }
     }
 
     /// Something came.
@@ -119,6 +131,19 @@ mod tests {
         assert_eq!(pulse.due(start + 1_059 * SECOND), Due::Ask);
         pulse.heard(start + 1_070 * SECOND);
         assert_eq!(pulse.due(start + 1_100 * SECOND), Due::Nothing);
+    }
+
+    #[test]
+    fn a_question_that_is_asked_anyway_counts_until_anything_comes() {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(KeepAlive::new(60 * SECOND, 20 * SECOND), start);
+        pulse.waits_since(Some(start + SECOND));
+        assert_eq!(pulse.due(start + 20 * SECOND), Due::Nothing);
+        pulse.heard(start + 20 * SECOND);
+        pulse.waits_since(Some(start + SECOND));
+        assert_eq!(pulse.due(start + 79 * SECOND), Due::Nothing, "something came since: the server lives");
+        pulse.waits_since(Some(start + 79 * SECOND));
+        assert_eq!(pulse.due(start + 99 * SECOND), Due::GiveUp);
     }
 
     #[test]

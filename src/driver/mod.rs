@@ -17,8 +17,9 @@ mod xml_log;
 
 pub use backoff::Reconnect;
 pub use keep_alive::KeepAlive;
+pub use lane::Lag;
 pub use state::State;
-pub use xml_log::XmlDirection;
+pub use xml_log::{XmlDirection, XmlKind, XmlTraffic};
 
 pub use crate::connection::{ConnectionInfo, Timeouts, TlsMode, Trust};
 pub use crate::stream::Deadlines;
@@ -72,10 +73,14 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn core_config(&self) -> CoreConfig;
     /// How a dead connection is found out.
     fn keep_alive(&self) -> KeepAlive;
+    /// How far acknowledging may lag behind reading (R2).
+    fn lag(&self) -> Lag;
     /// How the next connection is made.
     fn connect_options(&self) -> ConnectOptions;
-    /// Where the XML of the next connection is shown.
-    fn xml_sink(&self) -> Option<XmlSink>;
+    /// Whether anybody wants to see the XML: asked for each read and write.
+    fn xml_is_watched(&self) -> bool;
+    /// Shows a piece of XML.
+    fn xml(&self, traffic: XmlTraffic);
     /// What is to happen before authentication, once.
     fn take_procedure(&self) -> Option<Procedure>;
     /// The connection ended before that could begin: it is to happen on the next one.
@@ -110,6 +115,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn poisoned(&self, token: u64, condition: String);
     /// Notes the numbers under which messages are about to be written (R8).
     fn record(self: Arc<Self>, numbers: Vec<(u64, u32)>) -> BoxFuture<'static, ()>;
+    /// Whether messages may count as taken over later than they are stored.
+    fn is_by_handling(&self) -> bool;
     /// Whether counts and numbers are noted, because the store outlives the process (R8).
     fn records(&self) -> bool;
     /// The client is online; the futures run until they or the session end.

@@ -17,7 +17,7 @@ use crate::driver::io::{Io, IoEvent, WRITE_HIGH};
 use crate::driver::keep_alive::{Due, Pulse};
 use crate::driver::lane::{Batch, Lane};
 use crate::driver::task::{Control, Inbox, Outgoing};
-use crate::driver::xml_log::{XmlDirection, XmlLog};
+use crate::driver::xml_log::XmlLog;
 use crate::driver::{Handled, Numbered, Procedure, Resumed, State, Surface};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::stream::{self, Answer, Ask, AskId, Ended, Input, Output, SeeOther, StreamCore, TlsRule};
@@ -75,7 +75,7 @@ pub(super) struct Session {
     options: ConnectOptions,
     core: StreamCore,
     io: Option<Io>,
-    log: Option<XmlLog>,
+    log: XmlLog,
     timer: Option<(Instant, std::pin::Pin<Box<Sleep>>)>,
     keys: Option<(AskId, BoxFuture<'static, Result<ScramKeys, tokio::task::JoinError>>)>,
     procedure: Option<Procedure>,
@@ -131,14 +131,13 @@ impl Session {
             None => StreamCore::new(config, now())?,
         };
         surface.connected(connection.info());
-        let log = surface.xml_sink().map(XmlLog::new);
         let pulse = Pulse::new(surface.keep_alive(), now());
         Ok(Self {
             surface,
             options,
             core,
             io: Some(Io::new(connection)),
-            log,
+            log: XmlLog::default(),
             timer: None,
             keys: None,
             procedure,
@@ -234,7 +233,9 @@ impl Session {
                 self.login = Some(Arc::clone(&self.surface).bound(jid, features));
             }
             stream::Event::Secured => tracing::debug!("the connection is encrypted"),
-            stream::Event::Nonza(frame) => tracing::debug!(name = frame.name(), "an unknown top-level element was ignored"),
+            stream::Event::Nonza(frame) => {
+                tracing::debug!(name = frame.name(), ns = %frame.ns(), "an unknown top-level element was ignored");
+            }
             stream::Event::NotSent { token } => tracing::debug!(token, "a stanza came too late to be sent"),
         }
     }
@@ -310,13 +311,20 @@ impl Session {
 
     /// What a batch becomes: messages are stored and delivered, and where it is kept the count of them all is noted.
     fn commit(&self, batch: Batch) -> BoxFuture<'static, Vec<u64>> {
-        let seqs = batch.seqs();
-        let handled = self.surface.records().then(|| self.core.handled_with(&seqs)).flatten();
+        let by_handling = self.surface.is_by_handling();
+        let seqs = if by_handling { batch.others.clone() } else { batch.seqs() };
+        let records = self.surface.records();
+        let handled = records.then(|| self.core.handled_with(&seqs)).flatten();
         let others = batch.others;
         let messages = Arc::clone(&self.surface).messages(batch.messages, handled.map(|(h, above)| Handled { h, above }));
-        Box::pin(messages.map(|mut taken| {
-            taken.extend(others);
-            taken
+        let surface = Arc::clone(&self.surface);
+        Box::pin(messages.map(move |taken| {
+            if !(records && by_handling) {
+                return taken.into_iter().chain(others).collect();
+            }
+            // They are noted with the next count.
+            taken.into_iter().for_each(|number| surface.taken_over().add(number));
+            others
         }))
     }
 
@@ -362,6 +370,7 @@ impl Session {
 
     async fn start_tls(&mut self, inbox: &mut Inbox) -> Result<(), Ended> {
         self.transmit();
+        self.log.end(&*self.surface);
         let Some(mut io) = self.io.take() else { return Ok(()) };
         if let Err(error) = io.flush().await {
             return Err(Ended::Failed(error.into()));
@@ -396,9 +405,7 @@ impl Session {
         let Some(io) = &mut self.io else { return };
         let before = io.out().len();
         while self.core.take_transmit(io.out()) {}
-        if let Some(log) = &mut self.log {
-            log.write(XmlDirection::Sent, &io.out()[before..]);
-        }
+        self.log.sent(&io.out()[before..], &*self.surface);
     }
 
     /// Waits for the next thing to happen, and tells the core.
@@ -408,10 +415,11 @@ impl Session {
             // It is we who do not listen.
             self.pulse.heard(now());
         }
-        self.arm();
         let surface = Arc::clone(&self.surface);
         let unwritten = self.io.as_ref().map_or(0, Io::unwritten);
         self.record();
+        self.pulse.waits_since(self.core.asked_for_ack_since());
+        self.arm();
         let reading = reading && unwritten < WRITE_MAX;
         // While the closing hooks run too: they have last words, and what was accepted before goes out before the end.
         let sending = self.bound && (self.order.is_none() || self.closing.is_some()) && unwritten < WRITE_HIGH;
@@ -468,9 +476,7 @@ impl Session {
         match event {
             IoEvent::Read(count) => {
                 self.pulse.heard(now());
-                if let Some(log) = &mut self.log {
-                    log.write(XmlDirection::Received, io.bytes(count));
-                }
+                self.log.received(io.bytes(count), || self.core.buffered(), &*self.surface);
                 self.core.handle(Input::Bytes(io.bytes(count)), now());
             }
             IoEvent::Eof => self.core.handle(Input::Eof, now()),
@@ -489,6 +495,7 @@ impl Session {
     fn send(&mut self, outgoing: Outgoing) {
         match outgoing {
             Outgoing::Stanza { token, stanza } => self.core.handle(Input::Send { token, stanza }, now()),
+            Outgoing::Nonza(xml) => self.core.handle(Input::Nonza(xml), now()),
             Outgoing::Request { token, stanza, timeout } => {
                 if self.surface.begin_request(token) {
                     self.core.handle(Input::Request { token, stanza, timeout }, now());
@@ -586,6 +593,7 @@ impl Session {
         let answer = match step {
             ProcedureStep::Request(iq) => Answer::Iq(iq),
             ProcedureStep::Ended(Ok(())) => {
+                tracing::debug!("the account is registered");
                 self.before_auth = None;
                 self.registered = true;
                 Answer::Authenticate
@@ -692,6 +700,7 @@ impl Session {
 
     /// The connection is over: say the last words, release everything.
     async fn finish(mut self, ended: Ended, carried: &mut Carried) -> End {
+        self.log.end(&*self.surface);
         // Requests that were still waiting got their answer from the core's last outputs.
         while let Some(output) = self.core.poll_output() {
             if let Output::Event(event) = output {

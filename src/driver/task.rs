@@ -37,6 +37,7 @@ pub(crate) enum Control {
 pub(crate) enum Outgoing {
     Stanza { token: u64, stanza: OutStanza },
     Request { token: u64, stanza: OutStanza, timeout: Option<Duration> },
+    Nonza(String),
 }
 
 /// What the driver is told through. Control is unbounded, for it must never be refused; stanzas are bounded, so that
@@ -71,14 +72,22 @@ pub(crate) fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace:
     let mut abandoned = Abandoned { surface: Some(surface) };
     async move {
         let Some(surface) = abandoned.surface.clone() else { return };
-        let carried = Carried::new(surface.take_suspended());
-        let mut driver =
-            Loop { mode, backoff: Backoff::new(pace), attempt: 0, announced: true, redirects: 0, other: None, carried };
+        let carried = Carried::new(surface.take_suspended(), surface.lag());
+        let mut driver = Loop {
+            mode,
+            backoff: Backoff::new(pace),
+            attempt: 0,
+            announced: true,
+            redirects: 0,
+            other: None,
+            location_tried: false,
+            carried,
+        };
         let span = tracing::info_span!("xmpp", account = %surface.account());
-        let last = driver.run(&surface, &mut inbox).instrument(span).await;
+        let last = driver.run(&surface, &mut inbox).instrument(span.clone()).await;
         driver.leave(&last, &surface);
         drop(abandoned.surface.take());
-        surface.state(last);
+        span.in_scope(|| surface.state(last));
     }
 }
 
@@ -104,6 +113,8 @@ struct Loop {
     announced: bool,
     redirects: u32,
     other: Option<(String, Option<u16>)>,
+    /// Where the server would like the session to be resumed was tried already (XEP-0198 §5).
+    location_tried: bool,
     carried: Carried,
 }
 
@@ -126,7 +137,12 @@ impl Loop {
 
     /// One connection, from DNS to its end.
     async fn connect_and_live(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> End {
-        let options = self.options(surface);
+        let mut options = self.options(surface);
+        if let Some((host, port)) = self.location() {
+            tracing::debug!(%host, ?port, "the session is to be resumed there");
+            options = options.host(host, port.unwrap_or(5222), TlsMode::StartTls);
+        }
+        tracing::debug!("connecting");
         let connection = match interruptible(connection::connect(&options), inbox, &mut self.carried, || None).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return End::failed(error),
@@ -137,6 +153,15 @@ impl Loop {
             Ok(session) => Box::pin(session.live(inbox, &mut self.carried)).await,
             Err(error) => End::failed(error),
         }
+    }
+
+    /// Where the session is to be resumed, for one attempt; the usual ways come after it.
+    fn location(&mut self) -> Option<(String, Option<u16>)> {
+        let location = self.carried.suspended.as_ref()?.resumption().location.as_deref()?;
+        if std::mem::replace(&mut self.location_tried, true) {
+            return None;
+        }
+        crate::stream::host_and_port(location)
     }
 
     /// Past its time the session is lost, and no resume is tried (R8).
@@ -188,6 +213,7 @@ impl Loop {
         if online_since.is_some() {
             self.attempt = 0;
             self.redirects = 0;
+            self.location_tried = false;
             self.mode = Mode::KeepTrying;
         }
         if fresh_start {
@@ -202,6 +228,10 @@ impl Loop {
         }
         let now = now();
         let Verdict::Retry(delay) = self.backoff.decide(&error, online_since, now, session::random_u64()) else {
+            if self.mode == Mode::KeepTrying {
+                // No call may be there that gives the error to somebody.
+                tracing::warn!(%error, "disconnected; to try again is of no use");
+            }
             return Some(State::Failed(error));
         };
         if self.mode == Mode::FirstAttempt {

@@ -1,7 +1,16 @@
-//! What goes over the wire, for people to read, with what is secret taken out.
+//! What goes over the wire, for people to read: whole elements, with what is secret taken out.
+
+mod cut;
+mod secrets;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::driver::Surface;
+use crate::xml::StanzaKind;
+
+use cut::Cutter;
 
 /// Which way XML went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,170 +31,95 @@ impl fmt::Display for XmlDirection {
     }
 }
 
+/// What a piece of a stream's XML is (RFC 6120 §4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum XmlKind {
+    /// The stream header: a start tag without its end.
+    StreamOpen,
+    /// The end of the stream.
+    StreamClose,
+    /// A message, presence or IQ.
+    Stanza(StanzaKind),
+    /// Another top-level element: features, errors, what TLS and SASL are negotiated with.
+    Nonza,
+    /// Whitespace between elements (RFC 6120 §4.6.1).
+    Whitespace,
+    /// What is no whole element: the connection ended within it, it is larger than 16 MiB, or it is no XML.
+    Fragment,
+}
+
+/// A piece of what went over the wire: one top-level element, as it was written, with what is secret taken out.
+///
+/// `Debug` names direction, kind and size; the XML itself is in [`xml`](Self::xml).
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct XmlTraffic {
+    /// Which way it went.
+    pub direction: XmlDirection,
+    /// When its last byte was read from the connection, or was given to it.
+    pub at: SystemTime,
+    /// What it is.
+    pub kind: XmlKind,
+    /// The XML. Prefixes that the stream header declares (`stream:`) are not declared in it.
+    pub xml: Arc<str>,
+}
+
+impl fmt::Debug for XmlTraffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "XmlTraffic({}, {:?}, {} bytes)", self.direction, self.kind, self.xml.len())
+    }
+}
+
 /// What is called with each piece of XML.
 pub(crate) type XmlSink = Arc<dyn Fn(XmlDirection, &str) + Send + Sync>;
 
-/// One connection's log: both directions, each with the place it is at.
+/// One connection's log. A direction is followed while somebody looks on, and costs one atomic load per read or write
+/// otherwise.
+#[derive(Default)]
 pub(super) struct XmlLog {
-    /// `None` after it panicked.
-    sink: Option<XmlSink>,
-    sent: Redactor,
-    received: Redactor,
+    sent: Option<Cutter>,
+    received: Option<Cutter>,
 }
 
 impl XmlLog {
-    pub(super) fn new(sink: XmlSink) -> Self {
-        Self { sink: Some(sink), sent: Redactor::default(), received: Redactor::default() }
+    /// Shows what is being written: always whole elements.
+    pub(super) fn sent(&mut self, bytes: &[u8], surface: &dyn Surface) {
+        if !surface.xml_is_watched() {
+            self.sent = None;
+        } else if !bytes.is_empty() {
+            show(self.sent.get_or_insert_default(), XmlDirection::Sent, bytes, surface);
+        }
     }
 
-    pub(super) fn write(&mut self, direction: XmlDirection, bytes: &[u8]) {
-        let Some(sink) = &self.sink else { return };
-        let redactor = match direction {
-            XmlDirection::Sent => &mut self.sent,
-            XmlDirection::Received => &mut self.received,
-        };
-        let text = redactor.pass(bytes);
-        if !text.is_empty() {
-            let shown = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sink(direction, &text)));
-            if shown.is_err() {
-                tracing::error!("the XML log panicked; this connection is not shown any further");
-                self.sink = None;
+    /// Shows what was read. `buffered` is the beginning of an element that was read before, for who begins to look on now.
+    pub(super) fn received(&mut self, bytes: &[u8], buffered: impl FnOnce() -> Vec<u8>, surface: &dyn Surface) {
+        if !surface.xml_is_watched() {
+            self.received = None;
+            return;
+        }
+        let cutter = self.received.get_or_insert_with(|| {
+            let mut cutter = Cutter::default();
+            show(&mut cutter, XmlDirection::Received, &buffered(), surface);
+            cutter
+        });
+        show(cutter, XmlDirection::Received, bytes, surface);
+    }
+
+    /// Nothing more comes on this connection, or nothing that came counts any more: shows what is there of an element.
+    pub(super) fn end(&mut self, surface: &dyn Surface) {
+        for (direction, cutter) in [(XmlDirection::Sent, self.sent.take()), (XmlDirection::Received, self.received.take())] {
+            if let Some(rest) = cutter.and_then(Cutter::rest).filter(|_| surface.xml_is_watched()) {
+                surface.xml(piece(direction, XmlKind::Fragment, rest));
             }
         }
     }
 }
 
-/// Elements whose text is never shown: everything of a SASL exchange, and passwords.
-const SECRET: &[&[u8]] = &[b"auth", b"challenge", b"response", b"success", b"password", b"initial-response", b"additional-data"];
-/// The longest tag that is waited for.
-const MAX_TAG: usize = 64 * 1024;
-
-/// Follows the tags of one direction and takes out the text of secret elements. It does not check well-formedness: that
-/// is the framer's matter, and a broken stream is exactly what one wants to see.
-#[derive(Default)]
-struct Redactor {
-    /// The beginning of a tag whose end has not come yet.
-    tag: Vec<u8>,
-    quote: Option<u8>,
-    /// How deep inside a secret element we are; 0 is outside.
-    secret: usize,
-    hidden: bool,
-    /// Inside `<field var='password'>`, whose value is a secret.
-    password_field: bool,
+fn show(cutter: &mut Cutter, direction: XmlDirection, bytes: &[u8], surface: &dyn Surface) {
+    cutter.pass(bytes, |kind, xml| surface.xml(piece(direction, kind, xml)));
 }
 
-impl Redactor {
-    fn pass(&mut self, bytes: &[u8]) -> String {
-        let mut out = Vec::with_capacity(bytes.len());
-        for &byte in bytes {
-            if self.tag.is_empty() {
-                self.text(byte, &mut out);
-            } else {
-                self.in_tag(byte, &mut out);
-            }
-        }
-        String::from_utf8_lossy(&out).into_owned()
-    }
-
-    fn text(&mut self, byte: u8, out: &mut Vec<u8>) {
-        if byte == b'<' {
-            self.tag.push(byte);
-        } else if self.secret == 0 {
-            out.push(byte);
-        } else if !self.hidden {
-            self.hidden = true;
-            out.extend_from_slice(b"[redacted]");
-        }
-    }
-
-    fn in_tag(&mut self, byte: u8, out: &mut Vec<u8>) {
-        self.tag.push(byte);
-        match (self.quote, byte) {
-            (Some(quote), byte) if byte == quote => self.quote = None,
-            (None, b'\'' | b'"') => self.quote = Some(byte),
-            (None, b'>') => self.end_of_tag(out),
-            _ if self.tag.len() > MAX_TAG => {
-                self.tag.clear();
-                self.quote = None;
-                out.extend_from_slice("<\u{2026}".as_bytes());
-            }
-            _ => {}
-        }
-    }
-
-    fn end_of_tag(&mut self, out: &mut Vec<u8>) {
-        let tag = std::mem::take(&mut self.tag);
-        let closing = tag.get(1) == Some(&b'/');
-        let empty = tag.len() > 2 && tag[tag.len() - 2] == b'/';
-        let name = local_name(&tag);
-        if name == b"field" {
-            self.password_field = !closing && !empty && is_password_field(&tag);
-        }
-        let secret = SECRET.contains(&name) || (self.password_field && name == b"value");
-        if closing {
-            self.secret = self.secret.saturating_sub(usize::from(self.secret > 0));
-        } else if !empty && (self.secret > 0 || secret) {
-            self.secret += 1;
-            self.hidden = false;
-        }
-        out.extend_from_slice(&tag);
-    }
-}
-
-fn local_name(tag: &[u8]) -> &[u8] {
-    let name = tag.get(1..).unwrap_or_default();
-    let name = name.strip_prefix(b"/").unwrap_or(name);
-    let end = name.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'>')).unwrap_or(name.len());
-    let name = &name[..end];
-    name.iter().position(|byte| *byte == b':').map_or(name, |colon| &name[colon + 1..])
-}
-
-fn is_password_field(tag: &[u8]) -> bool {
-    let tag = String::from_utf8_lossy(tag);
-    let mut parts = tag.split("var=").skip(1);
-    tag.contains("text-private") || parts.any(|value| value.trim_start_matches(['\'', '"']).starts_with("password"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn redacted(xml: &str) -> String {
-        Redactor::default().pass(xml.as_bytes())
-    }
-
-    #[test]
-    fn secrets_are_taken_out_wherever_the_bytes_are_cut() {
-        let xml = "<stream:stream to='a>b'><auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGEAc2VjcmV0</auth>\
-                   <success>dj1z</success><iq id='1'><query><username>a</username><password>s&amp;cret</password></query></iq>\
-                   <x><field var='username'><value>a</value></field><field type='text-private' var='pw'><value>hush</value></field></x>\
-                   <message><body>hi</body></message>";
-        let expected = "<stream:stream to='a>b'><auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>[redacted]</auth>\
-                   <success>[redacted]</success><iq id='1'><query><username>a</username><password>[redacted]</password></query></iq>\
-                   <x><field var='username'><value>a</value></field><field type='text-private' var='pw'><value>[redacted]</value></field></x>\
-                   <message><body>hi</body></message>";
-        assert_eq!(redacted(xml), expected);
-        for cut in 0..xml.len() {
-            let mut redactor = Redactor::default();
-            let (before, after) = xml.as_bytes().split_at(cut);
-            assert_eq!(redactor.pass(before) + &redactor.pass(after), expected, "cut at {cut}");
-        }
-    }
-
-    #[test]
-    fn sasl2_is_redacted_below_the_first_level_and_what_follows_is_not() {
-        let xml = "<authenticate mechanism='X'><initial-response>c2Vj</initial-response></authenticate>\
-                   <success xmlns='urn:xmpp:sasl:2'><additional-data>dj0=</additional-data><authorization-identifier>a@b</authorization-identifier></success><a>b</a>";
-        let shown = redacted(xml);
-        assert!(!shown.contains("c2Vj") && !shown.contains("dj0="), "{shown}");
-        assert!(shown.ends_with("</success><a>b</a>"), "{shown}");
-    }
-
-    #[test]
-    fn empty_secret_elements_hide_nothing_that_follows() {
-        assert_eq!(
-            redacted("<success/><a>b</a><response></response><c>d</c>"),
-            "<success/><a>b</a><response></response><c>d</c>"
-        );
-    }
+fn piece(direction: XmlDirection, kind: XmlKind, xml: String) -> XmlTraffic {
+    XmlTraffic { direction, at: SystemTime::now(), kind, xml: xml.into() }
 }

@@ -42,7 +42,8 @@ impl fmt::Display for ErrorKind {
             Self::Timeout(phase) => write!(f, "no answer from the server in time while {phase}"),
             Self::Closed(phase) => write!(f, "the server closed the connection while {phase}"),
             Self::Bind(e) => write!(f, "the server bound no resource: {e}"),
-            Self::Register(e) => write!(f, "registration failed: {e}"),
+            Self::Register(e) => write!(f, "in-band registration failed: {e}"),
+            Self::AccountDeleted => f.write_str("the account was deleted"),
             Self::Stanza(e) => write!(f, "{e}"),
             Self::RequestTimeout(after) => write!(f, "no reply within {after:?}"),
             Self::SessionLost { sent: true } => {

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
 
 use crate::error::Result;
+use crate::event::hub::Hold;
 use crate::event::{Inbound, Origin};
 use crate::store::Position;
 
@@ -43,6 +44,8 @@ pub struct Delivery<E> {
     position: Option<Position>,
     redelivered: bool,
     ack: Option<Arc<dyn Acknowledge>>,
+    /// Keeps the message from counting as handled.
+    hold: Mutex<Option<Arc<Hold>>>,
 }
 
 /// Moves the position of a durable subscription.
@@ -52,16 +55,33 @@ pub(crate) trait Acknowledge: Send + Sync {
 
 impl<E> Delivery<E> {
     pub(crate) fn new(event: E, inbound: &Inbound) -> Self {
-        Self { event, origin: inbound.origin(), position: inbound.position(), redelivered: inbound.redelivered(), ack: None }
+        Self {
+            event,
+            origin: inbound.origin(),
+            position: inbound.position(),
+            redelivered: inbound.redelivered(),
+            ack: None,
+            hold: Mutex::default(),
+        }
     }
 
     pub(crate) fn emitted(event: E) -> Self {
-        Self { event, origin: Origin::Live, position: None, redelivered: false, ack: None }
+        Self { event, origin: Origin::Live, position: None, redelivered: false, ack: None, hold: Mutex::default() }
     }
 
     pub(crate) fn with_ack(mut self, ack: Arc<dyn Acknowledge>) -> Self {
         self.ack = Some(ack);
         self
+    }
+
+    pub(crate) fn held_by(mut self, hold: Option<Arc<Hold>>) -> Self {
+        self.hold = Mutex::new(hold);
+        self
+    }
+
+    /// The event, and what keeps the message from counting as handled.
+    pub(crate) fn into_parts(self) -> (E, Option<Arc<Hold>>) {
+        (self.event, self.hold.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The event itself.
@@ -88,11 +108,13 @@ impl<E> Delivery<E> {
         self.redelivered
     }
 
-    /// Acknowledges the item, so that it does not come again. Does nothing on a live subscription.
+    /// Acknowledges the item, so that it does not come again. On a live subscription it says that the message is dealt with,
+    /// which matters under [`AckPolicy::Handled`](crate::event::AckPolicy::Handled) alone.
     ///
     /// # Errors
     /// [`ErrorKind::Store`](crate::ErrorKind::Store) if the position could not be written down; the item will then come again after a restart.
     pub async fn ack(&self) -> Result<()> {
+        drop(self.hold.lock().unwrap_or_else(PoisonError::into_inner).take());
         match (&self.ack, self.position) {
             (Some(ack), Some(position)) => ack.acknowledge(position).await,
             _ => Ok(()),

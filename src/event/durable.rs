@@ -1,7 +1,7 @@
 //! Durable subscriptions: a position in the store, moved by acknowledging (D11, R21).
 
-use std::any::{TypeId, type_name};
-use std::collections::{BTreeSet, VecDeque};
+use std::any::type_name;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -16,13 +16,12 @@ use crate::client::WeakClient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::delivery::Acknowledge;
 use crate::event::handler::call;
+use crate::event::log_reader::{LogReader, Read, Reading, gap};
 use crate::event::mailbox::Mailbox;
-use crate::event::{Delivery, Event, Gap, GapKind, HandlerGuard, HandlerOutput, Inbound, Incoming, Route};
+use crate::event::{Delivery, Event, HandlerGuard, HandlerOutput, Inbound, Incoming, Route};
 use crate::ext::Ctx;
-use crate::store::{self, Batch, Cursor, FeedItem, LoggedMessage, Position};
+use crate::store::{Batch, Cursor, FeedItem, Position};
 
-/// Items read from the log at once.
-const PAGE: usize = 64;
 /// The delays before a handler that failed is called with the same item again.
 const RETRIES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
 
@@ -37,12 +36,8 @@ const RETRIES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(
 /// new `connect` the same value goes on.
 #[must_use = "a subscription yields events only while it is polled"]
 pub struct Durable<E: Event> {
-    reader: Option<Reader<E>>,
-    next: Option<Reading<E>>,
+    reading: Reading<Reader<E>>,
 }
-
-/// The reader on its way to the next item; it comes back with it.
-type Reading<E> = BoxFuture<'static, (Reader<E>, Option<Incoming<E>>)>;
 
 /// A handler of a durable subscription failed with an item four times; the item was acknowledged all the same.
 #[derive(Debug, Clone)]
@@ -73,9 +68,6 @@ impl<E: Event> Durable<E> {
         let shared = claim.client.shared().ok_or(ErrorKind::ClientClosed)?;
         let known = shared.store.cursor(&claim.name).await?;
         let head = shared.store.feed_head().await?;
-        let mailbox = Arc::new(Mailbox::new(E::route(), TypeId::of::<E>(), 1, 1));
-        mailbox.set_log_reader();
-        shared.hub.add(&mailbox);
         let redelivered_through = if known.is_some() { head } else { Position::START };
         let cursor = match known {
             Some(cursor) => cursor,
@@ -83,8 +75,8 @@ impl<E: Event> Durable<E> {
         };
         let progress = Progress { read: cursor.through, cursor, open: BTreeSet::new(), waker: None };
         let ledger = Arc::new(Ledger { claim, progress: Mutex::new(progress) });
-        let reader = Reader { ledger, mailbox, page: VecDeque::new(), redelivered_through, event: std::marker::PhantomData };
-        Ok(Self { reader: Some(reader), next: None })
+        let log = LogReader::new(ledger.claim.client.clone(), ledger.progress().read);
+        Ok(Self { reading: Reading::new(Reader { ledger, log, redelivered_through }) })
     }
 
     /// The short form: only the events. Asking for the next one acknowledges the one before; a gap is reported at warn
@@ -101,9 +93,9 @@ impl<E: Event> Durable<E> {
         F: Fn(E, Ctx) -> Fut + Send + Sync + 'static,
         Fut: Future<Output: HandlerOutput> + Send + 'static,
     {
-        let Some(reader) = self.reader else { return HandlerGuard::new(|| ()) };
+        let Some(reader) = self.reading.into_reader() else { return HandlerGuard::new(|| ()) };
         let Some(shared) = reader.ledger.claim.client.shared() else { return HandlerGuard::new(|| ()) };
-        reader.mailbox.set_outlasting();
+        reader.log.set_outlasting();
         let task = shared.runtime.spawn(handle(reader, handler));
         HandlerGuard::new(move || task.abort())
     }
@@ -142,23 +134,8 @@ where
 impl<E: Event> Stream for Durable<E> {
     type Item = Incoming<E>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming<E>>> {
-        let this = self.get_mut();
-        let next = match (&mut this.next, this.reader.take()) {
-            (Some(next), _) => next,
-            (empty, Some(mut reader)) => empty.insert(
-                async move {
-                    let item = reader.next().await;
-                    (reader, item)
-                }
-                .boxed(),
-            ),
-            (None, None) => return Poll::Ready(None),
-        };
-        let (reader, item) = std::task::ready!(next.poll_unpin(cx));
-        this.next = None;
-        this.reader = Some(reader);
-        Poll::Ready(item)
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming<E>>> {
+        self.reading.poll_next_unpin(cx)
     }
 }
 
@@ -235,87 +212,43 @@ impl Drop for Claim {
     }
 }
 
-/// Reads the log.
+/// Reads the log, and notes what is handed out.
 struct Reader<E: Event> {
     ledger: Arc<Ledger>,
-    mailbox: Arc<Mailbox>,
-    page: VecDeque<FeedItem>,
+    log: LogReader<E>,
     redelivered_through: Position,
-    event: std::marker::PhantomData<fn() -> E>,
 }
 
-impl<E: Event> Reader<E> {
+impl<E: Event> Read for Reader<E> {
+    type Event = E;
+
     async fn next(&mut self) -> Option<Incoming<E>> {
         loop {
             poll_fn(|cx| self.ledger.poll_room(cx)).await;
-            if self.page.is_empty() && !self.read().await {
-                return None;
-            }
-            let item = self.page.pop_front()?;
-            if let Some(incoming) = self.take(item) {
+            let item = self.log.next().await?;
+            if let Some(incoming) = self.take(&item) {
                 return Some(incoming);
             }
         }
     }
+}
 
-    /// Reads the next page, waiting for one; `false` at the end.
-    async fn read(&mut self) -> bool {
-        loop {
-            let Some(shared) = self.ledger.claim.client.shared() else { return false };
-            let after = lock(&self.ledger.progress).read;
-            match shared.store.feed(after, PAGE).await {
-                Ok(page) if !page.is_empty() => {
-                    self.page = page.into();
-                    return true;
-                }
-                Ok(_) => {}
-                Err(error) => tracing::error!(%error, name = self.ledger.claim.name, "the log could not be read"),
-            }
-            drop(shared);
-            if !poll_fn(|cx| self.mailbox.poll_news(cx)).await {
-                return false;
-            }
-        }
-    }
-
-    fn take(&self, item: FeedItem) -> Option<Incoming<E>> {
+impl<E: Event> Reader<E> {
+    fn take(&self, item: &FeedItem) -> Option<Incoming<E>> {
         let position = item.position();
-        match item {
-            FeedItem::Message(message) => self.take_message(&message, position),
-            FeedItem::Gap { gap, .. } => {
-                self.ledger.pass(position);
-                Some(Incoming::Gap(Gap::new(gap_kind(gap.kind), None)))
-            }
-            FeedItem::Lost { first, last, .. } => {
-                self.ledger.pass(position);
-                Some(Incoming::Gap(Gap::new(GapKind::Retention, Some(last.get() - first.get() + 1))))
-            }
-        }
-    }
-
-    fn take_message(&self, message: &LoggedMessage, position: Position) -> Option<Incoming<E>> {
+        let FeedItem::Message(message) = item else {
+            self.ledger.pass(position);
+            return gap(item).map(Incoming::Gap);
+        };
         if !self.ledger.begin(position) {
             return None;
         }
-        let event = Inbound::of_logged(message).ok().and_then(|mut inbound| {
-            inbound.set_redelivered(position <= self.redelivered_through);
-            let event = E::route().matches(&inbound).then(|| E::from_inbound(&inbound, &self.ledger.claim.client)).flatten()?;
-            Some(Delivery::new(event, &inbound))
-        });
-        match event {
+        match self.log.delivery(message, position <= self.redelivered_through) {
             Some(delivery) => Some(Incoming::Item(delivery.with_ack(Arc::clone(&self.ledger) as Arc<dyn Acknowledge>))),
             None => {
                 self.ledger.pass(position);
                 None
             }
-        }
-    }
-}
-
-impl<E: Event> Drop for Reader<E> {
-    fn drop(&mut self) {
-        if let Some(shared) = self.ledger.claim.client.shared() {
-            shared.hub.remove(&self.mailbox);
         }
     }
 }
@@ -336,9 +269,13 @@ struct Progress {
 }
 
 impl Ledger {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        lock(&self.progress)
+    }
+
     /// Notes that this position is being handed out; `false` if it was acknowledged before.
     fn begin(&self, position: Position) -> bool {
-        let mut progress = lock(&self.progress);
+        let mut progress = self.progress();
         progress.read = position;
         let new = !progress.cursor.contains(position);
         if new {
@@ -349,14 +286,14 @@ impl Ledger {
 
     /// Nothing is to be acknowledged at this position.
     fn pass(&self, position: Position) {
-        let mut progress = lock(&self.progress);
+        let mut progress = self.progress();
         progress.read = progress.read.max(position);
         progress.open.remove(&position);
     }
 
     /// Waits while too much is acknowledged above something that is not (D11).
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut progress = lock(&self.progress);
+        let mut progress = self.progress();
         if progress.cursor.above.len() < Cursor::MAX_ABOVE {
             return Poll::Ready(());
         }
@@ -368,7 +305,7 @@ impl Ledger {
 impl Acknowledge for Ledger {
     fn acknowledge(&self, position: Position) -> BoxFuture<'_, Result<()>> {
         let batch = {
-            let mut progress = lock(&self.progress);
+            let mut progress = self.progress();
             if !progress.open.remove(&position) {
                 return Box::pin(std::future::ready(Ok(())));
             }
@@ -386,14 +323,6 @@ impl Acknowledge for Ledger {
             return Box::pin(std::future::ready(Err(ErrorKind::ClientClosed.into())));
         };
         Box::pin(async move { shared.store.apply(batch).await.map(drop) })
-    }
-}
-
-fn gap_kind(kind: store::GapKind) -> GapKind {
-    match kind {
-        store::GapKind::Expired => GapKind::Expired,
-        store::GapKind::CatchUpFailed => GapKind::CatchUpFailed,
-        store::GapKind::NoArchive => GapKind::NoArchive,
     }
 }
 

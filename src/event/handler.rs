@@ -220,6 +220,7 @@ pub(crate) fn register<M: 'static, H: Handler<M>>(
 async fn run<M, H: Handler<M>>(mailbox: Arc<Mailbox>, client: WeakClient, handler: Arc<H>) {
     while let Some(entry) = mailbox.next_for_handler() {
         // The event's own code runs here too, and this task must go on.
+        let _until_handled = entry.hold();
         let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| decode(entry, &client)));
         let Ok(decoded) = decoded else {
             tracing::error!(event = type_name::<H::Item>(), "an event panicked while it was read from a stanza");

@@ -2,21 +2,20 @@
 
 use std::any::{Any, TypeId};
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::driver::TakenOver;
+use crate::driver::{Lag, TakenOver};
 use crate::event::mailbox::Mailbox;
 use crate::event::{Event, Inbound};
 use crate::xml::ns;
 
-/// Messages the default mailbox keeps.
-const DEFAULT_CAPACITY: usize = 150;
 /// Bytes of messages the default mailbox keeps.
-const DEFAULT_CAPACITY_BYTES: usize = 4 * 1024 * 1024;
-/// How long the default mailbox keeps a message (R2's bound of 10 s, with room to report it).
-const DEFAULT_WAIT: Duration = Duration::from_secs(8);
+const UNCLAIMED_BYTES: usize = 4 * 1024 * 1024;
+
+/// About how many messages there can be that subscribers are not done with (R2).
+const OUTSTANDING: usize = 200;
 
 /// How often drops are reported, once dropping has begun.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -25,12 +24,38 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct Hold {
     number: u64,
     sink: Arc<TakenOver>,
+    released: AtomicBool,
+}
+
+impl Hold {
+    /// The stanza counts as taken over although somebody still holds it; `false` if it did already.
+    fn release(&self) -> bool {
+        let held = !self.released.swap(true, Ordering::Relaxed);
+        if held {
+            self.sink.add(self.number);
+        }
+        held
+    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.sink.add(self.number);
+        self.release();
     }
+}
+
+/// When a message counts as taken over, so that the server need not keep it any longer (R2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AckPolicy {
+    /// When it is in the store, or without a store that outlives the process in every subscriber's queue.
+    #[default]
+    TakenOver,
+    /// When every live subscriber is done with it: the [`Delivery`](crate::event::Delivery) was acknowledged or dropped, the next
+    /// of [`events`](crate::event::Subscription::events) was asked for, the handler has ended. What was not is sent again by the
+    /// server if the process dies. After 200 such messages, or when one has waited for 10 s, reading pauses for at most 5 s; then
+    /// all of them count as taken over, and that is reported at warn level.
+    Handled,
 }
 
 pub(crate) struct Hub {
@@ -41,8 +66,15 @@ pub(crate) struct Hub {
     reports: Mutex<Reports>,
     /// Names of the durable subscriptions that are open.
     pub(crate) durable: Mutex<BTreeSet<String>>,
-    /// With a persistent store a message is taken over at the commit, and nobody holds it (R2).
+    /// With a persistent store a message is taken over at the commit, and nobody holds it (R2), unless the policy says so.
     holding: bool,
+    policy: AckPolicy,
+    /// What subscribers have and are not done with, where that counts.
+    outstanding: Mutex<Vec<Weak<Hold>>>,
+    /// How many messages the default mailbox keeps, and for how long: within the bounds of R2, with room to spare, so that
+    /// they are dropped with a report before reading pauses because of them (C2).
+    unclaimed_capacity: usize,
+    unclaimed_wait: Duration,
 }
 
 /// A message nobody subscribed to yet, and since when it waits.
@@ -56,15 +88,19 @@ struct Unclaimed {
 }
 
 impl Hub {
-    pub(crate) fn new(holding: bool) -> Self {
+    pub(crate) fn new(persistent: bool, policy: AckPolicy, lag: &Lag) -> Self {
         Self {
+            policy,
+            outstanding: Mutex::default(),
+            unclaimed_capacity: (lag.stanzas / 4 * 3).max(1),
+            unclaimed_wait: lag.time / 5 * 4,
             mailboxes: Mutex::default(),
             unclaimed: Mutex::default(),
             taken_over: Arc::default(),
             dropped: AtomicU64::new(0),
             reports: Mutex::default(),
             durable: Mutex::default(),
-            holding,
+            holding: !persistent || policy == AckPolicy::Handled,
         }
     }
 
@@ -74,6 +110,9 @@ impl Hub {
 
     /// Adds a mailbox and gives it first what waited for one like it.
     pub(crate) fn add(&self, mailbox: &Arc<Mailbox>) {
+        if self.is_by_handling() {
+            mailbox.set_handled();
+        }
         let mut unclaimed = self.unclaimed();
         let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut mailboxes).push(Arc::clone(mailbox));
@@ -135,7 +174,10 @@ impl Hub {
     ) -> (bool, bool) {
         let mut hold: Option<Arc<Hold>> = None;
         let number = inbound.number();
-        let mut make = || Arc::clone(hold.get_or_insert_with(|| Arc::new(Hold { number, sink: Arc::clone(sink) })));
+        let mut make = || {
+            let new = || Arc::new(Hold { number, sink: Arc::clone(sink), released: AtomicBool::new(false) });
+            Arc::clone(hold.get_or_insert_with(new))
+        };
         let mut matched = false;
         let mut deliver = || {
             for mailbox in self.list().iter().filter(|mailbox| mailbox.route.matches(inbound)) {
@@ -151,7 +193,19 @@ impl Hub {
                 self.keep_unclaimed(unclaimed, inbound, now, &mut make);
             }
         }
+        if let Some(hold) = hold.as_ref().filter(|_| self.is_by_handling()) {
+            let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
+            if outstanding.len() >= 2 * OUTSTANDING {
+                outstanding.retain(|hold| hold.strong_count() > 0);
+            }
+            outstanding.push(Arc::downgrade(hold));
+        }
         (matched, hold.is_some())
+    }
+
+    /// Whether messages may count as taken over later than they are stored.
+    pub(crate) fn is_by_handling(&self) -> bool {
+        self.policy == AckPolicy::Handled
     }
 
     /// Hands a presence stanza on: a mailbox that is full gets a gap, for presence is state and is not held.
@@ -174,7 +228,7 @@ impl Hub {
     pub(crate) fn expire_unclaimed(&self, now: Instant) -> u64 {
         let mut unclaimed = self.unclaimed();
         let mut expired = Vec::new();
-        while unclaimed.queue.front().is_some_and(|(.., since)| now.saturating_duration_since(*since) >= DEFAULT_WAIT) {
+        while unclaimed.queue.front().is_some_and(|(.., since)| now.saturating_duration_since(*since) >= self.unclaimed_wait) {
             expired.extend(unclaimed.pop());
         }
         drop(unclaimed);
@@ -183,11 +237,17 @@ impl Hub {
 
     /// When the oldest unclaimed message will have waited long enough.
     pub(crate) fn unclaimed_deadline(&self) -> Option<Instant> {
-        self.unclaimed().queue.front().map(|(.., since)| *since + DEFAULT_WAIT)
+        self.unclaimed().queue.front().map(|(.., since)| *since + self.unclaimed_wait)
     }
 
-    /// Cuts off every subscriber that holds stanzas back. Returns how many stanzas they lost.
+    /// Cuts off every subscriber that holds stanzas back. Returns how many stanzas they lost. What they have and are not done
+    /// with counts as taken over.
     pub(crate) fn cut_off_slow(&self) -> u64 {
+        let outstanding = std::mem::take(&mut *self.outstanding.lock().unwrap_or_else(PoisonError::into_inner));
+        let released = outstanding.iter().filter_map(Weak::upgrade).filter(|hold| hold.release()).count();
+        if released > 0 {
+            tracing::warn!(released, "messages that nobody was done with in time count as handled");
+        }
         self.list().iter().filter(|mailbox| mailbox.holds()).map(|mailbox| mailbox.cut_off()).sum()
     }
 
@@ -226,7 +286,7 @@ impl Hub {
         unclaimed.bytes += bytes;
         unclaimed.queue.push_back((inbound.clone(), hold(), now));
         let mut dropped = Vec::new();
-        while unclaimed.queue.len() > DEFAULT_CAPACITY || (unclaimed.bytes > DEFAULT_CAPACITY_BYTES && unclaimed.queue.len() > 1)
+        while unclaimed.queue.len() > self.unclaimed_capacity || (unclaimed.bytes > UNCLAIMED_BYTES && unclaimed.queue.len() > 1)
         {
             dropped.extend(unclaimed.pop());
         }
@@ -299,10 +359,110 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::event::mailbox::Entry;
     use crate::xml::Frame;
 
     fn inbound(xml: &str) -> Inbound {
         Inbound::new(Frame::parse(xml).expect("XML").stanza().expect("a stanza"), 1, SystemTime::UNIX_EPOCH)
+    }
+
+    fn message(number: u64, text: &str) -> Inbound {
+        let xml = format!("<message xmlns='jabber:client' from='a@b'><body>{text}</body></message>");
+        Inbound::new(Frame::parse(&xml).expect("XML").stanza().expect("a stanza"), number, SystemTime::UNIX_EPOCH)
+    }
+
+    /// Gives the hub messages of these numbers.
+    fn deliver(hub: &Hub, numbers: std::ops::Range<u64>, text: &str, now: Instant) {
+        for number in numbers {
+            assert!(!hub.deliver_message(&message(number, text), now, || false), "it waits");
+        }
+    }
+
+    /// The numbers of what waits, as its first subscriber gets it.
+    fn waiting(hub: &Hub) -> Vec<u64> {
+        let mailbox = Arc::new(Mailbox::new(crate::event::Route::message(), TypeId::of::<()>(), 1000, usize::MAX));
+        hub.add(&mailbox);
+        let mut numbers = Vec::new();
+        while let Some(Entry::Item(inbound, _)) = mailbox.next_for_handler() {
+            numbers.push(inbound.number());
+        }
+        numbers
+    }
+
+    #[test]
+    fn of_151_messages_that_nobody_subscribed_to_the_oldest_is_dropped_and_counted() {
+        let (hub, now) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default()), Instant::now());
+        deliver(&hub, 0..150, "hi", now);
+        assert_eq!((hub.dropped(), hub.taken_over().drain()), (0, vec![]));
+        deliver(&hub, 150..151, "hi", now);
+        assert_eq!((hub.dropped(), hub.taken_over().drain()), (1, vec![0]), "what is dropped holds nothing up");
+        assert_eq!(waiting(&hub), (1..151).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn of_more_than_4_mib_that_nobody_subscribed_to_the_oldest_are_dropped_and_counted() {
+        let (hub, now) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default()), Instant::now());
+        let mib = "x".repeat(1024 * 1024);
+        deliver(&hub, 0..3, &mib, now);
+        assert_eq!(hub.dropped(), 0);
+        deliver(&hub, 3..6, &mib, now);
+        assert_eq!((hub.dropped(), waiting(&hub)), (3, vec![3, 4, 5]));
+        // A single one is kept, however large.
+        let hub = Hub::new(false, AckPolicy::TakenOver, &Lag::default());
+        deliver(&hub, 0..1, &"x".repeat(5 * 1024 * 1024), now);
+        assert_eq!((hub.dropped(), waiting(&hub)), (0, vec![0]));
+    }
+
+    #[test]
+    fn a_message_that_nobody_subscribed_to_for_8_s_is_dropped_and_counted() {
+        let (hub, start) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default()), Instant::now());
+        let second = Duration::from_secs(1);
+        deliver(&hub, 0..2, "hi", start);
+        deliver(&hub, 2..3, "hi", start + second);
+        assert_eq!(hub.unclaimed_deadline(), Some(start + 8 * second));
+        assert_eq!(hub.expire_unclaimed(start + 8 * second - Duration::from_millis(1)), 0);
+        assert_eq!(hub.expire_unclaimed(start + 8 * second), 2);
+        assert_eq!((hub.dropped(), hub.unclaimed_deadline()), (2, Some(start + 9 * second)));
+        assert_eq!(waiting(&hub), [2]);
+    }
+
+    #[test]
+    fn the_default_mailbox_stays_within_the_lag_that_is_allowed() {
+        let (hub, now) =
+            (Hub::new(false, AckPolicy::TakenOver, &Lag::default().stanzas(20).time(Duration::from_secs(5))), Instant::now());
+        deliver(&hub, 0..16, "hi", now);
+        assert_eq!((hub.dropped(), hub.unclaimed_deadline()), (1, Some(now + Duration::from_secs(4))));
+    }
+
+    #[test]
+    fn a_drop_is_reported_at_warn_level() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let writer = Arc::clone(&log);
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || Written(Arc::clone(&writer)))
+            .with_max_level(tracing::Level::WARN)
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let (hub, now) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default().stanzas(1)), Instant::now());
+            deliver(&hub, 0..2, "secret", now);
+        });
+        let log = String::from_utf8(log.lock().expect("the log").clone()).expect("text");
+        assert!(log.contains("WARN") && log.contains("messages dropped") && log.contains("{jabber:client}body"), "{log}");
+        assert!(!log.contains("secret"), "{log}");
+    }
+
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("the log").extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 
     #[test]

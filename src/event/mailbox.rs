@@ -18,9 +18,20 @@ pub(crate) const CAPACITY: usize = 1024;
 pub(crate) const CAPACITY_BYTES: usize = 8 * 1024 * 1024;
 
 pub(crate) enum Entry {
-    Item(Inbound),
+    /// A stanza; where it counts as taken over only when it is handled, with what keeps it from that.
+    Item(Inbound, Option<Arc<Hold>>),
     Value(Arc<dyn Any + Send + Sync>),
     Gap(Gap),
+}
+
+impl Entry {
+    /// What keeps it from counting as handled.
+    pub(crate) fn hold(&self) -> Option<Arc<Hold>> {
+        match self {
+            Self::Item(_, hold) => hold.clone(),
+            Self::Value(_) | Self::Gap(_) => None,
+        }
+    }
 }
 
 pub(crate) struct Mailbox {
@@ -36,6 +47,8 @@ struct Inner {
     queue: VecDeque<Entry>,
     bytes: usize,
     held: VecDeque<(Inbound, Arc<Hold>)>,
+    /// What is queued is held too, until the subscriber is done with it.
+    handled: bool,
     waker: Option<Waker>,
     reader: Reader,
     /// For a reader of the log: something was delivered since it looked last.
@@ -70,7 +83,8 @@ impl Mailbox {
         if matches!(inner.reader, Reader::Log) {
             inner.news = true;
         } else if inner.held.is_empty() && !inner.cut_off && self.fits(&inner, inbound) {
-            inner.add(inbound.clone());
+            let hold = hold.filter(|_| inner.handled).map(|hold| hold());
+            inner.add(inbound.clone(), hold);
         } else if let Some(hold) = hold.filter(|_| !inner.cut_off) {
             inner.held.push_back((inbound.clone(), hold()));
         } else {
@@ -171,10 +185,15 @@ impl Mailbox {
     pub(crate) fn first_position(&self) -> Option<Position> {
         let inner = self.lock();
         let queued = inner.queue.iter().filter_map(|entry| match entry {
-            Entry::Item(inbound) => inbound.position(),
+            Entry::Item(inbound, _) => inbound.position(),
             Entry::Value(_) | Entry::Gap(_) => None,
         });
         queued.chain(inner.held.iter().filter_map(|(inbound, _)| inbound.position())).min()
+    }
+
+    /// What is queued is held until it is handled.
+    pub(crate) fn set_handled(&self) {
+        self.lock().handled = true;
     }
 
     /// Whether something is held.
@@ -221,7 +240,7 @@ impl Mailbox {
     /// Takes the next entry and moves up what was held; the holds are to be dropped after the lock.
     fn take(&self, inner: &mut Inner) -> (Option<Entry>, Vec<Arc<Hold>>) {
         let entry = inner.queue.pop_front();
-        if let Some(Entry::Item(inbound)) = &entry {
+        if let Some(Entry::Item(inbound, _)) = &entry {
             inner.bytes -= inbound.stanza().byte_len();
         }
         if inner.cut_off && inner.queue.len() <= self.capacity / 2 {
@@ -230,7 +249,8 @@ impl Mailbox {
         let mut holds = Vec::new();
         while inner.held.front().is_some_and(|(inbound, _)| self.fits(inner, inbound)) {
             if let Some((inbound, hold)) = inner.held.pop_front() {
-                inner.add(inbound);
+                let kept = inner.handled.then(|| Arc::clone(&hold));
+                inner.add(inbound, kept);
                 holds.push(hold);
             }
         }
@@ -243,9 +263,9 @@ impl Mailbox {
 }
 
 impl Inner {
-    fn add(&mut self, inbound: Inbound) {
+    fn add(&mut self, inbound: Inbound, hold: Option<Arc<Hold>>) {
         self.bytes += inbound.stanza().byte_len();
-        self.queue.push_back(Entry::Item(inbound));
+        self.queue.push_back(Entry::Item(inbound, hold));
     }
 
     fn add_gap(&mut self, more: u64) {

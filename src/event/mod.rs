@@ -32,6 +32,8 @@ mod durable;
 mod handler;
 mod hub;
 mod inbound;
+mod log_reader;
+mod logged;
 mod mailbox;
 mod route;
 mod subscription;
@@ -40,6 +42,7 @@ pub use delivery::{Delivery, Gap, GapKind, Incoming};
 pub use durable::{Durable, DurableEvents, HandlerGaveUp};
 pub use handler::{Handler, HandlerEvent, HandlerGuard, HandlerOutput};
 pub use inbound::Inbound;
+pub use logged::Logged;
 pub use route::Route;
 pub use subscription::{Events, Subscription};
 
@@ -47,6 +50,7 @@ pub use subscription::{Events, Subscription};
 pub use crate::store::Origin;
 
 pub(crate) use handler::register as register_handler;
+pub use hub::AckPolicy;
 pub(crate) use hub::Hub;
 
 use crate::client::WeakClient;

@@ -10,15 +10,18 @@ use std::task::{Context, Poll};
 use futures::Stream;
 
 use crate::client::{Client, WeakClient};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
+use crate::event::hub::Hold;
 use crate::event::mailbox::{CAPACITY, CAPACITY_BYTES, Entry, Mailbox};
-use crate::event::{Delivery, Durable, Event, Incoming};
+use crate::event::{Delivery, Durable, Event, Incoming, Logged};
+use crate::store::Position;
 
 /// A live subscription: a stream of what arrives from the moment it is made.
 ///
 /// Made before [`connect`](Client::connect) it misses nothing. Its mailbox takes 1,024 items or 8 MiB. A subscriber that
 /// reads more slowly than that makes the connection wait, once and at most 5 s, and is then cut off: it gets an
-/// [`Incoming::Gap`] where items are missing, and new items once it has read half of what it has. Dropping the subscription ends it.
+/// [`Incoming::Gap`] where items are missing, and new items once it has read half of what it has; [`healed`](Self::healed) spares
+/// it that. Dropping the subscription ends it.
 ///
 /// The stream ends when the client is closed, has failed for good, or its last handle was dropped, once everything that
 /// had arrived was read. After a new [`connect`](Client::connect) the same subscription goes on.
@@ -48,9 +51,40 @@ impl<E: Event> Subscription<E> {
         Durable::open(self.client.clone(), &self.mailbox, name.into()).await
     }
 
+    /// The same events read from the message log, beginning behind this position: what came since, and then what comes
+    /// (D10). The position is that of an item seen earlier, [`Delivery::position`], or [`Position::START`] for all
+    /// that the log has.
+    ///
+    /// ```
+    /// # use futures::StreamExt;
+    /// # use xmppkit::{Client, messaging::Messages, store::Position};
+    /// # async fn example(client: &Client, last_shown: Position) {
+    /// let mut missed = client.messages().from(last_shown).events();
+    /// while let Some(message) = missed.next().await {
+    ///     println!("{}: {}", message.from(), message.body().unwrap_or_default());
+    /// }
+    /// # }
+    /// ```
+    pub fn from(self, after: Position) -> Logged<E> {
+        Logged::new(self.client.clone(), after)
+    }
+
+    /// The same events without the gaps of a slow subscriber (D12): they are read from the message log, where they wait
+    /// until they are asked for. It begins with what waits in this subscription, or with what comes from now on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store); [`ErrorKind::ClientClosed`](crate::ErrorKind::ClientClosed).
+    pub async fn healed(self) -> Result<Logged<E>> {
+        let shared = self.client.shared().ok_or(ErrorKind::ClientClosed)?;
+        let head = shared.store.feed_head().await?;
+        drop(shared);
+        let after = self.mailbox.first_position().map_or(head, |first| Position::new(first.get().saturating_sub(1)));
+        Ok(self.from(after))
+    }
+
     /// The short form: only the events. A gap is reported at warn level.
     pub fn events(self) -> Events<E> {
-        Events { subscription: self }
+        Events { subscription: self, last: None }
     }
 }
 
@@ -90,7 +124,9 @@ impl<E: Event> fmt::Debug for Subscription<E> {
 pub(crate) fn decode<E: Event>(entry: Entry, client: &WeakClient) -> Option<Incoming<E>> {
     match entry {
         Entry::Gap(gap) => Some(Incoming::Gap(gap)),
-        Entry::Item(inbound) => E::from_inbound(&inbound, client).map(|event| Incoming::Item(Delivery::new(event, &inbound))),
+        Entry::Item(inbound, hold) => {
+            E::from_inbound(&inbound, client).map(|event| Incoming::Item(Delivery::new(event, &inbound).held_by(hold)))
+        }
         Entry::Value(value) => value.downcast_ref::<E>().map(|event| Incoming::Item(Delivery::emitted(event.clone()))),
     }
 }
@@ -99,17 +135,24 @@ pub(crate) fn decode<E: Event>(entry: Entry, client: &WeakClient) -> Option<Inco
 #[must_use = "a stream yields events only while it is polled"]
 pub struct Events<E: Event> {
     subscription: Subscription<E>,
+    /// What keeps the last event from counting as handled.
+    last: Option<Arc<Hold>>,
 }
 
 impl<E: Event> Stream for Events<E> {
     type Item = E;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<E>> {
+        self.last = None;
         loop {
             match Pin::new(&mut self.subscription).poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Incoming::Item(item))) => return Poll::Ready(Some(item.into_inner())),
+                Poll::Ready(Some(Incoming::Item(item))) => {
+                    let (event, hold) = item.into_parts();
+                    self.last = hold;
+                    return Poll::Ready(Some(event));
+                }
                 Poll::Ready(Some(Incoming::Gap(gap))) => {
                     tracing::warn!(?gap, event = std::any::type_name::<E>(), "a subscriber read too slowly; items are missing");
                 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jid::{BareJid, FullJid};
 use xmpp_parsers::presence::Presence;
+use xso::AsXml;
 
 use crate::client::{Client, Sent, Shared};
 use crate::error::Result;
@@ -136,6 +137,16 @@ impl Ctx {
     /// [`ErrorKind::NotOnline`](crate::ErrorKind::NotOnline) without a session.
     pub async fn send_presence(&self, presence: Presence) -> Result<()> {
         self.shared.send_presence(presence).await
+    }
+
+    /// Sends a top-level element that is no stanza (a nonza): what its protocol lets a client say beside stanzas. It does not
+    /// count as a stanza (XEP-0198), and nothing tells whether it arrived.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotOnline`](crate::ErrorKind::NotOnline) without a session; [`ErrorKind::Other`](crate::ErrorKind::Other) for a
+    /// stanza, and for what belongs to the stream itself; [`ErrorKind::Payload`](crate::ErrorKind::Payload) if it cannot be written.
+    pub async fn send_nonza<P: AsXml + Sync>(&self, nonza: &P) -> Result<()> {
+        self.shared.send_nonza(nonza).await
     }
 
     /// The token of a message that was sent by this client and whose token somebody still holds.

@@ -31,6 +31,12 @@ impl Registrar<'_> {
         self.drafts.requires.push((self.name, TypeId::of::<T>(), type_name::<T>()));
     }
 
+    /// This extension uses that one where it is there: its hooks run after that one's, and it finds it with [`Ctx::ext`]. As
+    /// [`requires`](Self::requires), but that `build()` does not fail without it.
+    pub fn uses<T: Extension>(&mut self) {
+        self.drafts.uses.push((self.name, TypeId::of::<T>()));
+    }
+
     /// Announces a feature (XEP-0030).
     pub fn feature(&mut self, feature: impl Into<Cow<'static, str>>) {
         self.drafts.declared.features.insert(feature.into());

@@ -95,6 +95,7 @@ impl Declared {
 #[derive(Default)]
 pub(crate) struct Drafts {
     pub(crate) requires: Vec<(&'static str, TypeId, &'static str)>,
+    pub(crate) uses: Vec<(&'static str, TypeId)>,
     pub(crate) declared: Declared,
     pub(crate) iqs: Vec<IqRoute>,
     pub(crate) consumers: Vec<Consumer>,
@@ -154,7 +155,7 @@ impl Registry {
         if let Some((extension, payload)) = drafts.unroutable.first() {
             return Err(ErrorKind::Build(BuildError::UnroutablePayload { extension, payload }).into());
         }
-        let extensions = sort(entries, &drafts.requires)?;
+        let extensions = sort(entries, &drafts.requires, &drafts.uses)?;
         let iqs = route_iqs(drafts.iqs)?;
         let (inbound, wrapped) = order_stages(stage::inbound::ALL, drafts.inbound)?;
         let (outbound, _) = order_stages(stage::outbound::ALL, drafts.outbound)?;
@@ -202,18 +203,24 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// Requirements first, otherwise in the order they were added.
-fn sort(entries: Vec<Entry>, requires: &[(&'static str, TypeId, &'static str)]) -> Result<Vec<Entry>> {
+/// Requirements, and what is used, first; otherwise in the order they were added.
+fn sort(
+    entries: Vec<Entry>,
+    requires: &[(&'static str, TypeId, &'static str)],
+    uses: &[(&'static str, TypeId)],
+) -> Result<Vec<Entry>> {
     for (extension, id, name) in requires {
         if !entries.iter().any(|entry| entry.id == *id) {
             return Err(ErrorKind::Build(BuildError::MissingRequirement { extension, requires: name }).into());
         }
     }
+    let used = uses.iter().filter(|(_, id)| entries.iter().any(|entry| entry.id == *id)).copied();
+    let first: Vec<(&'static str, TypeId)> = requires.iter().map(|(name, id, _)| (*name, *id)).chain(used).collect();
     let mut sorted: Vec<Entry> = Vec::with_capacity(entries.len());
     let mut waiting = entries;
     while !waiting.is_empty() {
         let ready = |entry: &Entry| {
-            requires.iter().filter(|(name, ..)| *name == entry.name).all(|(_, id, _)| sorted.iter().any(|done| done.id == *id))
+            first.iter().filter(|(name, _)| *name == entry.name).all(|(_, id)| sorted.iter().any(|done| done.id == *id))
         };
         let Some(next) = waiting.iter().position(ready) else {
             return Err(ErrorKind::Build(BuildError::Cycle(waiting.iter().map(|entry| entry.name).collect())).into());

@@ -8,7 +8,7 @@ use jid::{BareJid, Jid};
 use xmpp_parsers::message::{self, Lang, Message};
 use xso::AsXml;
 
-use super::{ChatMessage, MessageType, MessagingService};
+use super::{ChatMessage, ChatState, MessageType, MessagingService};
 use crate::client::{Client, Sent, WeakClient};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -81,6 +81,35 @@ impl Chat {
     /// ```
     pub fn send_payload<P: AsXml>(&self, payload: &P) -> SendMessage {
         SendMessage::new(self.client.clone(), self.contact.clone().into(), None).payload(payload)
+    }
+
+    /// Tells the contact what the user is doing (XEP-0085): `Composing` when they begin to write, `Paused` when they stop.
+    /// Messages themselves say that writing is over.
+    ///
+    /// `false` if nothing was sent: the contact was told the same last, or has answered without chat states and so wants
+    /// none, or the client is not online. It tells whoever it is sent to that somebody is there.
+    ///
+    /// ```no_run
+    /// use xmppkit::messaging::ChatState;
+    /// use xmppkit::prelude::*;
+    ///
+    /// # async fn run(client: Client) -> xmppkit::Result<()> {
+    /// client.chat(&"juliet@example.org".parse()?).send_state(ChatState::Composing).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`SendMessage`].
+    pub async fn send_state(&self, state: ChatState) -> Result<bool> {
+        let client = self.client.upgrade().ok_or(ErrorKind::ClientClosed)?;
+        let messaging = client.ext::<MessagingService>().ok_or(ErrorKind::ExtensionMissing("MessagingService"))?;
+        if !client.state().is_online() || !messaging.may_tell(&self.contact, state) {
+            return Ok(false);
+        }
+        let to = messaging.address(&self.contact.clone().into());
+        client.send(Message::chat(to).with_payload(state.to_wire())).await?;
+        Ok(true)
     }
 }
 

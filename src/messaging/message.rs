@@ -5,12 +5,14 @@ use std::fmt;
 use std::time::SystemTime;
 
 use jid::{BareJid, Jid};
+use xmpp_parsers::displayed_markers::Displayed;
+use xmpp_parsers::message::Id;
 use xso::FromXml;
 
 use super::wire::{self, ChatState, Delay, Marker, Text, Thread};
-use super::{Direction, MessageType, Origin, SendMessage};
-use crate::client::WeakClient;
-use crate::error::Result;
+use super::{Direction, MessageType, MessagingService, Origin, SendMessage, confirm};
+use crate::client::{Sent, WeakClient};
+use crate::error::{ErrorKind, Result};
 use crate::event::{Event, Inbound, Route};
 use crate::xml::{Stanza, ns};
 
@@ -247,6 +249,34 @@ impl ChatMessage {
     /// ```
     pub fn reply(&self, body: impl Into<String>) -> SendMessage {
         SendMessage::reply(self, body.into())
+    }
+
+    /// Tells the sender that the message was displayed to its reader (XEP-0333), and with it those before it: of several that
+    /// are displayed together, say it of the last.
+    ///
+    /// `None` if nothing was sent: the sender did not [ask](Self::is_markable), is not to know
+    /// ([`Confirm`](super::Confirm)), or is the account itself.
+    ///
+    /// ```no_run
+    /// # async fn example(message: xmppkit::messaging::ChatMessage) -> xmppkit::Result<()> {
+    /// message.mark_displayed().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`SendMessage`].
+    pub async fn mark_displayed(&self) -> Result<Option<Sent>> {
+        let client = self.client.upgrade().ok_or(ErrorKind::ClientClosed)?;
+        let messaging = client.ext::<MessagingService>().ok_or(ErrorKind::ExtensionMissing("MessagingService"))?;
+        let Some(id) = self.id().filter(|_| self.is_markable() && self.marker().is_none()) else { return Ok(None) };
+        if self.direction() != Direction::Incoming || !confirm::may_know(&client.ctx(), &self.contact()) {
+            return Ok(None);
+        }
+        // Every device of the sender may want to know.
+        let to = messaging.address(&self.conversation());
+        let marker = Displayed { id: Id(id.into_owned()) };
+        client.send(confirm::addressed(self.message_type(), to).with_payload(marker)).await.map(Some)
     }
 
     pub(super) fn client(&self) -> &WeakClient {

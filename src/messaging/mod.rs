@@ -26,10 +26,14 @@
 //! # }
 //! ```
 //!
+//! The arrival of a message that asks for it is confirmed to contacts who see our presence ([`Confirm`]); that it was displayed
+//! says the application, with [`ChatMessage::mark_displayed`], and what its user is doing with [`Chat::send_state`].
+//!
 //! The wire format of anything else in a message is reached with [`ChatMessage::payload`] and [`SendMessage::payload`], by
 //! type; a message that has only a payload is sent with [`Chat::send_payload`].
 
 mod chat;
+mod confirm;
 mod event;
 mod message;
 mod service;
@@ -73,9 +77,11 @@ impl Messages for Client {
 /// What can be set of [`MessagingService`], with [`ClientBuilder::setting`](crate::client::ClientBuilder::setting).
 ///
 /// ```
-/// use xmppkit::{Client, messaging::MessagingSettings};
+/// use xmppkit::Client;
+/// use xmppkit::messaging::{Confirm, MessagingSettings};
 /// # fn example(account: xmppkit::jid::BareJid) {
-/// let builder = Client::builder(account).setting(MessagingSettings::new().request_receipts(false));
+/// let discreet = MessagingSettings::new().confirm(Confirm::Nobody);
+/// let builder = Client::builder(account).setting(discreet);
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,19 +89,62 @@ impl Messages for Client {
 pub struct MessagingSettings {
     /// Whether chat messages ask to be told that they arrived (XEP-0184). They do unless this is off.
     pub request_receipts: bool,
+    /// Whether chat messages ask to be told that they were displayed (XEP-0333). They do not unless this is on.
+    pub request_markers: bool,
+    /// Who is told that their messages arrived and were displayed, if they ask. [`Confirm::Contacts`] unless set.
+    pub confirm: Confirm,
+    /// Whether chat messages say `active` (XEP-0085), which tells the other side that it may send chat states. They do not
+    /// unless this is on.
+    pub chat_states: bool,
+}
+
+/// Who is told that their messages arrived (XEP-0184) and were [displayed](ChatMessage::mark_displayed) (XEP-0333).
+///
+/// Either tells them that somebody is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Confirm {
+    /// Nobody.
+    Nobody,
+    /// Contacts who see our presence.
+    #[default]
+    Contacts,
+    /// Everybody who asks.
+    Everybody,
 }
 
 impl MessagingSettings {
     /// The defaults.
     #[must_use]
     pub fn new() -> Self {
-        Self { request_receipts: true }
+        Self { request_receipts: true, request_markers: false, confirm: Confirm::default(), chat_states: false }
     }
 
     /// Whether chat messages ask to be told that they arrived (XEP-0184).
     #[must_use]
     pub fn request_receipts(mut self, request: bool) -> Self {
         self.request_receipts = request;
+        self
+    }
+
+    /// Whether chat messages ask to be told that they were displayed (XEP-0333).
+    #[must_use]
+    pub fn request_markers(mut self, request: bool) -> Self {
+        self.request_markers = request;
+        self
+    }
+
+    /// Who is told that their messages arrived and were displayed, if they ask.
+    #[must_use]
+    pub fn confirm(mut self, whom: Confirm) -> Self {
+        self.confirm = whom;
+        self
+    }
+
+    /// Whether chat messages say `active` (XEP-0085).
+    #[must_use]
+    pub fn chat_states(mut self, say: bool) -> Self {
+        self.chat_states = say;
         self
     }
 }

@@ -1,18 +1,20 @@
-//! What [`MessagingService`] does: it keeps the locks of conversations, asks for receipts, and notes what is heard of messages that
-//! were sent.
+//! What [`MessagingService`] does: it keeps what conversations remember, asks for receipts and sends them, and notes what is
+//! heard of messages that were sent.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jid::Jid;
+use jid::{BareJid, Jid};
+use xmpp_parsers::displayed_markers::Markable;
 use xmpp_parsers::message;
 use xmpp_parsers::receipts::Request;
 
-use super::state::Locks;
-use super::wire::{self, MarkerKind};
+use super::confirm::ReceiptDue;
+use super::state::{Locks, States};
+use super::wire::{self, ChatState, MarkerKind};
 use super::{MessageType, MessagingSettings, Origin};
-use crate::error::Result;
 use crate::event::{Inbound, Route};
 use crate::ext::{Ctx, Extension, OutboundDraft, Position, Registrar, outbound};
+use crate::roster::RosterService;
 use crate::store::{Receipt, SentUpdate};
 use crate::xml::{Stanza, ns};
 
@@ -20,6 +22,7 @@ use crate::xml::{Stanza, ns};
 #[derive(Debug, Default)]
 pub struct MessagingService {
     locks: Arc<Mutex<Locks>>,
+    states: Arc<Mutex<States>>,
 }
 
 impl MessagingService {
@@ -36,18 +39,27 @@ impl MessagingService {
             Err(contact) => lock(&self.locks).address(contact),
         }
     }
+
+    /// Whether the contact is to be told this chat state; it counts as told then.
+    pub(super) fn may_tell(&self, contact: &BareJid, state: ChatState) -> bool {
+        lock(&self.states).tell(contact, state)
+    }
 }
 
 impl Extension for MessagingService {
     fn register(&self, reg: &mut Registrar<'_>) {
+        reg.uses::<RosterService>();
         reg.setting(MessagingSettings::default());
-        reg.outbound_stage(
-            "receipts",
-            Position::After(outbound::DECORATE),
-            |draft, cx| async move { request_receipt(draft, &cx) },
-        );
-        let locks = Arc::clone(&self.locks);
-        reg.on_route(Route::message(), move |inbound, cx| heard(inbound, cx, &locks));
+        for feature in [ns::RECEIPTS, ns::CHAT_MARKERS, ns::CHAT_STATES] {
+            reg.feature(feature);
+        }
+        let states = Arc::clone(&self.states);
+        reg.outbound_stage("receipts", Position::After(outbound::DECORATE), move |draft, cx| {
+            std::future::ready(Ok(decorated(draft, &cx, &states)))
+        });
+        let (locks, states) = (Arc::clone(&self.locks), Arc::clone(&self.states));
+        reg.on_route(Route::message(), move |inbound, cx| heard(inbound, cx, &locks, &states));
+        reg.on(|due: ReceiptDue, cx: Ctx| due.send(cx));
         let locks = Arc::clone(&self.locks);
         reg.on_route(Route::presence(), move |inbound, _cx| presence_changed(inbound.stanza(), &locks));
         // What is about other messages concerns their tokens; an application that wants it all the same subscribes to it.
@@ -65,36 +77,56 @@ impl Extension for MessagingService {
 
     fn session_lost(&self, _cx: &Ctx) {
         lock(&self.locks).clear();
+        lock(&self.states).clear();
     }
 }
 
-/// Asks that the arrival of a chat message be confirmed (XEP-0184, R23): never in rooms, never of a confirmation.
-fn request_receipt(mut draft: OutboundDraft, cx: &Ctx) -> Result<OutboundDraft> {
-    let wanted = cx.setting::<MessagingSettings>().is_some_and(|settings| settings.request_receipts);
+/// What travels with a chat message: that its arrival (XEP-0184, R23) and its display (XEP-0333) be confirmed, and that
+/// writing is over (XEP-0085). Never in rooms, never with a confirmation.
+fn decorated(mut draft: OutboundDraft, cx: &Ctx, states: &Mutex<States>) -> OutboundDraft {
     let message = &mut draft.message;
-    if wanted
-        && message.type_ == message::MessageType::Chat
-        && !message.bodies.is_empty()
-        && !message.payloads.iter().any(|payload| payload.has_ns(ns::RECEIPTS))
-    {
+    if message.type_ != message::MessageType::Chat || message.bodies.is_empty() {
+        return draft;
+    }
+    let settings = cx.setting::<MessagingSettings>().map(|settings| (*settings).clone()).unwrap_or_default();
+    let carries = |message: &message::Message, ns: &str| message.payloads.iter().any(|payload| payload.has_ns(ns));
+    if settings.request_receipts && !carries(message, ns::RECEIPTS) {
         message.payloads.push(Request.into());
     }
-    Ok(draft)
+    if settings.request_markers && !carries(message, ns::CHAT_MARKERS) {
+        message.payloads.push(Markable.into());
+    }
+    if let Some(contact) = message.to.as_ref().map(Jid::to_bare) {
+        let mut states = lock(states);
+        if settings.chat_states && !carries(message, ns::CHAT_STATES) && states.may_ride(&contact) {
+            message.payloads.push(ChatState::Active.to_wire().into());
+        }
+        states.said(contact, carries(message, ns::CHAT_STATES));
+    }
+    draft
 }
 
-fn heard(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>) {
+fn heard(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>, states: &Mutex<States>) {
     let stanza = inbound.stanza();
     match MessageType::from_attribute(stanza.stanza_type().as_deref()) {
         MessageType::Error => bounced(inbound, cx, locks),
         MessageType::Groupchat | MessageType::Headline => {}
         _ => {
             note_progress(inbound, cx);
+            if let Some(due) = ReceiptDue::for_message(inbound, cx) {
+                cx.emit(due);
+            }
             // A resource that wrote before we came online may be gone.
             if inbound.origin() == Origin::Live
-                && stanza.child(ns::CLIENT, "body").is_some()
                 && let Some(from) = stanza.from_jid().filter(|from| from.to_bare() != *cx.account())
             {
-                lock(locks).message(from);
+                let (has_body, has_state) = (stanza.child(ns::CLIENT, "body").is_some(), wire::chat_state(stanza).is_some());
+                if has_body || has_state {
+                    lock(states).heard(from.to_bare(), has_state);
+                }
+                if has_body {
+                    lock(locks).message(from);
+                }
             }
         }
     }
@@ -163,6 +195,6 @@ pub(super) fn is_error(stanza: &Stanza) -> bool {
     stanza.stanza_type().as_deref() == Some("error")
 }
 
-fn lock(locks: &Mutex<Locks>) -> MutexGuard<'_, Locks> {
-    locks.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,10 +1,13 @@
-//! To which address the next message of a conversation goes (RFC 6121 §5.1), as a pure reducer.
+//! What conversations remember, as pure reducers: to which address the next message goes (RFC 6121 §5.1), and which chat
+//! states may be sent (XEP-0085 §5).
 
 use std::collections::HashMap;
 
 use jid::{BareJid, FullJid, Jid};
 
-/// Conversations that are locked at once. Unlocking does no harm: a message to the bare JID arrives as well.
+use super::ChatState;
+
+/// Conversations that are remembered at once. Unlocking does no harm: a message to the bare JID arrives as well.
 const MAX_LOCKS: usize = 4096;
 
 /// The contacts' resources that conversations are locked to.
@@ -47,9 +50,90 @@ impl Locks {
     }
 }
 
+/// What is known of chat states in each conversation.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    known: HashMap<BareJid, Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Whether the contact sends chat states; until a message says so, nobody knows.
+    supported: Option<bool>,
+    /// What the contact was told last.
+    told: Option<ChatState>,
+}
+
+impl States {
+    /// A message came from the contact: one with a state, or one without that had room for it.
+    pub(super) fn heard(&mut self, contact: BareJid, has_state: bool) {
+        self.of(contact).supported = Some(has_state);
+    }
+
+    /// Whether a state may be sent in a message to the contact; who answers without one wants none (XEP-0085 §5.1).
+    pub(super) fn may_ride(&self, contact: &BareJid) -> bool {
+        self.known.get(contact).is_none_or(|known| known.supported != Some(false))
+    }
+
+    /// A message with text goes to the contact, with or without `active`.
+    pub(super) fn said(&mut self, contact: BareJid, active: bool) {
+        self.of(contact).told = active.then_some(ChatState::Active);
+    }
+
+    /// Notes that the contact is told this state, unless it may not be: who wants none, and nobody the same one twice
+    /// (XEP-0085 §5.3).
+    pub(super) fn tell(&mut self, contact: &BareJid, state: ChatState) -> bool {
+        let known = self.of(contact.clone());
+        let news = known.supported != Some(false) && known.told != Some(state);
+        if news {
+            known.told = Some(state);
+        }
+        news
+    }
+
+    /// The session is over.
+    pub(super) fn clear(&mut self) {
+        self.known.clear();
+    }
+
+    fn of(&mut self, contact: BareJid) -> &mut Known {
+        if self.known.len() >= MAX_LOCKS && !self.known.contains_key(&contact) {
+            self.known.clear();
+        }
+        self.known.entry(contact).or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chat_states_are_sent_as_the_specification_says() {
+        use ChatState::{Active, Composing, Paused};
+        let juliet = || BareJid::new("juliet@example.com").unwrap();
+        let mut states = States::default();
+        // Whoever has not answered may be told; nobody the same twice in a row.
+        assert!(states.may_ride(&juliet()) && states.tell(&juliet(), Composing));
+        assert!(!states.tell(&juliet(), Composing) && states.tell(&juliet(), Paused) && states.tell(&juliet(), Composing));
+        // A message is followed by the next composing, and its own `active` by nothing like it.
+        states.said(juliet(), true);
+        assert!(!states.tell(&juliet(), Active) && states.tell(&juliet(), Composing));
+        states.said(juliet(), false);
+        assert!(states.tell(&juliet(), Active));
+        // An answer without a state ends it, one with a state begins it again.
+        states.heard(juliet(), false);
+        assert!(!states.may_ride(&juliet()) && !states.tell(&juliet(), Composing));
+        states.heard(juliet(), true);
+        assert!(states.may_ride(&juliet()) && states.tell(&juliet(), Composing));
+        assert!(states.tell(&BareJid::new("romeo@example.net").unwrap(), Composing), "each for itself");
+        states.clear();
+        assert!(states.tell(&juliet(), Composing));
+        for i in 0..3 * MAX_LOCKS {
+            states.heard(BareJid::new(&format!("spam{i}@example.net")).unwrap(), true);
+            assert!(states.known.len() <= MAX_LOCKS);
+        }
+    }
 
     enum Step {
         Message(&'static str),

@@ -77,6 +77,19 @@ pub enum ChatState {
     Gone,
 }
 
+impl ChatState {
+    pub(super) fn to_wire(self) -> xmpp_parsers::chatstates::ChatState {
+        use xmpp_parsers::chatstates::ChatState as Wire;
+        match self {
+            Self::Active => Wire::Active,
+            Self::Composing => Wire::Composing,
+            Self::Paused => Wire::Paused,
+            Self::Inactive => Wire::Inactive,
+            Self::Gone => Wire::Gone,
+        }
+    }
+}
+
 /// Every version of a body or subject, in order.
 pub(super) fn texts<'a>(stanza: &'a Stanza, name: &'static str) -> impl Iterator<Item = Text<'a>> {
     stanza.children().filter(move |child| child.is(ns::CLIENT, name)).map(|child| Text { lang: child.lang(), text: child.text() })

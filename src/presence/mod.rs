@@ -147,12 +147,33 @@ impl Presence {
     }
 
     /// Sends presence to one address that need be no contact (directed presence, RFC 6121 §4.6): what our own presence
-    /// is, unless something else is said. The server tells them when we leave; a new session does not repeat it.
+    /// is, unless something else is said. The server tells them when we leave, and not what we say to all meanwhile; a new
+    /// session does not repeat it.
     ///
     /// # Errors
     /// Awaiting it fails with [`ErrorKind::NotOnline`] without a session, and as [`set`](Self::set).
     pub fn send_to(&self, to: impl Into<Jid>) -> SetPresence {
         SetPresence::directed(self.clone(), to.into())
+    }
+
+    /// Whom this session told that we are available by sending it to them, beside contacts, sorted: those whom the server
+    /// will tell that we are gone (RFC 6121 §4.6). None is left when the session is over, or after
+    /// [`unavailable`](Self::unavailable).
+    ///
+    /// ```no_run
+    /// # use xmppkit::prelude::*;
+    /// # async fn run(client: Client) -> xmppkit::Result<()> {
+    /// // They are not among those whom `set` tells; so each of them is told.
+    /// client.presence().set(Show::Away).await?;
+    /// for peer in client.presence().directed() {
+    ///     client.presence().send_to(peer).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn directed(&self) -> Vec<Jid> {
+        self.service.as_ref().map(|service| service.directed()).unwrap_or_default()
     }
 
     fn service(&self) -> Result<Arc<PresenceService>> {

@@ -1,11 +1,11 @@
 //! The presence extension: keeps everybody's, and our own.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
-use jid::BareJid;
+use jid::{BareJid, Jid};
 use xmpp_parsers::presence::{Presence as WirePresence, Priority, Type};
 
 use crate::client::Client;
@@ -22,6 +22,8 @@ const MAX_RESOURCES: usize = 64;
 const MAX_STRANGERS: usize = 1_000;
 /// The largest presence stanza that is kept, in bytes.
 const MAX_PRESENCE_BYTES: usize = 64 * 1024;
+/// Addresses that are remembered as having been sent presence of their own.
+const MAX_DIRECTED: usize = 10_000;
 
 /// The extension behind [`Client::presence`](crate::presence::Presences::presence). It requires the
 /// [roster](RosterService).
@@ -42,6 +44,20 @@ struct Own {
     chosen: bool,
     /// What this session's contacts were told last.
     announced: Option<OwnPresence>,
+    /// Whom this session told that we are available, beside contacts.
+    directed: BTreeSet<Jid>,
+}
+
+impl Own {
+    /// Presence of ours is sent (RFC 6121 §4.6): the server keeps the same list, and tells those on it when we leave.
+    fn note_directed(&mut self, presence: &WirePresence) {
+        match (&presence.to, &presence.type_) {
+            (Some(to), Type::None) if self.directed.len() < MAX_DIRECTED => drop(self.directed.insert(to.clone())),
+            (Some(to), Type::Unavailable) => drop(self.directed.remove(to)),
+            (None, Type::Unavailable) => self.directed.clear(),
+            _ => {}
+        }
+    }
 }
 
 impl PresenceService {
@@ -78,6 +94,11 @@ impl PresenceService {
     #[must_use]
     pub fn own(&self) -> OwnPresence {
         self.lock().kept.clone()
+    }
+
+    /// Whom this session told that we are available, beside contacts, sorted.
+    pub(super) fn directed(&self) -> Vec<Jid> {
+        self.lock().directed.iter().cloned().collect()
     }
 
     pub(super) fn state(&self) -> &Observable<PresenceState> {
@@ -139,6 +160,7 @@ impl PresenceService {
             own.kept.fill(presence);
             own.announced = own.kept.available.then(|| own.kept.clone());
         }
+        self.lock().note_directed(presence);
     }
 
     /// Takes a presence stanza into the picture.
@@ -186,7 +208,7 @@ impl Extension for PresenceService {
         reg.own_presence(move |presence, _| service.decorate(presence));
     }
 
-    fn session<'a>(&'a self, cx: &'a Ctx, kind: SessionKind) -> BoxFuture<'a, Result<()>> {
+    fn session<'a>(&'a self, cx: &'a Ctx, _: SessionKind) -> BoxFuture<'a, Result<()>> {
         self.set_stale(false);
         Box::pin(async move {
             let _turn = self.announcing.lock().await;
@@ -194,7 +216,8 @@ impl Extension for PresenceService {
                 let own = self.lock();
                 own.chosen && own.announced.as_ref() != own.kept.available.then_some(&own.kept)
             };
-            if kind == SessionKind::Fresh && behind { self.announce(&cx.client()).await } else { Ok(()) }
+            // Whatever was chosen while nobody could be told, is told now.
+            if behind { self.announce(&cx.client()).await } else { Ok(()) }
         })
     }
 
@@ -203,7 +226,11 @@ impl Extension for PresenceService {
     }
 
     fn session_lost(&self, _: &Ctx) {
-        self.lock().announced = None;
+        {
+            let mut own = self.lock();
+            own.announced = None;
+            own.directed.clear();
+        }
         self.strangers().clear();
         if self.state.with(|state| *state != PresenceState::default()) {
             self.state.reset(PresenceState::default());
@@ -222,3 +249,6 @@ impl fmt::Debug for PresenceService {
         f.debug_tuple("PresenceService").field(&self.state).finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

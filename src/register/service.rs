@@ -245,7 +245,11 @@ pub(super) fn refusal(reply: &Stanza) -> Option<Error> {
     if reply.stanza_type().as_deref() != Some("error") {
         return None;
     }
-    let error = reply.error().unwrap_or_else(|| StanzaError::new(StanzaErrorType::Cancel, "undefined-condition"));
+    Some(explain(reply.error().unwrap_or_else(|| StanzaError::new(StanzaErrorType::Cancel, "undefined-condition"))))
+}
+
+/// What an error of XEP-0077 means.
+pub(super) fn explain(error: StanzaError) -> Error {
     let text = error.text.clone().filter(|text| !text.is_empty());
     let kind = match (error.condition.as_str(), error.error_type) {
         ("conflict", _) => RegisterError::Conflict,
@@ -255,15 +259,15 @@ pub(super) fn refusal(reply: &Stanza) -> Option<Error> {
         ("service-unavailable" | "feature-not-implemented", _) => RegisterError::NotOffered,
         ("not-allowed" | "forbidden" | "policy-violation", _) => RegisterError::NotAllowed,
         ("not-acceptable" | "bad-request" | "jid-malformed", _) => {
-            return Some(ErrorKind::Register(RegisterError::NotAcceptable(text.unwrap_or(error.condition))).into());
+            return ErrorKind::Register(RegisterError::NotAcceptable(text.unwrap_or(error.condition))).into();
         }
-        _ => return Some(ErrorKind::Stanza(error).into()),
+        _ => return ErrorKind::Stanza(error).into(),
     };
     let refused = Error::new(ErrorKind::Register(kind));
-    Some(match text {
+    match text {
         Some(text) => refused.with_context(text),
         None => refused,
-    })
+    }
 }
 
 /// Whether the form is open: registration has begun on the stream and has not ended.

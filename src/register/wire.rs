@@ -44,6 +44,24 @@ pub(super) fn get(id: &str, domain: &str) -> Result<OutStanza> {
 
 /// The request that makes the account.
 pub(super) fn set(id: &str, domain: &str, way: Way, values: &Values<'_>) -> Result<OutStanza> {
+    iq("set", id, domain, &content(way, values))
+}
+
+/// The payload of a request of the account's owner.
+pub(super) fn query(way: Way, values: &Values<'_>) -> Result<minidom::Element> {
+    element(&content(way, values))
+}
+
+/// The payload that asks for the account's removal.
+pub(super) fn remove() -> Result<minidom::Element> {
+    element("<remove/>")
+}
+
+fn element(content: &str) -> Result<minidom::Element> {
+    format!("<query xmlns='{}'>{content}</query>", ns::REGISTER).parse().map_err(|_| not_xml())
+}
+
+fn content(way: Way, values: &Values<'_>) -> String {
     let mut content = String::new();
     match way {
         Way::Form => {
@@ -65,7 +83,7 @@ pub(super) fn set(id: &str, domain: &str, way: Way, values: &Values<'_>) -> Resu
             }
         }
     }
-    iq("set", id, domain, &content)
+    content
 }
 
 fn iq(kind: &str, id: &str, domain: &str, content: &str) -> Result<OutStanza> {
@@ -74,10 +92,22 @@ fn iq(kind: &str, id: &str, domain: &str, content: &str) -> Result<OutStanza> {
         "<iq xmlns='jabber:client' type='{kind}' id='{id}' to='{domain}'><query xmlns='{register}'>{content}</query></iq>"
     );
     // The parser's own error would blame the server.
-    OutStanza::from_xml(&xml).map_err(|_| {
-        let text = "a value holds characters that XML cannot carry".to_owned();
-        ErrorKind::Register(RegisterError::NotAcceptable(text)).into()
-    })
+    OutStanza::from_xml(&xml).map_err(|_| not_xml())
+}
+
+fn not_xml() -> Error {
+    let text = "a value holds characters that XML cannot carry".to_owned();
+    ErrorKind::Register(RegisterError::NotAcceptable(text)).into()
+}
+
+/// The form in an error that asks the account's owner for more (XEP-0077 §3.2, §3.3).
+pub(super) fn form_in_error(reply: &Stanza) -> Result<Option<AccountForm>> {
+    let Some(query) = reply.child(ns::REGISTER, "query") else { return Ok(None) };
+    data_form(query).map(|x| read_form(x, query, reply.root())).transpose()
+}
+
+fn data_form(query: Node<'_>) -> Option<Node<'_>> {
+    query.children().find(|x| x.is(ns::DATA_FORMS, "x") && x.attr("type").as_deref() == Some("form"))
 }
 
 impl Offer {
@@ -94,8 +124,7 @@ impl Offer {
         let url = query.child(ns::OOB, "x").and_then(|x| x.child(ns::OOB, "url")).map(|url| url.text().trim().to_owned());
         let url = url.filter(|url| !url.is_empty());
 
-        let form = query.children().find(|x| x.is(ns::DATA_FORMS, "x") && x.attr("type").as_deref() == Some("form"));
-        let mut form = form.map(|x| read_form(x, query, reply.root())).transpose()?;
+        let mut form = data_form(query).map(|x| read_form(x, query, reply.root())).transpose()?;
         if let Some(form) = &mut form {
             form.url.clone_from(&url);
             if form.instructions.is_empty() {
@@ -120,7 +149,7 @@ impl Offer {
     pub(super) fn choose(&self, answers: &Answers) -> (Way, &AccountForm) {
         match (&self.form, &self.legacy) {
             (Some(form), Some(legacy))
-                if !is_filled(form, answers) && !asks_for_people(form, answers) && is_filled(legacy, answers) =>
+                if !is_filled(form, answers, &NAMED) && !asks_for_people(form, answers) && is_filled(legacy, answers, &NAMED) =>
             {
                 (Way::Legacy, legacy)
             }
@@ -132,11 +161,19 @@ impl Offer {
     }
 }
 
+const NAMED: [&str; 2] = ["username", "password"];
+
 static EMPTY: AccountForm = AccountForm { title: None, instructions: String::new(), fields: Vec::new(), url: None };
 
-/// What goes back: answers where there are some, else what the form holds. An error if something is missing.
+/// What goes back to make an account; a form without a place for the name and the password makes none of ours.
 pub(super) fn fill<'a>(form: &'a AccountForm, answers: &'a Answers) -> Result<Values<'a>> {
-    if !is_filled(form, answers) {
+    fill_in(form, answers, &NAMED)
+}
+
+/// What goes back: answers where there are some, else what the form holds. An error if something is missing, or the form has
+/// no place for one of the `needed`.
+pub(super) fn fill_in<'a>(form: &'a AccountForm, answers: &'a Answers, needed: &[&str]) -> Result<Values<'a>> {
+    if !is_filled(form, answers, needed) {
         let wanted = Box::new(form.clone());
         let for_people = asks_for_people(form, answers);
         let error = if for_people { RegisterError::Captcha(wanted) } else { RegisterError::FormRequired(wanted) };
@@ -157,9 +194,9 @@ pub(super) fn missing<'a>(form: &'a AccountForm, answers: &Answers) -> impl Iter
     })
 }
 
-/// Whether nothing is missing. A form without a place for the name and the password makes no account of ours.
-fn is_filled(form: &AccountForm, answers: &Answers) -> bool {
-    missing(form, answers).next().is_none() && ["username", "password"].iter().all(|name| form.field(name).is_some())
+/// Whether nothing is missing, and there is a place for each of the `needed`.
+fn is_filled(form: &AccountForm, answers: &Answers, needed: &[&str]) -> bool {
+    missing(form, answers).next().is_none() && needed.iter().all(|name| form.field(name).is_some())
 }
 
 /// Whether a question that is open is one for people: it shows a picture, or plays a sound.

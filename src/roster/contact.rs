@@ -120,7 +120,8 @@ impl Contact {
         self.fields.ask
     }
 
-    /// Whether the user has approved a subscription that the contact has not asked for yet (RFC 6121 §3.4).
+    /// Whether the user has approved a subscription that the contact has not asked for yet (RFC 6121 §3.4). Prosody keeps
+    /// such approvals and does not tell them.
     #[must_use]
     pub fn is_approved(&self) -> bool {
         self.fields.approved

@@ -37,6 +37,8 @@ pub enum Input<'a> {
         /// The stanza.
         stanza: OutStanza,
     },
+    /// Sends a top-level element that is no stanza, standing alone as XML. Outside a session nothing is sent.
+    Nonza(String),
     /// Sends an IQ get or set and waits for its reply, which comes as [`Event::Reply`] with the same token.
     Request {
         /// The caller's name for it, not in use by another waiting request.
@@ -205,13 +207,11 @@ pub enum Event {
     },
     /// A top-level element that is no stanza, of a kind the core does not know.
     Nonza(Frame),
-    /// The end of an [`Input::Request`]: the IQ result, or why there is none ([`ErrorKind::Stanza`] for an IQ error).
-    ///
-    /// [`ErrorKind::Stanza`]: crate::error::ErrorKind::Stanza
+    /// The end of an [`Input::Request`]: the reply, of type `result` or `error`, or why there is none.
     Reply {
         /// The token of the request.
         token: u64,
-        /// The result.
+        /// The whole `<iq/>`.
         result: Result<Stanza, Error>,
     },
     /// An [`Input::Send`] came before the session had begun or after it had ended; nothing was sent.

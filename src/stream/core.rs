@@ -118,6 +118,11 @@ impl StreamCore {
                     session.taken_over(seq, &mut self.io);
                 }
             }
+            Input::Nonza(xml) => {
+                if matches!(self.stage, Stage::Bound(_)) {
+                    self.io.wire.element(&xml);
+                }
+            }
             Input::Recorded(number) => {
                 if let Stage::Bound(session) = &mut self.stage {
                     session.recorded(number, &mut self.io);
@@ -175,6 +180,12 @@ impl StreamCore {
             session.ask_for_ack(false, &mut self.io);
         }
         self.io.wire.take(out)
+    }
+
+    /// The bytes that were read and are no whole item yet, for who begins to look on.
+    #[must_use]
+    pub fn buffered(&self) -> Vec<u8> {
+        self.io.wire.buffered()
     }
 
     /// When to wake the core with [`Input::Timer`]; `None` for never. It may move with every input; a driver whose timer is

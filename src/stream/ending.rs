@@ -19,8 +19,8 @@ pub(super) fn stream_error(frame: &Frame) -> Ended {
     Ended::Failed(ErrorKind::Stream(StreamError::new(name, text)).into())
 }
 
-/// `domainpart`, `domainpart:port` or `[IPv6]:port` (RFC 6120 §4.9.3.19). An IPv6 address without brackets is taken as one.
-fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
+/// A host and perhaps a port: `domainpart`, `domainpart:port` or `[IPv6]:port` (RFC 6120 §4.9.3.19). An IPv6 address without brackets is taken as one.
+pub(crate) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
         match rest.strip_prefix(':') {

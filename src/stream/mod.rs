@@ -32,4 +32,5 @@ mod tests;
 pub use self::alphabet::{Answer, Ask, AskId, BeforeAuth, Ended, Event, Input, Output, SeeOther};
 pub use self::config::{CoreConfig, Deadlines, Framing, Role, TlsRule};
 pub use self::core::StreamCore;
+pub(crate) use self::ending::host_and_port;
 pub use self::management::{Resumption, Suspended};

@@ -360,10 +360,13 @@ impl Session {
             _ => None,
         };
         match token {
-            None => tracing::debug!(from = ?stanza.from(), "ignoring a reply that answers no request"),
+            None => tracing::debug!(
+                from = stanza.from().as_deref(),
+                id = stanza.id().as_deref(),
+                "ignoring a reply that answers no request"
+            ),
             Some(Token::Driver(token)) => {
-                let result = if failed { Err(ErrorKind::Stanza(stanza_error(&stanza)).into()) } else { Ok(stanza) };
-                io.event(Event::Reply { token, result });
+                io.event(Event::Reply { token, result: Ok(stanza) });
             }
             Some(Token::LegacySession) if failed => return Err(ErrorKind::Bind(stanza_error(&stanza)).into()),
             Some(Token::LegacySession) => {}
@@ -374,7 +377,7 @@ impl Session {
     /// Answers an IQ that is none: of no known type, without exactly one payload (RFC 6120 §8.2.3), or from what is no JID.
     /// One without `id` cannot be answered, for nobody could tell what the answer belongs to.
     fn refuse(&mut self, stanza: &Stanza, error_type: &str, condition: &str, io: &mut Io) {
-        tracing::debug!(from = ?stanza.from(), "refusing an IQ whose structure is broken");
+        tracing::debug!(from = stanza.from().as_deref(), id = stanza.id().as_deref(), "refusing an IQ whose structure is broken");
         let Some(id) = stanza.id() else { return };
         let to = stanza.from().map(|from| format!(" to='{}'", escape_attr(&from))).unwrap_or_default();
         let reply = format!(

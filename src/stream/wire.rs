@@ -68,6 +68,14 @@ impl Wire {
         }
     }
 
+    /// What was read and is no item yet.
+    pub(super) fn buffered(&self) -> Vec<u8> {
+        match &self.reader {
+            Reader::Tcp(framer) => framer.buffered(),
+            Reader::Messages { waiting, .. } => waiting.iter().flatten().copied().collect(),
+        }
+    }
+
     /// The next item, or `None` until more was read.
     pub(super) fn next_item(&mut self) -> Result<Option<Item>, Error> {
         match &mut self.reader {

@@ -3,7 +3,7 @@
 use jid::{DomainPart, NodePart};
 
 use super::dialect::{Dialect, Differences};
-use super::options::{CertificateKind, Mechanism, Misbehaviour, Registration};
+use super::options::{CertificateKind, Field, Mechanism, Misbehaviour, Registration};
 use super::server::Server;
 use super::state::{Account, Config, State};
 use super::tls::Identity;
@@ -19,6 +19,7 @@ pub struct Builder {
     certificate: CertificateKind,
     registration: Registration,
     registration_error: Option<StanzaError>,
+    owner_form: Option<Vec<Field>>,
     tls_offered: bool,
     tls_required: bool,
     misbehaviours: Vec<Misbehaviour>,
@@ -33,6 +34,7 @@ impl Builder {
             certificate: CertificateKind::Good,
             registration: Registration::Open,
             registration_error: None,
+            owner_form: None,
             tls_offered: true,
             tls_required: true,
             misbehaviours: Vec::new(),
@@ -84,9 +86,16 @@ impl Builder {
         self
     }
 
-    /// Every submitted registration is refused with this error.
+    /// Every submitted registration, change of a password and removal is refused with this error.
     pub fn registration_error(mut self, error: StanzaError) -> Self {
         self.registration_error = Some(error);
+        self
+    }
+
+    /// Passwords are changed and accounts removed only by a data form, which comes in an error and asks for these fields
+    /// beside user name and password (XEP-0077 §3.2, §3.3), the old one among them.
+    pub fn owner_form(mut self, fields: impl IntoIterator<Item = Field>) -> Self {
+        self.owner_form = Some(fields.into_iter().collect());
         self
     }
 
@@ -159,6 +168,7 @@ impl Builder {
             differences: self.differences,
             registration: self.registration,
             registration_error: self.registration_error,
+            owner_form: self.owner_form,
             tls_offered: self.tls_offered,
             tls_required: self.tls_required,
             misbehaviours: self.misbehaviours,

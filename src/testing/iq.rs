@@ -125,6 +125,15 @@ impl State {
         self.send_reply(request, reply);
     }
 
+    /// Refuses a request with a form of registration to fill in beside the error.
+    pub(super) fn answer_with_form(&self, request: &Request, form: Element) {
+        let query = Element::new("query", ns::REGISTER).child(form);
+        let error =
+            Element::new("error", ns::CLIENT).attr("type", "modify").child(Element::new("not-authorized", ns::STANZA_ERRORS));
+        let reply = Element::new("iq", ns::CLIENT).attr("type", "error").maybe_attr("id", request.iq.get("id"));
+        self.send_reply(request, reply.child(query).child(error));
+    }
+
     fn send_reply(&self, request: &Request, reply: Element) {
         let from = match (request.iq.get("to"), self.differences().own_result_from) {
             (Some(to), _) => Some(to.to_owned()),

@@ -21,6 +21,10 @@ const PIXEL: &[u8] = &[
     0x71, 0, 0, 0, 0, b'I', b'E', b'N', b'D', 0xae, 0x42, 0x60, 0x82,
 ];
 
+/// The forms of an account's owner (XEP-0077 §14.2).
+const CANCEL: &str = "jabber:iq:register:cancel";
+const CHANGE_PASSWORD: &str = "jabber:iq:register:changepassword";
+
 const INSTRUCTIONS: &str = "Choose a username and password for use with this service.";
 
 /// What a client submitted, by field name.
@@ -40,13 +44,29 @@ pub(super) fn handle(state: &mut State, request: &Request) -> Result<Answer, Sta
             .child(Element::new("password", ns::REGISTER));
         return Ok(Answer::Result(Some(query)));
     }
-    if request.payload.find("remove", ns::REGISTER).is_some() {
+    if let Some(error) = &state.config.registration_error {
+        return Err(error.clone());
+    }
+    let values = submitted(&request.payload);
+    let mut remove = request.payload.find("remove", ns::REGISTER).is_some();
+    if let Some(fields) = state.config.owner_form.clone() {
+        let Some(x) = request.payload.find("x", ns::FORM) else {
+            state.answer_with_form(request, owner_form(remove, &fields));
+            return Ok(Answer::Sent);
+        };
+        remove = form_type(x).as_deref() == Some(CANCEL);
+        let password = values.get(if remove { "password" } else { "old_password" });
+        let known = state.accounts.get(&account).map(|found| &found.password);
+        if password != known || fields.iter().any(|field| field.required && values.get(&field.var).is_none_or(String::is_empty)) {
+            return Err(modify("not-acceptable").with_text("the form is not filled in"));
+        }
+    }
+    if remove {
         // The result must go out before the stream that carries it ends.
         state.answer(request, None);
         state.remove_account(&account);
         return Ok(Answer::Sent);
     }
-    let values = submitted(&request.payload);
     let named = values.get("username").and_then(|name| NodePart::new(name).ok()).map(std::borrow::Cow::into_owned);
     if named.is_some_and(|name| name != account) {
         return Err(cancel("not-allowed"));
@@ -228,6 +248,17 @@ fn form(form_type: &str, extra: &[Field]) -> Element {
         .child(required(form_field("username", "text-single").attr("label", "Username")))
         .child(required(form_field("password", "text-private").attr("label", "Password")))
         .children_from(extra)
+}
+
+/// What an owner has to fill in to remove the account, or to change its password.
+fn owner_form(remove: bool, extra: &[Field]) -> Element {
+    let (form_type, old) = if remove { (CANCEL, None) } else { (CHANGE_PASSWORD, Some("old_password")) };
+    form(form_type, extra).children_from(old.map(|name| required(form_field(name, "text-private"))))
+}
+
+fn form_type(form: &Element) -> Option<String> {
+    let field = form.elements().find(|e| e.is("field", ns::FORM) && e.get("var") == Some("FORM_TYPE"))?;
+    field.find_text("value", ns::FORM)
 }
 
 fn captcha_form(cid: &str) -> Element {

@@ -13,7 +13,7 @@ use super::dialect::Differences;
 use super::faults::{Change, Cut, Moment, Target, Way, Weather};
 use super::management::{Expired, Managed};
 use super::message::Stored;
-use super::options::{Misbehaviour, Registration};
+use super::options::{Field, Misbehaviour, Registration};
 use super::roster::Roster;
 use super::scram::Keys;
 use super::tree::Element;
@@ -64,6 +64,7 @@ pub(super) struct Config {
     pub(super) differences: Differences,
     pub(super) registration: Registration,
     pub(super) registration_error: Option<StanzaError>,
+    pub(super) owner_form: Option<Vec<Field>>,
     pub(super) tls_offered: bool,
     pub(super) tls_required: bool,
     pub(super) misbehaviours: Vec<Misbehaviour>,

@@ -52,6 +52,7 @@ checks! {
     Prefixes,
     NameBytes,
     ReferenceBytes,
+    BufferedBytes,
 }
 
 /// Which checks are on: all of them, except in tests of the checks themselves.

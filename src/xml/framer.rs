@@ -130,7 +130,8 @@ impl Framer {
             return;
         }
         self.compact();
-        if self.buf.len() - self.start + bytes.len() > self.limits.max_buffered_bytes {
+        let buffered = self.buf.len() - self.start + bytes.len();
+        if buffered > self.limits.max_buffered_bytes && self.checks.on(Check::BufferedBytes) {
             self.poison = Some(Kind::BufferFull);
             return;
         }
@@ -238,6 +239,12 @@ impl Framer {
     #[must_use]
     pub fn has_buffered(&self) -> bool {
         self.start < self.buf.len() || !self.partial.is_empty() || self.poison.is_some()
+    }
+
+    /// The bytes that were pushed and that no item has used up: the beginning of an element, for example.
+    #[must_use]
+    pub fn buffered(&self) -> Vec<u8> {
+        [&self.buf.as_bytes()[self.start..], &self.partial.bytes[..self.partial.len]].concat()
     }
 
     fn advance(&mut self) -> Result<Option<StreamItem>, Fail> {

@@ -5,17 +5,34 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use xmppkit::client::{Client, ConnectionInfo, Milestone, Reconnect, Reply, State};
+use xmppkit::client::{Client, ConnectionInfo, Lag, LastDrop, Milestone, Reconnect, Reply, State};
 use xmppkit::error::{ErrorKind, Phase};
 use xmppkit::event::{Event, GapKind, Inbound, Incoming, Origin, Route};
 use xmppkit::ext::Ctx;
 use xmppkit::jid::Jid;
+use xmppkit::messaging::{ChatMessage, Messages as _};
+use xmppkit::presence::{Presences as _, Show};
+use xmppkit::register::Registers as _;
+use xmppkit::roster::{Rosters as _, SubscriptionRequest};
 use xmppkit::store::MemoryStore;
-use xmppkit::testing::{Cut, Server, Target, Way};
+use xmppkit::testing::{Builder, Cut, Server, Target, Way};
 use xmppkit::xmpp_parsers::message::Message;
 use xmppkit::xmpp_parsers::ping::Ping;
+use xmppkit::xmpp_parsers::presence::Presence;
 
-use crate::common::{builder, client, online, server, within};
+use crate::common::{DOMAIN, builder, client, in_every_dialect, online, server, within};
+
+in_every_dialect![
+    a_subscription_made_before_connecting_gets_what_the_server_kept,
+    the_states_are_told_in_order_through_a_cut,
+    closing_ends_the_session_in_an_orderly_way,
+    suspending_drops_the_connection_and_leaves_the_stream_open,
+    requests_are_answered_refused_timed_out_and_lost,
+    a_message_sent_offline_goes_out_when_online_and_its_token_tells,
+    a_session_the_server_ends_is_begun_anew,
+    a_client_whose_password_or_trust_was_wrong_is_put_right_without_building_it_anew,
+    a_dead_connection_is_noticed_and_made_anew,
+];
 
 /// Any message with a body.
 #[derive(Debug, Clone)]
@@ -52,9 +69,8 @@ fn describe(state: &State) -> &'static str {
     }
 }
 
-#[tokio::test]
-async fn a_subscription_made_before_connecting_gets_what_the_server_kept() {
-    let server = server().start().await.expect("a server");
+async fn a_subscription_made_before_connecting_gets_what_the_server_kept(server: Builder) {
+    let server = server.start().await.expect("a server");
     let juliet = server.jid("juliet").expect("a JID");
     server.route_stanza(&says("romeo@example.org/balcony", &juliet, "art thou there?")).expect("routed");
     let client = client(&server, "juliet").await;
@@ -81,9 +97,8 @@ async fn a_message_that_came_before_anybody_subscribed_goes_to_the_first_who_doe
     client.close().await;
 }
 
-#[tokio::test]
-async fn the_states_are_told_in_order_through_a_cut() {
-    let server = server().start().await.expect("a server");
+async fn the_states_are_told_in_order_through_a_cut(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client = builder(&server, "romeo").reconnect(quick()).build().await.expect("a client");
     let mut states = client.states();
     client.connect().await.expect("online");
@@ -100,9 +115,8 @@ async fn the_states_are_told_in_order_through_a_cut() {
     assert_eq!(describe(&within("the end", states.next()).await.expect("a state")), "closed");
 }
 
-#[tokio::test]
-async fn closing_ends_the_session_in_an_orderly_way() {
-    let server = server().start().await.expect("a server");
+async fn closing_ends_the_session_in_an_orderly_way(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client = online(&server, "romeo").await;
     within("the end", client.close()).await;
     assert!(matches!(client.state(), State::Closed));
@@ -112,9 +126,8 @@ async fn closing_ends_the_session_in_an_orderly_way() {
     client.close().await;
 }
 
-#[tokio::test]
-async fn suspending_drops_the_connection_and_leaves_the_stream_open() {
-    let server = server().start().await.expect("a server");
+async fn suspending_drops_the_connection_and_leaves_the_stream_open(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client = online(&server, "romeo").await;
     within("the end", client.suspend()).await;
     assert!(client.state().is_stopped());
@@ -212,9 +225,8 @@ fn outside_a_runtime_building_is_a_typed_error() {
     assert_eq!(result.expect_err("an error").kind(), &ErrorKind::NoRuntime);
 }
 
-#[tokio::test]
-async fn requests_are_answered_refused_timed_out_and_lost() {
-    let server = server().start().await.expect("a server");
+async fn requests_are_answered_refused_timed_out_and_lost(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client = builder(&server, "romeo").reconnect(quick()).build().await.expect("a client");
     let domain = Some(server.domain().parse::<Jid>().expect("a JID"));
     let offline = client.iq_get(domain.clone(), &Ping).await.expect_err("offline");
@@ -239,9 +251,8 @@ async fn requests_are_answered_refused_timed_out_and_lost() {
     client.close().await;
 }
 
-#[tokio::test]
-async fn a_message_sent_offline_goes_out_when_online_and_its_token_tells() {
-    let server = server().start().await.expect("a server");
+async fn a_message_sent_offline_goes_out_when_online_and_its_token_tells(server: Builder) {
+    let server = server.start().await.expect("a server");
     let juliet = online(&server, "juliet").await;
     let mut texts = juliet.subscribe::<Text>().events();
     let romeo = client(&server, "romeo").await;
@@ -269,6 +280,84 @@ async fn a_stanza_too_large_for_any_server_is_refused_before_it_costs_the_stream
     let error = client.send(message).await.expect_err("too large");
     assert!(matches!(error.kind(), ErrorKind::StanzaTooLarge { limit: 262_144, .. }), "{error}");
     assert!(client.state().is_online());
+    client.close().await;
+}
+
+/// What the server says it takes goes (XEP-0478, R7), and what the application says goes before that.
+#[tokio::test]
+async fn the_limit_of_a_stanza_is_the_servers_unless_the_application_sets_one() {
+    let text = |bytes| Message::chat("juliet@example.org".parse().ok()).with_body("".into(), "x".repeat(bytes));
+    let limit = async |client: &Client| match client.send(text(2_000_000)).await.expect_err("too large").kind() {
+        ErrorKind::StanzaTooLarge { limit, .. } => *limit,
+        other => panic!("{other:?}"),
+    };
+    for (advertised, bytes, expected) in [(true, 50_000, 50_000), (true, 1_000_000, 1_000_000), (false, 1_000_000, 262_144)] {
+        let differences = move |d: &mut xmppkit::testing::Differences| {
+            (d.advertises_limits, d.max_stanza_bytes) = (advertised, bytes);
+        };
+        let server = server().differences(differences).start().await.expect("a server");
+        let client = client(&server, "romeo").await;
+        assert_eq!(limit(&client).await, 262_144, "nothing is known yet");
+        client.connect().await.expect("online");
+        assert_eq!(limit(&client).await, expected);
+        let sent = client.send(text(expected - 1_000)).await.expect("accepted");
+        within("the token", sent.wait_for(Milestone::Written)).await.expect("written");
+        client.iq_get(Some(DOMAIN.parse().expect("a JID")), &Ping).await.expect("the stream lives");
+        client.close().await;
+        assert_eq!(limit(&client).await, expected, "the next session will be like the last");
+
+        let bold = builder(&server, "juliet").max_stanza_bytes(300_000).build().await.expect("a client");
+        bold.connect().await.expect("online");
+        assert_eq!(limit(&bold).await, 300_000);
+        bold.close().await;
+    }
+}
+
+/// R26: the stream is closed, or left open for a resumption.
+#[tokio::test]
+async fn when_the_last_handle_is_dropped_the_session_ends_as_the_builder_chose() {
+    for (chosen, closes) in [(None, true), (Some(LastDrop::Close), true), (Some(LastDrop::Suspend), false)] {
+        let server = server().start().await.expect("a server");
+        let said = Arc::new(std::sync::Mutex::new(String::new()));
+        let log = Arc::clone(&said);
+        let builder = builder(&server, "romeo").xml_log(move |direction, xml| {
+            if direction == xmppkit::client::XmlDirection::Sent {
+                log.lock().expect("the log").push_str(xml);
+            }
+        });
+        let builder = if let Some(chosen) = chosen { builder.on_last_drop(chosen) } else { builder };
+        let client = builder.build().await.expect("a client");
+        let mut texts = client.subscribe::<Text>();
+        client.connect().await.expect("online");
+        drop(client);
+        assert!(within("the end", texts.next()).await.is_none());
+        within("the server's side", server.wait_for(|server| server.connections() == 0)).await;
+        assert_eq!(said.lock().expect("the log").contains("</stream:stream>"), closes, "{chosen:?}");
+    }
+}
+
+/// R2: of 21 messages that wait beyond a full mailbox, 20 are as many as may.
+#[tokio::test]
+async fn a_slow_subscriber_is_cut_off_at_the_bound_the_application_chose() {
+    const SENT: usize = 1_024 + 30;
+    let server = server().start().await.expect("a server");
+    let lag = Lag::default().stanzas(20).pause(Duration::from_millis(50));
+    let client = builder(&server, "juliet").lag(lag).build().await.expect("a client");
+    let mut slow = client.subscribe::<Text>();
+    let mut quick = client.subscribe::<Text>().events();
+    client.connect().await.expect("online");
+    let jid = client.jid().expect("bound");
+    for number in 0..SENT {
+        server.route_stanza(&says("romeo@example.org/b", &jid, &number.to_string())).expect("routed");
+    }
+    for _ in 0..SENT {
+        within("a message", quick.next()).await.expect("a message");
+    }
+    let mut gaps = 0;
+    while let Some(Some(incoming)) = slow.next().now_or_never() {
+        gaps += usize::from(matches!(incoming, Incoming::Gap(_)));
+    }
+    assert_eq!(gaps, 1);
     client.close().await;
 }
 
@@ -389,9 +478,8 @@ async fn nothing_said_before_tls_is_believed_after_it() {
     client.close().await;
 }
 
-#[tokio::test]
-async fn a_session_the_server_ends_is_begun_anew() {
-    let server = server().start().await.expect("a server");
+async fn a_session_the_server_ends_is_begun_anew(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client = builder(&server, "romeo").reconnect(quick()).build().await.expect("a client");
     let mut states = client.states();
     client.connect().await.expect("online");
@@ -434,6 +522,43 @@ fn futures_are_send() {
         is_send(server.restart());
         is_send(Client::builder("a@b".parse().expect("a JID")).build());
         is_send(Client::builder("a@b".parse().expect("a JID")).build_with_driver());
+        is_send(client.send_presence(Presence::available()));
+        is_send(client.subscribe::<Text>().durable("name"));
+        is_send(client.subscribe::<Text>().healed());
+        is_send(client.register().into_future());
+        is_send(client.registration().into_future());
+        let jid = client.account();
+        let roster = client.roster();
+        is_send(roster.add(jid.clone()).into_future());
+        is_send(roster.rename(jid, ""));
+        is_send(roster.set_groups(jid, [""]));
+        is_send(roster.remove(jid));
+        is_send(roster.subscribe(jid).into_future());
+        is_send(roster.unsubscribe(jid));
+        is_send(roster.cancel(jid));
+        is_send(roster.preapprove(jid));
+        is_send(roster.watch().wait_for(|_| true));
+        is_send(client.presence().set(Show::Away).into_future());
+        is_send(client.presence().send_to(jid.clone()).into_future());
+        is_send(client.chat(jid).send("").into_future());
+    }
+    #[allow(dead_code, reason = "only the types matter")]
+    fn values(
+        form: xmppkit::register::RegistrationForm,
+        request: &SubscriptionRequest,
+        message: &ChatMessage,
+        item: &xmppkit::event::Delivery<Text>,
+        durable: xmppkit::event::Durable<Text>,
+        logged: xmppkit::event::Logged<Text>,
+    ) {
+        is_send(form.submit());
+        is_send(request.accept());
+        is_send(request.accept_and_subscribe());
+        is_send(request.deny());
+        is_send(message.reply("").into_future());
+        is_send(item.ack());
+        is_send(durable.events());
+        is_send(logged.events());
     }
     fn is_sync<T: Send + Sync + 'static>() {}
     is_sync::<Client>();
@@ -460,9 +585,8 @@ async fn what_a_login_proved_is_remembered_in_the_store() {
     unknowing.connect().await.expect("PLAIN inside TLS is accepted by who knows no better");
 }
 
-#[tokio::test]
-async fn a_client_whose_password_or_trust_was_wrong_is_put_right_without_building_it_anew() {
-    let server = server().start().await.expect("a server");
+async fn a_client_whose_password_or_trust_was_wrong_is_put_right_without_building_it_anew(server: Builder) {
+    let server = server.start().await.expect("a server");
     let client =
         builder(&server, "juliet").password("wrong").trust(xmppkit::client::Trust::pin([7; 32])).build().await.expect("a client");
     let mut texts = client.subscribe::<Text>().events();
@@ -490,9 +614,8 @@ async fn the_error_of_a_request_says_what_was_asked_of_whom() {
 }
 
 /// A network that is gone sends neither FIN nor RST.
-#[tokio::test]
-async fn a_dead_connection_is_noticed_and_made_anew() {
-    let server = server().no_stream_management().start().await.expect("a server");
+async fn a_dead_connection_is_noticed_and_made_anew(server: Builder) {
+    let server = server.no_stream_management().start().await.expect("a server");
     let pace = xmppkit::client::KeepAlive::new(Duration::from_millis(200), Duration::from_millis(800));
     let client = builder(&server, "romeo").keep_alive(pace).reconnect(quick()).build().await.expect("a client");
     let mut states = client.states();

@@ -1,9 +1,11 @@
 //! What the tests of the client on the in-process server share.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use xmppkit::client::{Client, ClientBuilder, TlsMode, Trust};
-use xmppkit::testing::{Builder, Server};
+use xmppkit::testing::{Builder, Dialect, Server};
 
 pub(crate) const DOMAIN: &str = "example.org";
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -37,5 +39,28 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     match tokio::time::timeout(Duration::from_secs(20), future).await {
         Ok(output) => output,
         Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+/// Makes a test of each of these functions: it is given the builder of a server with two accounts, in one dialect after the
+/// other (R57). For what a server has a part in; the client's own machinery is tested once.
+macro_rules! in_every_dialect {
+    ($($name:ident),* $(,)?) => {
+        mod in_every_dialect {
+            $(#[tokio::test]
+            async fn $name() {
+                crate::common::run_in_every_dialect(super::$name).await;
+            })*
+        }
+    };
+}
+pub(crate) use in_every_dialect;
+
+pub(crate) async fn run_in_every_dialect(test: impl AsyncFn(Builder)) {
+    for dialect in Dialect::ALL {
+        if let Err(panic) = AssertUnwindSafe(test(server().dialect(dialect))).catch_unwind().await {
+            eprintln!("that was in the dialect {dialect:?}");
+            resume_unwind(panic);
+        }
     }
 }

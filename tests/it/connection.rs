@@ -1,8 +1,10 @@
 //! From a domain to a byte stream, against real DNS and TLS servers on loopback.
 
 mod dns;
-mod dns_server;
+pub(crate) mod dns_server;
 mod dnsmasq;
+#[cfg(feature = "native-tls")]
+mod login;
 mod nets;
 #[cfg(feature = "native-tls")]
 mod tls;

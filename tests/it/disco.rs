@@ -4,10 +4,13 @@ use xmppkit::client::Client;
 use xmppkit::error::ErrorKind;
 use xmppkit::ext::{Extension, Registrar};
 use xmppkit::jid::Jid;
+use xmppkit::testing::Builder;
 use xmppkit::xep::disco::ClientIdentity;
 use xmppkit::xmpp_parsers::disco::{DiscoInfoQuery, DiscoInfoResult, DiscoItemsQuery, DiscoItemsResult};
 
-use crate::common::{builder, online, server};
+use crate::common::{builder, in_every_dialect, online};
+
+in_every_dialect![a_client_says_what_its_extensions_declare,];
 
 struct Weather;
 
@@ -27,9 +30,8 @@ async fn items(asking: &Client, to: &Jid, node: Option<&str>) -> xmppkit::Result
     asking.iq_get(to.clone(), &DiscoItemsQuery { node: node.map(Into::into), rsm: None }).await?.payload()
 }
 
-#[tokio::test]
-async fn a_client_says_what_its_extensions_declare() {
-    let server = server().start().await.expect("a server");
+async fn a_client_says_what_its_extensions_declare(server: Builder) {
+    let server = server.start().await.expect("a server");
     let bot =
         builder(&server, "juliet").with(Weather).setting(ClientIdentity::new("bot", "Weather")).build().await.expect("a client");
     bot.connect().await.expect("online");

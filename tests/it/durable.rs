@@ -9,10 +9,12 @@ use xmppkit::error::ErrorKind;
 use xmppkit::event::{Delivery, Event, GapKind, HandlerGaveUp, Inbound, Incoming, Route};
 use xmppkit::ext::Ctx;
 use xmppkit::store::MemoryStore;
-use xmppkit::testing::Server;
+use xmppkit::testing::{Builder, Server};
 use xmppkit::xmpp_parsers::ping::Ping;
 
-use crate::common::{builder, server, within};
+use crate::common::{builder, in_every_dialect, server, within};
+
+in_every_dialect![what_was_not_acknowledged_comes_again_to_the_next_client_and_says_so,];
 
 #[derive(Debug, Clone)]
 struct Text(String);
@@ -51,9 +53,8 @@ async fn next<S: futures::Stream<Item = Incoming<Text>> + Unpin>(stream: &mut S)
     }
 }
 
-#[tokio::test]
-async fn what_was_not_acknowledged_comes_again_to_the_next_client_and_says_so() {
-    let server = server().start().await.expect("a server");
+async fn what_was_not_acknowledged_comes_again_to_the_next_client_and_says_so(server: Builder) {
+    let server = server.start().await.expect("a server");
     let store = Arc::new(MemoryStore::new());
     let client = online(&server, &store).await;
     let mut texts = client.subscribe::<Text>().durable("ui").await.expect("open");
@@ -193,5 +194,64 @@ async fn a_durable_handler_is_called_again_when_it_fails_and_gives_up_in_the_end
     assert_eq!((report.name.as_str(), report.error.kind()), ("bot", &ErrorKind::NotOnline));
     assert_eq!(calls.load(Ordering::SeqCst), 4);
     assert_eq!(within("the next one", receiver.recv()).await.as_deref(), Some("good"));
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_subscription_from_a_position_begins_behind_it_and_goes_on_with_what_comes() {
+    let server = server().start().await.expect("a server");
+    let client = online(&server, &Arc::default()).await;
+    let mut live = client.subscribe::<Text>();
+    for text in ["one", "two", "three"] {
+        say(&server, &client, text);
+    }
+    let one = next(&mut live).await.position().expect("in the log");
+    settle(&server, &client).await;
+    let mut later = client.subscribe::<Text>().from(one);
+    for text in ["two", "three"] {
+        let item = next(&mut later).await;
+        assert_eq!((item.0.as_str(), item.redelivered()), (text, false));
+        item.ack().await.expect("nothing to do");
+    }
+    assert!(later.next().now_or_never().is_none(), "it waits");
+    say(&server, &client, "four");
+    assert_eq!(next(&mut later).await.0, "four");
+    let mut all = client.subscribe::<Text>().from(xmppkit::store::Position::START).events();
+    for text in ["one", "two", "three", "four"] {
+        assert_eq!(within("an event", all.next()).await.map(|text| text.0).as_deref(), Some(text));
+    }
+    client.close().await;
+    assert!(within("the end", later.next()).await.is_none());
+    client.connect().await.expect("online");
+    say(&server, &client, "five");
+    assert_eq!(next(&mut later).await.0, "five", "it goes on");
+    client.close().await;
+}
+
+/// A live subscription would be cut off with a gap.
+#[tokio::test]
+async fn a_healed_subscription_is_as_slow_as_it_likes_and_misses_nothing() {
+    const SENT: usize = 1_600;
+    let server = server().start().await.expect("a server");
+    let client = online(&server, &Arc::default()).await;
+    say(&server, &client, "history");
+    settle(&server, &client).await;
+    let mut early = client.subscribe::<Text>();
+    assert_eq!(next(&mut early).await.0, "history");
+    say(&server, &client, "waiting");
+    settle(&server, &client).await;
+    let mut healed = early.healed().await.expect("a reader");
+    let mut quick = client.subscribe::<Text>().events();
+    for number in 0..SENT {
+        say(&server, &client, &number.to_string());
+    }
+    for _ in 0..SENT {
+        within("a message", quick.next()).await.expect("a message");
+    }
+    assert_eq!(next(&mut healed).await.0, "waiting");
+    for number in 0..SENT {
+        assert_eq!(next(&mut healed).await.0, number.to_string());
+    }
+    assert!(healed.next().now_or_never().is_none());
     client.close().await;
 }

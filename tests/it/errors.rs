@@ -1,20 +1,32 @@
 //! Every way a login can fail: its kind, its phase, its deadline, and whether it is tried again (R15, C3).
+//!
+//! Each cause is met three times: once by `connect`, for the error it gives and the time that takes, and then under `start`,
+//! where connections are counted: what stops makes one, what retries makes another one.
 
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use xmppkit::client::{Client, ClientBuilder, Deadlines, State, Timeouts, TlsMode};
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use xmppkit::client::{Client, ClientBuilder, Deadlines, Reconnect, State, Timeouts, TlsMode};
+use xmppkit::connection::{Connector, Target, TcpConnector, Transport};
 use xmppkit::error::{AuthError, Error, ErrorKind, Phase, StanzaError, StanzaErrorType, StreamError};
 use xmppkit::register::Registers;
 use xmppkit::testing::{CertificateKind, Field, Mechanism, Misbehaviour, Registration, Server};
 
-use crate::common::{DOMAIN, builder, server};
+use crate::common::{DOMAIN, builder, server, within};
+use crate::connection::dns_server::{DnsServer, Zone};
 
 /// The deadline of a phase in which the server says nothing.
 const DEADLINE: Duration = Duration::from_millis(600);
 /// What a loaded machine may add to it.
 const SLACK: Duration = Duration::from_secs(12);
+/// Every other deadline: what is found within [`SLACK`] was not found because one of these passed.
+const NEVER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Then {
@@ -34,6 +46,12 @@ struct Row {
     then: Then,
 }
 
+impl Row {
+    fn registers(&self) -> bool {
+        self.cause.contains("registration")
+    }
+}
+
 const fn row(cause: &'static str, kind: &'static str, phase: Option<Phase>, deadline: u64, then: Then) -> Row {
     Row { cause, kind, phase, deadline, then }
 }
@@ -42,6 +60,7 @@ const fn row(cause: &'static str, kind: &'static str, phase: Option<Phase>, dead
 const TABLE: &[Row] = &[
     row("wrong password", "Auth(NotAuthorized)", None, 0, Then::Stops),
     row("unknown host", "Connect(UnknownHost)", None, 0, Then::Retries),
+    row("a name that is none", "Connect(InvalidName)", None, 0, Then::Stops),
     row("refused port", "Connect(Refused)", None, 0, Then::Retries),
     row("no TLS offered", "Tls(NotOffered)", None, 0, Then::Stops),
     row("STARTTLS refused", "Tls(StartTlsRefused)", None, 0, Then::Retries),
@@ -103,8 +122,16 @@ const TABLE: &[Row] = &[
     row("an old version", "Protocol(UnsupportedVersion)", None, 0, Then::Stops),
 ];
 
+/// A cause that is about to happen.
+struct Bench {
+    _server: Server,
+    /// What else must be there meanwhile.
+    _others: Option<Box<dyn Any>>,
+    client: ClientBuilder,
+}
+
 /// What makes each cause happen.
-async fn provoke(cause: &str) -> (Server, ClientBuilder) {
+async fn provoke(cause: &str) -> Bench {
     let start = |builder: xmppkit::testing::Builder| async move { builder.start().await.expect("a server") };
     let bad = |misbehaviour: Misbehaviour| start(server().misbehave(misbehaviour));
     let server = match cause {
@@ -172,14 +199,24 @@ async fn provoke(cause: &str) -> (Server, ClientBuilder) {
     };
     let name = if cause.contains("registration") && cause != "registration conflict" { "mercutio" } else { "romeo" };
     let mut client = builder(&server, name);
+    let mut others: Option<Box<dyn Any>> = None;
     match cause {
         "wrong password" => client = client.password("wrong"),
-        "unknown host" => client = client.server("no-such-host.invalid", 5222, TlsMode::StartTls),
-        "refused port" => client = client.server("127.0.0.1", unused_port(), TlsMode::StartTls),
+        "unknown host" => {
+            let dns = DnsServer::start(Zone::new()).await;
+            client = client.server("no-such-host.example", 5222, TlsMode::StartTls).nameservers([dns.address]);
+            others = Some(Box::new(dns));
+        }
+        "a name that is none" => client = client.server("no such host", 5222, TlsMode::StartTls),
+        "refused port" => {
+            let (socket, port) = closed_port();
+            client = client.server("127.0.0.1", port, TlsMode::StartTls);
+            others = Some(Box::new(socket));
+        }
         "not the pinned certificate" => client = client.trust(xmppkit::client::Trust::pin([7; 32])),
         _ => {}
     }
-    (server, client)
+    Bench { _server: server, _others: others, client }
 }
 
 fn header(ns: &str, version: &str) -> String {
@@ -188,14 +225,36 @@ fn header(ns: &str, version: &str) -> String {
     )
 }
 
-fn unused_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+/// A port that refuses, and that nobody else gets while the socket is held.
+fn closed_port() -> (tokio::net::TcpSocket, u16) {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let port = socket.local_addr().expect("an address").port();
+    (socket, port)
 }
 
-/// A short deadline for the phase in which the server is to be silent; a busy machine must not meet any other.
+/// Counts the connections that are tried.
+#[derive(Debug, Default)]
+struct Counting(AtomicUsize);
+
+impl Counting {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Connector for Counting {
+    fn connect<'a>(&'a self, target: Target) -> BoxFuture<'a, io::Result<Box<dyn Transport>>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        TcpConnector.connect(target)
+    }
+}
+
+/// A short deadline for the phase in which the server is to be silent, and no other.
 fn deadlines(row: &Row) -> (Deadlines, Timeouts) {
-    let (mut deadlines, mut timeouts) = (Deadlines::default(), Timeouts::default());
+    let mut deadlines = Deadlines::default().header(NEVER).features(NEVER).start_tls(NEVER).tls_handshake(NEVER);
+    deadlines = deadlines.register(NEVER).auth(NEVER).bind(NEVER);
+    let mut timeouts = Timeouts::default().resolve(NEVER).attempt(NEVER).tls_handshake(NEVER).total(NEVER);
     if let Some(phase) = row.phase.filter(|_| row.deadline > 0) {
         *deadline_of(phase, &mut deadlines, &mut timeouts) = DEADLINE;
     }
@@ -238,17 +297,16 @@ fn first_word(text: &str) -> &str {
 }
 
 async fn try_row(row: &Row) -> Result<(), String> {
-    let (server, client) = provoke(row.cause).await;
+    let bench = provoke(row.cause).await;
     let (deadlines, timeouts) = deadlines(row);
-    let client: Client = client.deadlines(deadlines).timeouts(timeouts).build().await.map_err(|error| error.to_string())?;
+    let connections = Arc::new(Counting::default());
+    let pace = Duration::from_millis(1);
+    let client = bench.client.deadlines(deadlines).timeouts(timeouts).connector(Arc::clone(&connections) as Arc<dyn Connector>);
+    let client = client.reconnect(Reconnect::default().base(pace).cap(pace).overload(pace));
+    let client: Client = client.build().await.map_err(|error| error.to_string())?;
+
     let began = Instant::now();
-    let attempt =
-        if row.cause.contains("registration") { client.register().into_future() } else { client.connect().into_future() };
-    let error = match tokio::time::timeout(DEADLINE + SLACK, attempt).await {
-        Ok(Ok(())) => return Err(format!("{}: it went online", row.cause)),
-        Ok(Err(error)) => error,
-        Err(_) => return Err(format!("{}: no error within {:?}", row.cause, DEADLINE + SLACK)),
-    };
+    let error = one_attempt(row, &client).await?;
     let took = began.elapsed();
     let (kind, phase) = describe(&error);
     let then = match client.state() {
@@ -263,20 +321,73 @@ async fn try_row(row: &Row) -> Result<(), String> {
     if error.is_retryable() != (then == Then::Retries) {
         return Err(format!("{}: is_retryable() disagrees with what happened", row.cause));
     }
-    drop(server);
+
+    let (then, made) = what_follows(row, &client, &connections).await?;
+    let expected = match row.then {
+        Then::Stops => connections_of_one_attempt(row),
+        Then::Retries => 2 * connections_of_one_attempt(row),
+    };
+    if (then, made) != (row.then, expected) {
+        return Err(format!("{}: {then:?} after {made} connections instead of {expected}", row.cause));
+    }
     Ok(())
+}
+
+/// Connects or registers, which must fail within the row's deadline.
+async fn one_attempt(row: &Row, client: &Client) -> Result<Error, String> {
+    let limit = if row.deadline > 0 { DEADLINE + SLACK } else { SLACK };
+    let attempt = if row.registers() { client.register().into_future() } else { client.connect().into_future() };
+    match tokio::time::timeout(limit, attempt).await {
+        Ok(Ok(())) => Err(format!("{}: it went online", row.cause)),
+        Ok(Err(error)) => Ok(error),
+        Err(_) => Err(format!("{}: no error within {limit:?}", row.cause)),
+    }
+}
+
+/// What a client does that nobody stops, and how many connections that made: until it fails for good, or until a second
+/// attempt has failed too. A registration is one attempt by itself, and again when it is asked for again.
+async fn what_follows(row: &Row, client: &Client, connections: &Counting) -> Result<(Then, usize), String> {
+    let before = connections.count();
+    if row.registers() {
+        let repeated = if row.then == Then::Retries { 2 } else { 1 };
+        for _ in 0..repeated {
+            one_attempt(row, client).await?;
+        }
+        return Ok((row.then, connections.count() - before));
+    }
+    client.start();
+    let mut states = client.states();
+    within(row.cause, async {
+        while let Some(state) = states.next().await {
+            match state {
+                State::Failed(_) => return Ok((Then::Stops, connections.count() - before)),
+                State::Connecting { attempt: 3, .. } => return Ok((Then::Retries, connections.count() - before)),
+                _ => {}
+            }
+        }
+        Err(format!("{}: the states ended", row.cause))
+    })
+    .await
+}
+
+/// A refused certificate is looked at once more, to be shown; a host without an address is not connected to.
+fn connections_of_one_attempt(row: &Row) -> usize {
+    match row.kind {
+        "Connect(UnknownHost)" | "Connect(InvalidName)" => 0,
+        "Certificate(UnknownIssuer)" | "Certificate(WrongName)" | "Certificate(Expired)" => 2,
+        _ => 1,
+    }
 }
 
 #[tokio::test]
 async fn every_cause_gives_its_own_error_within_its_deadline_and_stops_or_retries_as_the_table_says() {
-    use futures::StreamExt;
     let wrong: Vec<String> =
         futures::stream::iter(TABLE).map(try_row).buffer_unordered(6).filter_map(|result| async { result.err() }).collect().await;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The deadlines that the table lists are those a client has that was told none. Each is met in simulated time, on the core
-/// alone, in `src/stream/tests`; here a shorter one is met with a socket.
+/// The deadlines that the table lists are those a client has that was told none. Each is met in simulated time: the core's in
+/// `src/stream/tests/deadlines.rs`, that of the handshake in `tests/it/connection/tls.rs`. Here a shorter one is met with a socket.
 #[test]
 fn the_deadlines_of_the_table_are_the_defaults() {
     let (mut deadlines, mut timeouts) = (Deadlines::default(), Timeouts::default());
@@ -300,12 +411,11 @@ fn no_two_causes_share_kind_and_reason() {
 /// A wrong password is not tried again and again: one connection, one attempt.
 #[tokio::test]
 async fn a_final_error_is_not_retried_even_with_start() {
-    use futures::StreamExt;
     let server = server().start().await.expect("a server");
     let client = builder(&server, "romeo").password("wrong").build().await.expect("a client");
     let mut states = client.states();
     client.start();
-    let failed = crate::common::within("the failure", async {
+    let failed = within("the failure", async {
         loop {
             if let Some(State::Failed(error)) = states.next().await {
                 return error;

@@ -6,6 +6,7 @@ use futures::channel::oneshot;
 use xmppkit::error::{CertificateError, CertificateErrorKind, ErrorKind, RegisterError};
 use xmppkit::prelude::*;
 use xmppkit::testing::{Field, Registration, Server};
+use xmppkit::xmpp_parsers::ping::Ping;
 
 use crate::common::{PASSWORD, online, server, within};
 use crate::suite::Outcome;
@@ -21,10 +22,16 @@ mod echo_bot;
 mod pin_a_certificate;
 #[path = "../../examples/register_account.rs"]
 mod register_account;
+#[path = "../../examples/roster_watch.rs"]
+mod roster_watch;
 #[path = "../../examples/test_your_app.rs"]
 mod test_your_app;
 #[path = "../../examples/tour/main.rs"]
 mod tour;
+#[path = "../../examples/two_accounts.rs"]
+mod two_accounts;
+#[path = "../../examples/xml_console/main.rs"]
+pub(crate) mod xml_console;
 
 fn address(server: &Server) -> Option<(String, u16)> {
     Some((server.address().ip().to_string(), server.address().port()))
@@ -132,6 +139,46 @@ async fn the_examples_that_need_a_server_show_themselves_on_one_inside() {
 }
 
 #[tokio::test]
+async fn roster_watch_shows_the_roster_and_every_change() {
+    let seen = within("the example", roster_watch::show()).await.expect("no error");
+    let mut rest = seen.iter();
+    for line in [
+        "0 contacts",
+        "Romeo asks to see our presence",
+        "romeo@example.org is answered",
+        "romeo@example.org Romeo (from) [Montagues]",
+        "romeo@example.org is no contact any more",
+    ] {
+        assert!(rest.any(|seen| seen == line), "{line:?}, in this order, in {seen:#?}");
+    }
+    assert!(seen.iter().any(|line| line == "nurse@example.org - (none, asked) []"), "{seen:#?}");
+}
+
+#[tokio::test]
+async fn roster_watch_does_what_it_is_told_and_says_what_it_finds() {
+    let server = server().start().await.expect("a server");
+    let (romeo, juliet) = (server.jid("romeo").expect("a JID"), server.jid("juliet").expect("a JID"));
+    server.befriend(&romeo, &juliet);
+    let options = roster_watch::Options {
+        jid: juliet.to_string(),
+        password: PASSWORD.to_owned(),
+        orders: vec![roster_watch::Order::Remove(romeo.clone())],
+        server: address(&server),
+        ca: Some(server.ca_pem().to_vec()),
+    };
+    let mut seen = Vec::new();
+    let gone = server.wait_for(|server| server.roster(&juliet).is_empty());
+    within("the example", roster_watch::run(options, gone, |line| seen.push(line))).await.expect("no error");
+    within("the end of the session", server.wait_for(|server| server.sessions().is_empty())).await;
+    assert!(server.roster(&romeo).iter().all(|contact| contact.subscription == xmppkit::testing::Subscription::None));
+}
+
+#[tokio::test]
+async fn two_accounts_forward_from_one_to_the_other() {
+    assert_eq!(within("the example", two_accounts::show()).await.expect("no error"), 2);
+}
+
+#[tokio::test]
 async fn the_console_chat_shows_contacts_requests_presence_and_messages() {
     let seen = within("the chat", console_chat::show()).await.expect("no error");
     for line in [
@@ -227,6 +274,94 @@ fn flags_that_say_too_little_or_nothing_known_are_refused() {
     }
     let options = flags("--server [::1]:5299 --register").expect("flags").expect("some");
     assert_eq!((options.domain.as_str(), options.server), ("::1", Some(("::1".to_owned(), 5299))));
+}
+
+#[tokio::test]
+async fn the_xml_console_shows_itself() {
+    let style = xml_console::pretty::Style { colour: false, width: 100 };
+    let shown = within("the scene", xml_console::show_itself(style)).await.expect("it plays to the end");
+    let place = |part: &str| shown.iter().position(|piece| piece.contains(part)).unwrap_or_else(|| panic!("{part}: {shown:#?}"));
+    // From the first byte to the last, in order.
+    let order = [
+        "sent stream header",
+        "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-512'>[redacted]</auth>",
+        "-- online as romeo@example.org/",
+        "<iq id='console-1' type='get' to='example.org'>\n  <query xmlns='jabber:iq:version'/>\n</iq>",
+        "    <name>xmppkit test server</name>\n",
+        "-- not done: an end tag that does not match its start tag",
+        "  <body>My ears have not yet drunk</body>\n</message>",
+        "<message\n    id='",
+        "-- showing -iq",
+        "sent end of stream\n</stream:stream>",
+        "received end of stream\n</stream:stream>",
+    ];
+    let places: Vec<_> = order.iter().map(|part| place(part)).collect();
+    assert!(places.is_sorted() && places.last() == Some(&(shown.len() - 1)), "{places:?}");
+    assert!(!shown.iter().any(|piece| piece.contains("secret")));
+}
+
+#[test]
+fn the_xml_console_shows_xml_indented_and_leaves_text_as_it_is() {
+    let style = xml_console::pretty::Style { colour: false, width: 30 };
+    let pretty = |xml: &str| xml_console::pretty::pretty(xml, style);
+    for (xml, shown) in [
+        ("<a><b/> <c x='1'><d></d></c>\n</a>", "<a>\n  <b/>\n  <c x='1'>\n    <d></d>\n  </c>\n</a>"),
+        ("<m><body>one\n<b>two</b> three</body></m>", "<m>\n  <body>one\n<b>two</b> three</body>\n</m>"),
+        ("<?xml version='1.0'?><s:s a='1'>", "<?xml version='1.0'?>\n<s:s a='1'>"),
+        ("<message from=\"o'neill\" to='b>c' id='1234'/>", "<message\n    from=\"o'neill\"\n    to='b>c'\n    id='1234'/>"),
+        ("<a><![CDATA[<x>]]></a></b>text", "<a><![CDATA[<x>]]></a>\n</b>\ntext"),
+        ("<a b='\u{9b}2J'>\u{1b}[1m</a>", "<a b='\\u{9b}2J'>\\u{1b}[1m</a>"),
+        ("<a><b", "<a>\n  <b"),
+    ] {
+        assert_eq!(pretty(xml), shown);
+    }
+    // What is not well-formed, and deeply nested, is shown somehow.
+    pretty(&"<a>".repeat(100_000));
+    let colours = xml_console::pretty::Style { colour: true, width: 30 };
+    assert_eq!(xml_console::pretty::pretty("<a>[redacted]</a>", colours).matches("\u{1b}[31m[redacted]\u{1b}[0m").count(), 1);
+}
+
+#[tokio::test]
+async fn the_xml_console_filters_by_direction_kind_address_namespace_and_text() {
+    let server = server().start().await.expect("a server");
+    let juliet = online(&server, "juliet").await;
+    // The answer to it comes behind that to initial presence.
+    juliet.iq_get(None, &Ping).await.expect("a pong");
+    let mut traffic = juliet.watch_xml();
+    juliet.send_raw("<message to='Romeo@example.org/garden' type='headline'><body>Hist!</body></message>").await.expect("sent");
+    juliet.send_raw("<iq type='get' id='i' to='example.org'><ping xmlns='urn:xmpp:ping'/></iq>").await.expect("sent");
+    let mut pieces = Vec::new();
+    while !pieces.iter().any(|xml: &String| xml.contains("type='result'")) {
+        let piece = within("traffic", traffic.next()).await.expect("a piece").expect("no gap");
+        pieces.push(piece.xml.to_string());
+        let fits = |words: &str| xml_console::filter::Filter::parse(words).expect(words).shows(&piece);
+        let (sent, message) = (piece.direction == xmppkit::client::XmlDirection::Sent, piece.xml.starts_with("<message"));
+        let ping = piece.xml.contains("<ping");
+        for (words, shows) in [
+            ("", true),
+            ("sent", sent),
+            ("received sent", true),
+            ("-sent", !sent),
+            ("message", message),
+            ("message iq", true),
+            ("message received", message && !sent),
+            ("iq -received", ping),
+            ("to=romeo@example.org", message && sent),
+            ("with=romeo@example.org/garden", message),
+            ("from=romeo@example.org", message && !sent),
+            ("from=example.org", !sent && !message),
+            ("ns=xmpp:ping", ping),
+            ("text=hist", message),
+            ("stream nonza space", false),
+        ] {
+            assert_eq!(fits(words), shows, "{words}: {}", piece.xml);
+        }
+    }
+    assert!(pieces.len() >= 3, "{pieces:?}");
+    for words in ["messages", "about=romeo", "-", "sent=1"] {
+        assert!(xml_console::filter::Filter::parse(words).is_err(), "{words}");
+    }
+    juliet.close().await;
 }
 
 /// A case of the suite for real servers.

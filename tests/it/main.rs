@@ -1,7 +1,9 @@
 //! Integration tests: one binary.
 
+mod account;
 mod client;
 mod common;
+mod confirm;
 mod connection;
 mod dialects;
 mod disco;
@@ -19,3 +21,4 @@ mod roster;
 mod suite;
 mod support;
 mod testing_server;
+mod xml_traffic;

@@ -51,7 +51,8 @@ fn bare(account: &Account) -> Result<BareJid, Failure> {
     Ok(account.jid().parse()?)
 }
 
-/// What an earlier run may have left is taken away, so that accounts that are given can be used again.
+/// What a case that failed may have left is taken away, so that accounts that are given can be used by the next. Contacts
+/// that were there before the run are none of these: with them the suite does not begin.
 async fn forget(client: &Client, contact: &BareJid) -> Result<(), Failure> {
     if client.roster().get(contact).is_some() {
         client.roster().remove(contact).await?;

@@ -7,16 +7,29 @@ use xmppkit::event::Incoming;
 use xmppkit::ext::Ctx;
 use xmppkit::jid::FullJid;
 use xmppkit::messaging::{
-    Bounce, ChatMessage, ChatState, ChatStateEvent, Direction, MessageType, Messages, MessagingService, MessagingSettings, Origin,
+    Bounce, ChatMessage, ChatState, ChatStateEvent, Confirm, Direction, MessageType, Messages, MessagingService,
+    MessagingSettings, Origin,
 };
-use xmppkit::testing::{Dialect, Server};
+use xmppkit::testing::{Builder, Dialect, Server};
 use xmppkit::xmpp_parsers::message::Message;
 use xmppkit::xmpp_parsers::oob::Oob;
 use xmppkit::xmpp_parsers::ping::Ping;
 use xmppkit::xmpp_parsers::presence::Presence;
 use xmppkit::xmpp_parsers::receipts::Received;
 
-use crate::common::{DOMAIN, builder, client, online, server, within};
+use crate::common::{DOMAIN, builder, client, in_every_dialect, online, server, within};
+
+in_every_dialect![
+    handlers_answer,
+    a_conversation_is_locked_to_the_resource_that_wrote_until_presence_changes,
+    a_reply_keeps_type_and_thread_and_goes_to_the_conversation,
+    a_payload_without_a_body_goes_where_the_conversation_goes,
+    an_error_counts_for_what_was_sent_there,
+    an_error_unlocks_the_conversation,
+    payloads_and_languages_travel,
+    messages_accepted_offline_are_sent_in_order_when_online,
+    a_note_to_oneself_arrives,
+];
 
 /// Two clients of the same server, both online.
 async fn pair(server: &Server) -> (Client, Client) {
@@ -77,9 +90,8 @@ async fn messages_go_both_ways_in_every_dialect() {
     }
 }
 
-#[tokio::test]
-async fn handlers_answer() {
-    let server = server().start().await.expect("a server");
+async fn handlers_answer(server: Builder) {
+    let server = server.start().await.expect("a server");
     let (romeo, juliet) = pair(&server).await;
     let mut at_romeo = romeo.messages().events();
     let answer = |message: ChatMessage, _cx: Ctx| async move {
@@ -97,10 +109,13 @@ async fn handlers_answer() {
     juliet.close().await;
 }
 
-#[tokio::test]
-async fn a_conversation_is_locked_to_the_resource_that_wrote_until_presence_changes() {
-    let server = server().start().await.expect("a server");
-    let (romeo, juliet) = pair(&server).await;
+async fn a_conversation_is_locked_to_the_resource_that_wrote_until_presence_changes(server: Builder) {
+    let server = server.start().await.expect("a server");
+    // His receipts would be among what he sends.
+    let quiet = MessagingSettings::new().confirm(Confirm::Nobody);
+    let romeo = builder(&server, "romeo").setting(quiet).build().await.expect("a client");
+    romeo.connect().await.expect("online");
+    let juliet = online(&server, "juliet").await;
     server.befriend(romeo.account(), juliet.account());
     let mut at_romeo = romeo.messages().events();
     let chat = romeo.chat(juliet.account());
@@ -144,9 +159,8 @@ impl xmppkit::event::Event for Seen {
     }
 }
 
-#[tokio::test]
-async fn a_reply_keeps_type_and_thread_and_goes_to_the_conversation() {
-    let server = server().start().await.expect("a server");
+async fn a_reply_keeps_type_and_thread_and_goes_to_the_conversation(server: Builder) {
+    let server = server.start().await.expect("a server");
     let romeo = online(&server, "romeo").await;
     let mut at_romeo = romeo.messages().events();
     let me = jid(&romeo);
@@ -178,9 +192,8 @@ impl xmppkit::event::Event for Link {
     }
 }
 
-#[tokio::test]
-async fn a_payload_without_a_body_goes_where_the_conversation_goes() {
-    let server = server().start().await.expect("a server");
+async fn a_payload_without_a_body_goes_where_the_conversation_goes(server: Builder) {
+    let server = server.start().await.expect("a server");
     let (romeo, juliet) = pair(&server).await;
     let mut at_romeo = romeo.messages().events();
     let (mut links, mut at_juliet) = (juliet.subscribe::<Link>().events(), juliet.messages().events());
@@ -244,9 +257,8 @@ async fn a_thousand_messages_arrive_in_order() {
     juliet.close().await;
 }
 
-#[tokio::test]
-async fn an_error_counts_for_what_was_sent_there() {
-    let server = server().start().await.expect("a server");
+async fn an_error_counts_for_what_was_sent_there(server: Builder) {
+    let server = server.start().await.expect("a server");
     let romeo = online(&server, "romeo").await;
     let mut bounces = romeo.subscribe::<Bounce>().events();
     let sent = romeo.chat(&"nobody@example.org".parse().expect("a JID")).send("Hello?").await.expect("accepted");
@@ -339,9 +351,8 @@ async fn a_server_on_the_way_may_return_a_message() {
     romeo.close().await;
 }
 
-#[tokio::test]
-async fn an_error_unlocks_the_conversation() {
-    let server = server().start().await.expect("a server");
+async fn an_error_unlocks_the_conversation(server: Builder) {
+    let server = server.start().await.expect("a server");
     let (romeo, juliet) = pair(&server).await;
     let mut at_romeo = romeo.messages().events();
     let mut bounces = romeo.subscribe::<Bounce>().events();
@@ -455,9 +466,8 @@ async fn typing_is_told() {
     romeo.close().await;
 }
 
-#[tokio::test]
-async fn payloads_and_languages_travel() {
-    let server = server().start().await.expect("a server");
+async fn payloads_and_languages_travel(server: Builder) {
+    let server = server.start().await.expect("a server");
     let (romeo, juliet) = pair(&server).await;
     let mut at_juliet = juliet.messages().events();
     let link = Oob { url: "https://example.org/".to_owned(), desc: None };
@@ -479,9 +489,8 @@ async fn payloads_and_languages_travel() {
     juliet.close().await;
 }
 
-#[tokio::test]
-async fn messages_accepted_offline_are_sent_in_order_when_online() {
-    let server = server().start().await.expect("a server");
+async fn messages_accepted_offline_are_sent_in_order_when_online(server: Builder) {
+    let server = server.start().await.expect("a server");
     let juliet = online(&server, "juliet").await;
     let mut at_juliet = juliet.messages().events();
     let romeo = client(&server, "romeo").await;
@@ -515,9 +524,8 @@ async fn without_the_extension_or_the_client_nothing_is_sent() {
     assert!(matches!(error.kind(), ErrorKind::ClientClosed), "{error}");
 }
 
-#[tokio::test]
-async fn a_note_to_oneself_arrives() {
-    let server = server().start().await.expect("a server");
+async fn a_note_to_oneself_arrives(server: Builder) {
+    let server = server.start().await.expect("a server");
     let romeo = online(&server, "romeo").await;
     let mut at_romeo = romeo.messages().events();
     romeo.chat(romeo.account()).send("Remember").await.expect("accepted");

@@ -6,9 +6,19 @@ use xmppkit::error::ErrorKind;
 use xmppkit::ext::{Observe, Observed, Watch};
 use xmppkit::jid::{BareJid, Jid};
 use xmppkit::presence::{PresenceChange, PresenceState, PresenceUpdate, Presences, Show};
-use xmppkit::testing::{Cut, Server, Target};
+use xmppkit::testing::{Builder, Cut, Server, Target};
 
-use crate::common::{builder, client, online, server, within};
+use crate::common::{builder, client, in_every_dialect, online, server, within};
+
+in_every_dialect![
+    contacts_are_seen_per_resource_and_the_best_first,
+    updates_are_events_whose_picture_is_there_already,
+    own_presence_is_told_again_in_each_session,
+    a_client_that_is_unavailable_comes_online_unseen,
+    a_client_without_initial_presence_says_what_the_application_chose,
+    directed_presence_reaches_a_stranger_and_ends_with_us,
+    a_lost_session_is_one_reset,
+];
 
 async fn until(what: &str, watch: &mut Watch<PresenceState>, mut condition: impl FnMut(&PresenceState) -> bool) -> PresenceState {
     let mut picture = PresenceState::default();
@@ -31,8 +41,8 @@ async fn settled(what: &str, client: &Client, condition: impl FnMut(&PresenceSta
     until(what, &mut client.presence().watch(), condition).await
 }
 
-async fn friends() -> Server {
-    let server = server().start().await.expect("a server");
+async fn friends(server: Builder) -> Server {
+    let server = server.start().await.expect("a server");
     server.befriend(&server.jid("romeo").expect("a JID"), &server.jid("juliet").expect("a JID"));
     server
 }
@@ -47,9 +57,8 @@ fn says(from: &str, to: impl std::fmt::Display, rest: &str) -> String {
     format!("<presence xmlns='jabber:client' from='{from}' to='{to}' {rest}</presence>")
 }
 
-#[tokio::test]
-async fn contacts_are_seen_per_resource_and_the_best_first() {
-    let server = friends().await;
+async fn contacts_are_seen_per_resource_and_the_best_first(server: Builder) {
+    let server = friends(server).await;
     let juliet = online(&server, "juliet").await;
     let romeo: BareJid = server.jid("romeo").expect("a JID");
     let mut watch = juliet.presence().watch();
@@ -85,9 +94,8 @@ async fn contacts_are_seen_per_resource_and_the_best_first() {
     settled("nobody", &juliet, |state| state.of(&romeo).is_empty()).await;
 }
 
-#[tokio::test]
-async fn updates_are_events_whose_picture_is_there_already() {
-    let server = friends().await;
+async fn updates_are_events_whose_picture_is_there_already(server: Builder) {
+    let server = friends(server).await;
     let juliet = client(&server, "juliet").await;
     let romeo: BareJid = server.jid("romeo").expect("a JID");
     let mut updates = juliet.subscribe::<PresenceUpdate>().events().filter({
@@ -107,9 +115,8 @@ async fn updates_are_events_whose_picture_is_there_already() {
     assert!(!phone.presence().own().is_available());
 }
 
-#[tokio::test]
-async fn own_presence_is_told_again_in_each_session() {
-    let server = friends().await;
+async fn own_presence_is_told_again_in_each_session(server: Builder) {
+    let server = friends(server).await;
     let (romeo, juliet) = (client(&server, "romeo").await, online(&server, "juliet").await);
     // Before connecting: initial presence says it, and nothing else is sent.
     romeo.presence().set(Show::Dnd).status("fencing").priority(7).await.expect("kept");
@@ -133,9 +140,8 @@ async fn own_presence_is_told_again_in_each_session() {
     assert_ne!(romeo.jid(), Some(jid));
 }
 
-#[tokio::test]
-async fn a_client_that_is_unavailable_comes_online_unseen() {
-    let server = friends().await;
+async fn a_client_that_is_unavailable_comes_online_unseen(server: Builder) {
+    let server = friends(server).await;
     let (romeo, juliet) = (client(&server, "romeo").await, online(&server, "juliet").await);
     romeo.presence().unavailable().await.expect("kept");
     romeo.connect().await.expect("online");
@@ -146,9 +152,8 @@ async fn a_client_that_is_unavailable_comes_online_unseen() {
     settled("romeo to be seen", &juliet, |state| state.best(romeo.account()).is_some()).await;
 }
 
-#[tokio::test]
-async fn a_client_without_initial_presence_says_what_the_application_chose() {
-    let server = friends().await;
+async fn a_client_without_initial_presence_says_what_the_application_chose(server: Builder) {
+    let server = friends(server).await;
     let quiet = builder(&server, "romeo").without_initial_presence().build().await.expect("a client");
     quiet.connect().await.expect("online");
     // The session hooks have run when the client has answered a request sent after it came online.
@@ -163,9 +168,8 @@ async fn a_client_without_initial_presence_says_what_the_application_chose() {
     within("it", server.wait_for(|s| s.sessions().iter().any(|info| info.available))).await;
 }
 
-#[tokio::test]
-async fn directed_presence_reaches_a_stranger_and_ends_with_us() {
-    let server = server().start().await.expect("a server");
+async fn directed_presence_reaches_a_stranger_and_ends_with_us(server: Builder) {
+    let server = server.start().await.expect("a server");
     let (romeo, juliet) = (online(&server, "romeo").await, online(&server, "juliet").await);
     romeo.presence().set(Show::Away).status("in the garden").await.expect("set");
     romeo.presence().send_to(juliet.account().clone()).await.expect("sent");
@@ -181,9 +185,8 @@ async fn directed_presence_reaches_a_stranger_and_ends_with_us() {
     assert!(matches!(error.kind(), ErrorKind::NotOnline));
 }
 
-#[tokio::test]
-async fn a_lost_session_is_one_reset() {
-    let server = friends().await;
+async fn a_lost_session_is_one_reset(server: Builder) {
+    let server = friends(server).await;
     let (romeo, juliet) = (online(&server, "romeo").await, online(&server, "juliet").await);
     settled("both", &juliet, |state| state.best(romeo.account()).is_some() && state.best(juliet.account()).is_some()).await;
     let mut watch = juliet.presence().watch();
@@ -200,7 +203,7 @@ async fn a_lost_session_is_one_reset() {
 
 #[tokio::test]
 async fn a_bounced_presence_says_that_nobody_is_there() {
-    let server = friends().await;
+    let server = friends(server()).await;
     let juliet = client(&server, "juliet").await;
     let mut updates = juliet.subscribe::<PresenceUpdate>().events();
     juliet.connect().await.expect("online");
@@ -229,7 +232,7 @@ async fn a_bounced_presence_says_that_nobody_is_there() {
 
 #[tokio::test]
 async fn occupants_and_odd_presence_stay_out_of_the_picture() {
-    let server = friends().await;
+    let server = friends(server()).await;
     let juliet = online(&server, "juliet").await;
     let jid = juliet.jid().expect("bound");
     settled("her own", &juliet, |state| state.best(juliet.account()).is_some()).await;
@@ -255,7 +258,7 @@ async fn occupants_and_odd_presence_stay_out_of_the_picture() {
 
 #[tokio::test]
 async fn strangers_cannot_fill_the_picture() {
-    let server = friends().await;
+    let server = friends(server()).await;
     let juliet = online(&server, "juliet").await;
     let jid = juliet.jid().expect("bound");
     for n in 0..1_100 {

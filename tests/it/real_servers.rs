@@ -1,10 +1,11 @@
 //! The suite on real servers, one test per server, and the certificates they serve.
 
 use xmppkit::client::{Client, TlsMode};
-use xmppkit::error::{CertificateErrorKind, ErrorKind};
+use xmppkit::error::{CertificateErrorKind, ErrorKind, RegisterError};
+use xmppkit::register::Registers;
 
 use crate::suite;
-use crate::support::{Cert, Kind, RawStream, Server, ServerUnderTest, StartError, Trust, report, servers_required};
+use crate::support::{Cert, Kind, RawStream, Registering, Server, ServerUnderTest, StartError, Trust, report, servers_required};
 
 /// Starts the server; none, with a word about it, if it is missing and may be.
 async fn start(kind: Kind) -> Option<Server> {
@@ -33,6 +34,7 @@ async fn everything_on(kind: Kind) {
     run_suite(&server.under_test()).await;
     accounts_survive_a_restart(&mut server).await;
     bad_certificates_are_served_and_refused(&mut server).await;
+    refusals_of_a_registration_say_why(&mut server).await;
 }
 
 async fn accounts_survive_a_restart(server: &mut Server) {
@@ -76,6 +78,51 @@ async fn bad_certificates_are_served_and_refused(server: &mut Server) {
             client.close().await;
         }
     }
+}
+
+async fn refusals_of_a_registration_say_why(server: &mut Server) {
+    async fn newcomer(server: &Server, name: &str, password: &str) -> Client {
+        Client::builder(format!("{name}@{}", server.domain).parse().unwrap())
+            .password(password)
+            .server(server.host, server.c2s_port, TlsMode::StartTls)
+            .trust(server.trust().for_client().unwrap())
+            .build()
+            .await
+            .unwrap()
+    }
+    fn reason(error: xmppkit::Error) -> RegisterError {
+        match error.kind() {
+            ErrorKind::Register(reason) => reason.clone(),
+            _ => panic!("{error}"),
+        }
+    }
+    let good = "Nc7-sTill&waters'run+deep";
+
+    server.start_registering(Registering::Limited).await.unwrap();
+    let first = newcomer(server, "first", good).await;
+    first.register().await.unwrap();
+    first.close().await;
+    let second = newcomer(server, "second", good).await;
+    let error = second.register().await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert_eq!(reason(error), RegisterError::TooSoon);
+
+    server.start_registering(Registering::Closed).await.unwrap();
+    let expected = if server.kind.is_prosody() { RegisterError::NotOffered } else { RegisterError::NotAllowed };
+    assert_eq!(reason(second.register().await.unwrap_err()), expected);
+
+    // Debian 12 has no module for it.
+    if server.kind == Kind::Prosody012 {
+        return;
+    }
+    server.start_registering(Registering::Picky).await.unwrap();
+    let weak = newcomer(server, "third", "aaaa").await;
+    let RegisterError::NotAcceptable(text) = reason(weak.register().await.unwrap_err()) else { panic!("it was accepted") };
+    assert!(text.to_lowercase().contains("password"), "{text}");
+    first.connect().await.unwrap();
+    assert!(matches!(reason(first.change_password("aaaa").await.unwrap_err()), RegisterError::NotAcceptable(_)));
+    first.change_password("Another-1&only+Then'this").await.unwrap();
+    first.close().await;
 }
 
 #[tokio::test]

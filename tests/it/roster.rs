@@ -10,9 +10,19 @@ use xmppkit::ext::{MAX_BEHIND, Observe, Observed, Watch};
 use xmppkit::jid::BareJid;
 use xmppkit::roster::{RosterChange, RosterState, Rosters, Subscription, SubscriptionRequest};
 use xmppkit::store::MemoryStore;
-use xmppkit::testing::{Contact, Cut, Dialect, Server, Target, Versioning};
+use xmppkit::testing::{Builder, Contact, Cut, Dialect, Server, Target, Versioning};
 
-use crate::common::{DOMAIN, builder, client, online, server, within};
+use crate::common::{DOMAIN, builder, client, in_every_dialect, online, server, within};
+
+in_every_dialect![
+    a_request_is_answered_by_a_handler,
+    subscriptions_end_from_either_side,
+    a_push_from_somebody_else_changes_nothing,
+    a_malformed_push_is_a_bad_request,
+    a_request_is_still_there_after_a_restart_until_it_is_answered,
+    a_repeated_request_is_reported_once_and_again_after_its_answer,
+    a_request_answered_on_another_device_is_gone_here,
+];
 
 /// Follows the roster, as an application does, until it looks like this.
 async fn until(what: &str, watch: &mut Watch<RosterState>, mut condition: impl FnMut(&RosterState) -> bool) -> RosterState {
@@ -87,9 +97,8 @@ async fn two_accounts_become_contacts_of_each_other() {
     }
 }
 
-#[tokio::test]
-async fn a_request_is_answered_by_a_handler() {
-    let server = server().start().await.expect("a server");
+async fn a_request_is_answered_by_a_handler(server: Builder) {
+    let server = server.start().await.expect("a server");
     let juliet = client(&server, "juliet").await;
     juliet.on(|request: SubscriptionRequest| async move { request.deny().await }).detach();
     juliet.connect().await.expect("online");
@@ -136,9 +145,8 @@ async fn contacts_are_renamed_grouped_and_removed() {
     }
 }
 
-#[tokio::test]
-async fn subscriptions_end_from_either_side() {
-    let server = server().start().await.expect("a server");
+async fn subscriptions_end_from_either_side(server: Builder) {
+    let server = server.start().await.expect("a server");
     server.befriend(&server.jid("romeo").expect("a JID"), &server.jid("juliet").expect("a JID"));
     let (romeo, juliet) = (online(&server, "romeo").await, online(&server, "juliet").await);
     assert_eq!(romeo.roster().get(juliet.account()).expect("a contact").subscription(), Subscription::Both);
@@ -169,9 +177,8 @@ async fn a_server_that_keeps_no_approvals_is_not_asked_to() {
     assert!(!server.received(juliet.account()).iter().any(|stanza| stanza.contains("subscribed")));
 }
 
-#[tokio::test]
-async fn a_push_from_somebody_else_changes_nothing() {
-    let server = server().start().await.expect("a server");
+async fn a_push_from_somebody_else_changes_nothing(server: Builder) {
+    let server = server.start().await.expect("a server");
     let juliet = online(&server, "juliet").await;
     let jid = juliet.jid().expect("bound");
     let own = juliet.account().clone();
@@ -213,9 +220,8 @@ async fn a_push_from_somebody_else_changes_nothing() {
     }
 }
 
-#[tokio::test]
-async fn a_malformed_push_is_a_bad_request() {
-    let server = server().start().await.expect("a server");
+async fn a_malformed_push_is_a_bad_request(server: Builder) {
+    let server = server.start().await.expect("a server");
     let juliet = online(&server, "juliet").await;
     let jid = juliet.jid().expect("bound");
     for (id, items) in [
@@ -307,9 +313,8 @@ async fn a_changed_roster_is_the_same_whether_it_comes_whole_or_in_pushes() {
     }
 }
 
-#[tokio::test]
-async fn a_request_is_still_there_after_a_restart_until_it_is_answered() {
-    let server = server().start().await.expect("a server");
+async fn a_request_is_still_there_after_a_restart_until_it_is_answered(server: Builder) {
+    let server = server.start().await.expect("a server");
     let store = Arc::new(MemoryStore::new());
     let romeo = online(&server, "romeo").await;
     let first = builder(&server, "juliet").store(store.clone()).build().await.expect("a client");
@@ -351,9 +356,8 @@ impl Event for Asked {
     }
 }
 
-#[tokio::test]
-async fn a_repeated_request_is_reported_once_and_again_after_its_answer() {
-    let server = server().start().await.expect("a server");
+async fn a_repeated_request_is_reported_once_and_again_after_its_answer(server: Builder) {
+    let server = server.start().await.expect("a server");
     let juliet = client(&server, "juliet").await;
     let mut requests = juliet.subscribe::<SubscriptionRequest>().events();
     let mut asked = juliet.subscribe::<Asked>().events();
@@ -388,9 +392,8 @@ async fn a_repeated_request_is_reported_once_and_again_after_its_answer() {
     settled("paris to be gone", &juliet, |state| state.request(second.from()).is_none()).await;
 }
 
-#[tokio::test]
-async fn a_request_answered_on_another_device_is_gone_here() {
-    let server = server().start().await.expect("a server");
+async fn a_request_answered_on_another_device_is_gone_here(server: Builder) {
+    let server = server.start().await.expect("a server");
     let (phone, laptop) = (online(&server, "juliet").await, online(&server, "juliet").await);
     let romeo = online(&server, "romeo").await;
     romeo.roster().subscribe(phone.account()).await.expect("asked");

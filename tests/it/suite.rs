@@ -3,6 +3,8 @@
 
 mod chat;
 mod contacts;
+mod owner;
+mod resume;
 
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -16,11 +18,18 @@ use xmpp_parsers::roster::Roster;
 use xmppkit::client::{Client, ClientBuilder, TlsMode, WeakClient};
 use xmppkit::error::{AuthError, ErrorKind};
 use xmppkit::event::{Event, Inbound, Route};
+use xmppkit::roster::Rosters as _;
 
 use self::chat::{
     a_conversation_is_locked_to_the_resource_that_replied, a_registration_form_is_filled_in_while_the_server_waits,
+    messages_are_confirmed_both_ways, typing_is_told,
 };
-use self::contacts::a_request_waits_for_a_contact_who_is_away;
+use self::contacts::{
+    a_nickname_comes_with_a_request, a_request_waits_for_a_contact_who_is_away, an_approval_waits_for_its_request,
+    directed_presence_ends_with_its_sender,
+};
+use self::owner::{a_deleted_account_is_gone, a_password_is_changed};
+use self::resume::a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice;
 use crate::examples::the_tour_is_ok;
 use crate::main_job::{
     a_chat_goes_both_ways_by_stream_and_by_handler, a_contact_is_asked_accepts_and_is_seen_per_resource,
@@ -72,6 +81,14 @@ const CASES: &[Case] = cases![
     a_message_sent_to_an_offline_account_is_there_at_the_next_login,
     a_roster_that_has_not_changed_is_not_sent_again,
     a_request_waits_for_a_contact_who_is_away,
+    a_nickname_comes_with_a_request,
+    an_approval_waits_for_its_request,
+    directed_presence_ends_with_its_sender,
+    messages_are_confirmed_both_ways,
+    typing_is_told,
+    a_password_is_changed,
+    a_deleted_account_is_gone,
+    a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice,
     the_tour_is_ok,
 ];
 
@@ -105,11 +122,36 @@ impl Report {
     }
 }
 
-/// Runs every case; with given accounts one after the other, since they share them.
+/// Runs every case; with given accounts one after the other, since they share them, and none if the accounts are not as the
+/// cases need them.
 pub(crate) async fn run(server: &ServerUnderTest) -> Report {
+    let start = Instant::now();
+    if let Err(error) = given_accounts_are_strangers(server).await {
+        let line = ("given_accounts_are_strangers", start.elapsed(), Err(error.to_string()));
+        return Report { server: server.name.clone(), lines: vec![line] };
+    }
     let at_once = if server.registers() { AT_ONCE } else { 1 };
     let lines = stream::iter(CASES).map(|case| run_case(case, server)).buffered(at_once).collect().await;
     Report { server: server.name.clone(), lines }
+}
+
+/// Cases make contacts of the accounts and end that again: what there was between them before would be lost.
+async fn given_accounts_are_strangers(server: &ServerUnderTest) -> Result<(), Failure> {
+    for account in &server.accounts {
+        let client = client(server, account)?.build().await?;
+        client.connect().await?;
+        let known = |other: &&Account| other.jid().parse().is_ok_and(|jid| client.roster().get(&jid).is_some());
+        if let Some(other) = server.accounts.iter().find(known) {
+            return Err(format!(
+                "{} has {} as a contact, and the cases would end that: give other accounts, or remove it",
+                account.jid(),
+                other.jid()
+            )
+            .into());
+        }
+        client.close().await;
+    }
+    Ok(())
 }
 
 async fn run_case(case: &Case, server: &ServerUnderTest) -> (&'static str, Duration, Result<Outcome, String>) {
@@ -183,6 +225,9 @@ async fn a_login_by_starttls(server: &ServerUnderTest) -> Result<Outcome, Failur
     client.connect().await?;
     let jid = client.jid().ok_or("online without an address")?;
     assert_eq!((jid.to_bare().to_string(), jid.resource().as_str()), (account.jid(), "here"));
+    if let Some(expected) = server.mechanism {
+        assert_eq!(client.mechanism().as_deref(), Some(expected));
+    }
     client.close().await;
     Ok(Outcome::Passed)
 }
@@ -192,17 +237,23 @@ async fn a_login_by_direct_tls(server: &ServerUnderTest) -> Result<Outcome, Fail
     let Some([account]) = accounts(server).await? else { return TOO_FEW };
     let client = client(server, &account)?.server(server.host.as_str(), port, TlsMode::Direct).build().await?;
     client.connect().await?;
+    if let Some(expected) = server.mechanism {
+        assert_eq!(client.mechanism().as_deref(), Some(expected));
+    }
     client.close().await;
     Ok(Outcome::Passed)
 }
 
 /// Where the tests set the server up, its two domains offer different mechanisms.
 async fn a_login_in_the_second_domain(server: &ServerUnderTest) -> Result<Outcome, Failure> {
-    let Some(domain) = server.second_domain.clone() else { return Ok(Outcome::Skipped("no second domain is known")) };
+    let Some((domain, mechanism)) = server.second_domain.clone() else {
+        return Ok(Outcome::Skipped("no second domain is known"));
+    };
     let account = Account { domain, ..server.fresh_account() };
     register(server, &account).await?;
     let client = client(server, &account)?.build().await?;
     client.connect().await?;
+    assert_eq!(client.mechanism().as_deref(), Some(mechanism));
     client.close().await;
     Ok(Outcome::Passed)
 }

@@ -38,7 +38,7 @@ pub(super) struct Scan {
     pub(super) declared: BTreeSet<String>,
     /// Names before a colon: of fields, parameters, bindings.
     pub(super) local: BTreeSet<String>,
-    /// Names that stand in `requires::<…>`.
+    /// Names that stand in `requires::<…>` or `uses::<…>`.
     pub(super) required: BTreeSet<String>,
     /// Names that follow a dot, and last names of longer paths, each with its line.
     pub(super) members: Vec<(usize, String)>,
@@ -190,9 +190,9 @@ impl Scan {
         }
     }
 
-    /// Notes what stands in `requires::<…>`.
+    /// Notes what stands in `requires::<…>` and `uses::<…>`.
     fn requires(&mut self, method: &str, rest: &[TokenTree]) {
-        if method == "requires" && colons(rest, 0) {
+        if matches!(method, "requires" | "uses") && colons(rest, 0) {
             let inner = rest[2..].iter().take_while(|t| !matches!(t, TokenTree::Punct(p) if p.as_char() == '>'));
             self.required.extend(inner.filter_map(|t| word(Some(t))));
         }

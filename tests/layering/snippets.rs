@@ -96,6 +96,8 @@ fn an_extension_names_another_only_if_it_requires_it() {
     assert!(found.len() == 1 && found[0].contains("does not say that it requires roster"), "{found:?}");
     let requires = format!("{imports} fn register(reg: &mut Registrar) {{ reg.requires::<Roster>(); }}");
     assert_eq!(violations(&[("presence/mod.rs", &requires)]), [""; 0]);
+    let uses = format!("{imports} fn register(reg: &mut Registrar) {{ reg.uses::<Roster>(); }}");
+    assert_eq!(violations(&[("presence/mod.rs", &uses)]), [""; 0]);
     let in_full = "fn register(reg: &mut Registrar) { reg.requires::<crate::roster::Roster>(); }";
     assert_eq!(violations(&[("presence/mod.rs", imports), ("presence/service.rs", in_full)]), [""; 0]);
     assert_eq!(violations(&[("presence/mod.rs", "use crate::messaging::Log;"), ("presence/service.rs", in_full)]).len(), 1);
@@ -123,6 +125,17 @@ fn what_only_built_ins_could_use_is_caught_and_counted() {
     assert_eq!(violations(&[hub, ("client/mod.rs", "use crate::event::{Hub, Route};")]), [""; 0]);
     let files = [surface, ("register/mod.rs", "fn f(r: &mut R) { r.on_iq() }")].map(|(f, t)| (f.to_owned(), t.to_owned()));
     assert!(check(&files).doors.is_empty(), "a public method is no private door");
+}
+
+#[test]
+fn the_in_process_server_uses_public_items_only() {
+    let xml = ("xml/mod.rs", "pub(crate) struct Scanner; impl Frame { pub(crate) fn spans(&self) {} pub fn root(&self) {} }");
+    for text in ["use crate::xml::Scanner;", "fn f(frame: &Frame) { frame.spans() }", "fn f() { Frame::spans(frame) }"] {
+        let found = violations(&[xml, ("testing/mod.rs", text)]);
+        assert!(found.len() == 1 && found[0].contains("not public"), "{text}: {found:?}");
+    }
+    let own = "use crate::xml::Frame; pub(super) fn spans() {} fn f(frame: &Frame) { frame.root(); spans() }";
+    assert_eq!(violations(&[xml, ("testing/mod.rs", own)]), [""; 0]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 mod failing;
+mod linear;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

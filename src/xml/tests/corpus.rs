@@ -370,7 +370,21 @@ pub(super) fn failing_cases(disabled: Option<Check>) -> Vec<String> {
             failing.push(format!("{}: {kind:?} expected, got {outcomes:?}", show(&bytes)));
         }
     }
+    if overfull(disabled) != Some(Kind::BufferFull) {
+        failing.push("more than may be buffered".to_owned());
+    }
     failing
+}
+
+/// How a stream ends of which more is pushed than may be buffered; what was pushed before comes out all the same. No case
+/// like the others, for it is about how input is cut.
+fn overfull(disabled: Option<Check>) -> Option<Kind> {
+    let mut framer = Framer::with_check_disabled(small(), disabled);
+    framer.push([HEADER, "<a/>"].concat().as_bytes());
+    framer.push(&[b' '; 1000]);
+    assert!(matches!(framer.next_item(), Ok(Some(StreamItem::Open(_)))));
+    assert!(matches!(framer.next_item(), Ok(Some(StreamItem::Element(_)))));
+    framer.next_item().err().map(|error| error.kind)
 }
 
 #[test]
@@ -423,12 +437,7 @@ fn what_reaches_a_limit_is_accepted() {
 
 #[test]
 fn more_than_may_be_buffered_is_refused_after_what_was() {
-    let mut framer = Framer::new(small());
-    framer.push([HEADER, "<a/>"].concat().as_bytes());
-    framer.push(&[b' '; 1000]);
-    assert!(matches!(framer.next_item(), Ok(Some(StreamItem::Open(_)))));
-    assert!(matches!(framer.next_item(), Ok(Some(StreamItem::Element(_)))));
-    assert_eq!(framer.next_item().map(|_| ()).unwrap_err().kind, Kind::BufferFull);
+    assert_eq!(overfull(None), Some(Kind::BufferFull));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the layer as a whole.
 
+mod allocations;
 mod corpus;
 mod differential;
 mod linear;

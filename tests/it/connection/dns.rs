@@ -394,18 +394,3 @@ fn the_futures_are_send() {
     let connection: Option<xmppkit::connection::Connection> = None;
     send(async { xmppkit::connection::start_tls(connection?, &options).await.ok() });
 }
-
-#[cfg(not(feature = "native-tls"))]
-#[tokio::test]
-async fn without_a_backend_tls_is_refused_before_anything_is_tried() {
-    use xmppkit::connection::ConnectOptions;
-    use xmppkit::error::TlsError;
-
-    let network = Recorder::new();
-    let required = ConnectOptions::new("192.0.2.1").connector(network.clone());
-    let direct = required.clone().dangerous_plaintext().host("192.0.2.1", 5223, TlsMode::Direct);
-    for options in [required, direct] {
-        assert_eq!(connect(&options).await.unwrap_err().kind(), &ErrorKind::Tls(TlsError::NoBackend));
-    }
-    assert!(network.targets().is_empty());
-}

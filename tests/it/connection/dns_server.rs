@@ -19,16 +19,16 @@ use tokio::task::JoinHandle;
 
 /// What is asked for, and over what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Question {
+pub(crate) struct Question {
     /// With a final dot, lower case.
-    pub(super) name: String,
-    pub(super) kind: RecordType,
-    pub(super) tcp: bool,
+    pub(crate) name: String,
+    pub(crate) kind: RecordType,
+    pub(crate) tcp: bool,
 }
 
 /// The names a server knows. What is not here does not exist.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Zone {
+pub(crate) struct Zone {
     records: HashMap<(String, RecordType), Vec<RData>>,
     /// Names whose questions of one kind, or of all kinds, are answered with a code.
     codes: HashMap<(String, Option<RecordType>), ResponseCode>,
@@ -41,7 +41,7 @@ pub(super) struct Zone {
 }
 
 impl Zone {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
@@ -51,7 +51,7 @@ impl Zone {
     }
 
     /// An A or AAAA record.
-    pub(super) fn address(self, name: &str, address: &str) -> Self {
+    pub(crate) fn address(self, name: &str, address: &str) -> Self {
         let data = match address.parse().unwrap() {
             std::net::IpAddr::V4(ip) => RData::A(A(ip)),
             std::net::IpAddr::V6(ip) => RData::AAAA(AAAA(ip)),
@@ -59,41 +59,41 @@ impl Zone {
         self.add(name, data)
     }
 
-    pub(super) fn alias(self, name: &str, target: &str) -> Self {
+    pub(crate) fn alias(self, name: &str, target: &str) -> Self {
         self.add(name, RData::CNAME(CNAME(fqdn(target))))
     }
 
     /// A record of `_xmpp-client._tcp.domain`.
-    pub(super) fn start_tls(self, domain: &str, priority: u16, port: u16, target: &str) -> Self {
+    pub(crate) fn start_tls(self, domain: &str, priority: u16, port: u16, target: &str) -> Self {
         self.srv(&format!("_xmpp-client._tcp.{domain}"), priority, port, target)
     }
 
     /// A record of `_xmpps-client._tcp.domain`.
-    pub(super) fn direct(self, domain: &str, priority: u16, port: u16, target: &str) -> Self {
+    pub(crate) fn direct(self, domain: &str, priority: u16, port: u16, target: &str) -> Self {
         self.srv(&format!("_xmpps-client._tcp.{domain}"), priority, port, target)
     }
 
-    pub(super) fn srv(self, name: &str, priority: u16, port: u16, target: &str) -> Self {
+    pub(crate) fn srv(self, name: &str, priority: u16, port: u16, target: &str) -> Self {
         self.add(name, RData::SRV(SRV::new(priority, 1, port, fqdn(target))))
     }
 
     /// Answers questions for this name with a code; `None` stands for every kind.
-    pub(super) fn code(mut self, name: &str, kind: Option<RecordType>, code: ResponseCode) -> Self {
+    pub(crate) fn code(mut self, name: &str, kind: Option<RecordType>, code: ResponseCode) -> Self {
         self.codes.insert((key(name), kind), code);
         self
     }
 
-    pub(super) fn silent(mut self, name: &str, kind: Option<RecordType>) -> Self {
+    pub(crate) fn silent(mut self, name: &str, kind: Option<RecordType>) -> Self {
         self.silent.push((key(name), kind));
         self
     }
 
-    pub(super) fn truncating(mut self) -> Self {
+    pub(crate) fn truncating(mut self) -> Self {
         self.truncates = true;
         self
     }
 
-    pub(super) fn with_bare_aliases(mut self) -> Self {
+    pub(crate) fn with_bare_aliases(mut self) -> Self {
         self.bare_aliases = true;
         self
     }
@@ -124,14 +124,14 @@ impl Zone {
 }
 
 /// The running server; it ends when dropped.
-pub(super) struct DnsServer {
-    pub(super) address: SocketAddr,
+pub(crate) struct DnsServer {
+    pub(crate) address: SocketAddr,
     questions: Arc<Mutex<Vec<Question>>>,
     task: JoinHandle<()>,
 }
 
 impl DnsServer {
-    pub(super) async fn start(zone: Zone) -> Self {
+    pub(crate) async fn start(zone: Zone) -> Self {
         let questions = Arc::new(Mutex::new(Vec::new()));
         let mut server = Server::new(Handler { zone, questions: questions.clone() });
         let (udp, tcp) = sockets().await;
@@ -145,12 +145,12 @@ impl DnsServer {
     }
 
     /// Everything that was asked so far, in order.
-    pub(super) fn questions(&self) -> Vec<Question> {
+    pub(crate) fn questions(&self) -> Vec<Question> {
         self.questions.lock().unwrap().clone()
     }
 
     /// What was asked of one kind, without repetitions.
-    pub(super) fn asked(&self, kind: RecordType) -> Vec<String> {
+    pub(crate) fn asked(&self, kind: RecordType) -> Vec<String> {
         let mut names = Vec::new();
         for question in self.questions() {
             if question.kind == kind && !names.contains(&question.name) {

@@ -1,14 +1,20 @@
 //! TLS and trust (R35, R43, R44, R45), against servers with any certificate.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime};
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType, date_time_ymd};
 use sha2::{Digest, Sha256, Sha384};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::rustls;
-use xmppkit::connection::{ConnectOptions, Connection, Shared, TlsBackend, TlsBindingKind, TlsMode, Trust, connect, start_tls};
+use xmppkit::connection::{
+    ConnectOptions, Connection, Connector, Shared, Target, TlsBackend, TlsBindingKind, TlsMode, Transport, Trust, connect,
+    start_tls,
+};
 use xmppkit::error::{CertificateError, CertificateErrorKind, ConnectReason, ErrorKind, Phase, ProtocolError, TlsError};
 use xmppkit::{Error, Result};
 
@@ -453,4 +459,31 @@ async fn dropping_the_future_closes_what_it_had_opened() {
     let mut rest = Vec::new();
     let _ = socket.read_to_end(&mut rest).await;
     assert!(connecting.await.unwrap_err().is_cancelled());
+}
+
+/// Opens streams whose other end stays open and says nothing.
+#[derive(Debug, Default)]
+struct Silent(Mutex<Vec<DuplexStream>>);
+
+impl Connector for Silent {
+    fn connect<'a>(&'a self, _: Target) -> BoxFuture<'a, io::Result<Box<dyn Transport>>> {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        self.0.lock().unwrap().push(theirs);
+        async { Ok(Box::new(ours) as Box<dyn Transport>) }.boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_without_an_answer_is_given_up_after_10_s() {
+    for mode in [TlsMode::Direct, TlsMode::StartTls] {
+        let options = ConnectOptions::new(DOMAIN).host("192.0.2.1", 5223, mode).connector(Arc::new(Silent::default()));
+        let began = tokio::time::Instant::now();
+        let error = match connect(&options).await {
+            Ok(connection) => start_tls(connection, &options).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), &ErrorKind::Timeout(Phase::TlsHandshake));
+        let took = began.elapsed();
+        assert!(took >= Duration::from_secs(10) && took < Duration::from_millis(10_010), "{mode:?}: {took:?}");
+    }
 }

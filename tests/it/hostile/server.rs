@@ -12,6 +12,7 @@ use xmppkit::jid::Jid;
 use xmppkit::messaging::Messages as _;
 use xmppkit::roster::Rosters as _;
 use xmppkit::testing::{Target, Way};
+use xmppkit::xmpp_parsers::ping::Ping;
 
 use super::valve::{Through, Valve};
 use super::{impatient, ping, quick, says};
@@ -216,13 +217,18 @@ async fn requests_are_not_read_faster_than_their_answers_are_taken() {
         .collect();
     let total = flood.len();
     server.inject(Target::All, flood);
-    let mut seen = 0;
-    within("a pause in reading", async {
+    // While it reads on, it reads between one request that nobody answers and the next.
+    let unanswered = async || {
+        let error = client.iq_get(None, &Ping).timeout(Duration::from_millis(500)).await.expect_err("nothing is written");
+        assert!(matches!(error.kind(), ErrorKind::RequestTimeout(_)), "{error}");
+        valve.read() - before
+    };
+    let seen = within("a pause in reading", async {
+        let mut seen = 0;
         loop {
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            let read = valve.read() - before;
+            let read = unanswered().await;
             if read > 0 && read == seen {
-                return;
+                return seen;
             }
             seen = read;
         }

@@ -1,6 +1,6 @@
 //! ejabberd's configuration and command line.
 
-use super::server::{DOMAINS, Layout};
+use super::server::{DOMAINS, Layout, Registering};
 
 /// The modules of ejabberd 24.12 that 23.01 lacks.
 const MODULES_24: &str = "  mod_muc_occupantid: {}
@@ -32,8 +32,13 @@ pub(super) fn environment(dir: &str, libraries: &str) -> Vec<(&'static str, Stri
 
 /// The configuration file. Paths in it are as the server sees them.
 pub(super) fn config(layout: &Layout<'_>) -> String {
-    let Layout { dir, version, ports, .. } = layout;
+    let Layout { dir, version, ports, registering, .. } = layout;
     let [c2s, direct_tls, s2s] = ports;
+    // Without a word, 600 seconds.
+    let timeout = if *registering == Registering::Limited { "" } else { "registration_timeout: infinity" };
+    // Bits of entropy.
+    let strength = if *registering == Registering::Picky { 64 } else { 0 };
+    let access = if *registering == Registering::Closed { "none" } else { "register" };
     let domains = DOMAINS.join(", ");
     let newer = if version.starts_with("23.") { "" } else { MODULES_24 };
     let tls = r#"["no_sslv3", "no_tlsv1", "no_tlsv1_1"]"#;
@@ -51,7 +56,7 @@ auth_password_format: plain
 disable_sasl_mechanisms: [digest-md5, x-oauth2]
 resource_conflict: closeold
 hide_sensitive_log_data: false
-registration_timeout: infinity
+{timeout}
 default_db: mnesia
 new_sql_schema: false
 listen:
@@ -82,7 +87,7 @@ modules:
   mod_private: {{}}
   mod_pubsub: {{host: "pubsub.@HOST@", access_createnode: local, plugins: [flat, pep], last_item_cache: false, force_node_config: {{"storage:bookmarks": {{access_model: whitelist}}}}}}
   mod_push: {{}}
-  mod_register: {{access: register, ip_access: trusted_network, password_strength: 0}}
+  mod_register: {{access: {access}, ip_access: trusted_network, password_strength: {strength}}}
   mod_roster: {{versioning: true}}
   mod_shared_roster: {{}}
   mod_stream_mgmt: {{resume_timeout: 300, resend_on_timeout: if_offline, max_resume_timeout: 600}}

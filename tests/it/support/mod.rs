@@ -3,6 +3,7 @@
 //!
 //! docs/testing.md says how to point the suite at any other server.
 
+mod breaker;
 mod certs;
 mod ejabberd;
 mod prosody;
@@ -12,9 +13,10 @@ mod target;
 
 use std::io::Write as _;
 
+pub(crate) use breaker::Breaker;
 pub(crate) use certs::Cert;
 pub(crate) use raw::RawStream;
-pub(crate) use server::{Kind, Server, StartError};
+pub(crate) use server::{Kind, Registering, Server, StartError};
 pub(crate) use target::{Account, ServerUnderTest, Trust};
 
 /// What a test on a real server fails with: any error, or a text.

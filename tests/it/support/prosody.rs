@@ -1,6 +1,6 @@
 //! Prosody's configuration and command line.
 
-use super::server::{DOMAINS, Layout};
+use super::server::{DOMAINS, Layout, Registering};
 
 /// Modules that both versions have; the suite needs the first lines, later work the rest.
 const MODULES: &str = r#""c2s"; "s2s"; "tls"; "saslauth"; "register"; "roster"; "presence"; "message"; "iq"; "offline"; "disco";
@@ -17,8 +17,18 @@ pub(super) fn command(dir: &str) -> Vec<String> {
 
 /// The configuration file. Paths in it are as the server sees them.
 pub(super) fn config(layout: &Layout<'_>) -> String {
-    let Layout { dir, version, ports, .. } = layout;
+    let Layout { dir, version, ports, registering, .. } = layout;
     let [c2s, direct_tls, s2s] = ports;
+    let (registration, registering_module) = match registering {
+        Registering::Open => ("allow_registration = true", ""),
+        // Loopback is on the list of those without a limit, unless told otherwise.
+        Registering::Limited => (
+            "allow_registration = true\nmin_seconds_between_registrations = 600\nregistration_allowlist = {}",
+            "\"register_limits\";",
+        ),
+        Registering::Picky => ("allow_registration = true\npassword_policy = { length = 12 }", "\"password_policy\";"),
+        Registering::Closed => ("allow_registration = false", ""),
+    };
     let newer = if version.starts_with("0.") { "" } else { MODULES_13 };
     // The folder "certificates" is indexed whole, and Prosody serves what it finds there: it must be an empty one.
     let ssl = format!(r#"{{ certificate = "{dir}/tls/cert.pem"; key = "{dir}/tls/key.pem"; }}"#);
@@ -42,7 +52,7 @@ s2s_require_encryption = true
 tls_server_end_point_hash = "auto"
 authentication = "internal_hashed"
 storage = "internal"
-allow_registration = true
+{registration}
 allow_unencrypted_plain_auth = false
 default_archive_policy = true
 archive_expires_after = "never"
@@ -50,6 +60,7 @@ smacks_hibernation_time = 600
 modules_enabled = {{
   {MODULES}
   {newer}
+  {registering_module}
 }}
 "#
     );

@@ -42,7 +42,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn is_prosody(self) -> bool {
+    pub(crate) fn is_prosody(self) -> bool {
         matches!(self, Self::Prosody012 | Self::Prosody13)
     }
 
@@ -53,6 +53,21 @@ impl Kind {
             Self::Ejabberd23 => "23.",
             Self::Ejabberd24 => "24.",
         }
+    }
+
+    /// The mechanism to expect of the default TLS backend, whose only channel binding is tls-server-end-point: ejabberd 24 has
+    /// it; Prosody 13 has -PLUS by tls-exporter alone, and ejabberd 23 does not say by what (R36, rows 2 to 4).
+    fn mechanism(self) -> &'static str {
+        match self {
+            Self::Prosody012 | Self::Prosody13 => "SCRAM-SHA-1",
+            Self::Ejabberd23 => "SCRAM-SHA-512",
+            Self::Ejabberd24 => "SCRAM-SHA-512-PLUS",
+        }
+    }
+
+    /// The same for the second domain: Prosody keeps its passwords there as SHA-256 hashes.
+    fn second_mechanism(self) -> &'static str {
+        if self.is_prosody() { "SCRAM-SHA-256" } else { self.mechanism() }
     }
 
     fn log_line_when_started(self) -> &'static str {
@@ -70,6 +85,19 @@ impl fmt::Display for Kind {
             Self::Ejabberd24 => "ejabberd 24",
         })
     }
+}
+
+/// How a server takes those who want an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Registering {
+    /// Everybody, at any time.
+    Open,
+    /// One in a while from one address: ejabberd as it is by default, Prosody with its module for it.
+    Limited,
+    /// Only with a good password.
+    Picky,
+    /// Nobody.
+    Closed,
 }
 
 /// Why there is no server.
@@ -93,6 +121,7 @@ pub(super) struct Layout<'a> {
     pub(super) version: &'a str,
     /// Client port, client port for direct TLS, server port.
     pub(super) ports: [u16; 3],
+    pub(super) registering: Registering,
 }
 
 /// A server that runs for as long as this value lives.
@@ -109,6 +138,7 @@ pub(crate) struct Server {
     /// The authority that signed its certificate.
     pub(crate) ca_pem: String,
     cert: Cert,
+    registering: Registering,
     leaf_der: Vec<u8>,
     authority: Authority,
     found: Found,
@@ -147,6 +177,7 @@ impl Server {
             direct_tls_port: 0,
             ca_pem: String::new(),
             cert: Cert::Valid,
+            registering: Registering::Open,
             leaf_der: Vec::new(),
             authority,
             found,
@@ -173,7 +204,7 @@ impl Server {
         let Material { ca_pem, leaf_der } = self.authority.write(&self.dir.join("tls"), cert, DOMAINS)?;
         (self.cert, self.ca_pem, self.leaf_der) = (cert, ca_pem, leaf_der);
         let inside = if self.found.root.is_some() { INSIDE } else { path_str(&self.dir)? };
-        let layout = Layout { dir: inside, version: &self.version, ports: self.ports };
+        let layout = Layout { dir: inside, version: &self.version, ports: self.ports, registering: self.registering };
         let (file, config) = match self.kind.is_prosody() {
             true => ("prosody.cfg.lua", prosody::config(&layout)),
             false => ("ejabberd.yml", ejabberd::config(&layout)),
@@ -190,6 +221,12 @@ impl Server {
             return Err(error.into());
         }
         Ok(())
+    }
+
+    /// Starts the server again, on the same ports and data, taking registrations like this.
+    pub(crate) async fn start_registering(&mut self, registering: Registering) -> Result<(), Failure> {
+        self.registering = registering;
+        self.start_again(Cert::Valid).await
     }
 
     /// Asks the server to stop, and waits until it has; one that will not is killed.
@@ -214,7 +251,8 @@ impl Server {
     pub(crate) fn under_test(&self) -> ServerUnderTest {
         let name = format!("{} ({})", self.kind, self.version);
         ServerUnderTest::with_registration(name, self.host, self.c2s_port, Some(self.direct_tls_port), self.domain, self.trust())
-            .with_second_domain(DOMAINS[1])
+            .with_mechanism(self.kind.mechanism())
+            .with_second_domain(DOMAINS[1], self.kind.second_mechanism())
     }
 
     /// What a client must trust to accept the certificate; a bad one is accepted by nothing but blindness.

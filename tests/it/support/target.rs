@@ -54,8 +54,10 @@ pub(crate) struct ServerUnderTest {
     pub(crate) port: u16,
     pub(crate) direct_tls_port: Option<u16>,
     pub(crate) domain: String,
-    /// Another domain of the same server, where it is known to have one.
-    pub(crate) second_domain: Option<String>,
+    /// The mechanism a client logs in with that has everything the default TLS backend gives, where that is known.
+    pub(crate) mechanism: Option<&'static str>,
+    /// Another domain of the same server and its mechanism, where it is known to have one.
+    pub(crate) second_domain: Option<(String, &'static str)>,
     pub(crate) trust: Trust,
     /// Accounts that exist; empty: the server allows registration.
     pub(crate) accounts: Vec<Account>,
@@ -72,11 +74,16 @@ impl ServerUnderTest {
         trust: Trust,
     ) -> Self {
         let (host, domain) = (host.to_owned(), domain.to_owned());
-        Self { name, host, port, direct_tls_port, domain, second_domain: None, trust, accounts: Vec::new() }
+        Self { name, host, port, direct_tls_port, domain, mechanism: None, second_domain: None, trust, accounts: Vec::new() }
     }
 
-    pub(super) fn with_second_domain(mut self, domain: &str) -> Self {
-        self.second_domain = Some(domain.to_owned());
+    pub(crate) fn with_mechanism(mut self, mechanism: &'static str) -> Self {
+        self.mechanism = Some(mechanism);
+        self
+    }
+
+    pub(super) fn with_second_domain(mut self, domain: &str, mechanism: &'static str) -> Self {
+        self.second_domain = Some((domain.to_owned(), mechanism));
         self
     }
 
@@ -85,7 +92,7 @@ impl ServerUnderTest {
         Self::from_variables(&|name| std::env::var(format!("XMPPKIT_SERVER_{name}")).ok().filter(|v| !v.is_empty()))
     }
 
-    fn from_variables(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>, Failure> {
+    pub(crate) fn from_variables(get: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>, Failure> {
         let Some(domain) = get("DOMAIN") else { return Ok(None) };
         let host = get("HOST").unwrap_or_else(|| domain.clone());
         let port = get("PORT").map_or(Ok(5222), |v| v.parse()).map_err(|e| format!("XMPPKIT_SERVER_PORT: {e}"))?;

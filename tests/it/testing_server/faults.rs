@@ -175,9 +175,12 @@ async fn a_dropped_server_leaves_no_connection_and_no_task() {
     let address = server.address();
     drop(server);
     assert!(matches!(romeo.next().await, Read::End { .. }));
-    while tasks() > before {
-        tokio::task::yield_now().await;
-    }
+    let gone = async {
+        while tasks() > before {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, gone).await.expect("no task is left");
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
 
