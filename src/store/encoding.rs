@@ -16,6 +16,8 @@ use super::{
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 
 mod change;
+#[cfg(test)]
+mod tests;
 
 /// The first byte of every encoded batch.
 const FORMAT: u8 = 1;

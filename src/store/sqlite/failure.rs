@@ -14,14 +14,16 @@ pub(super) enum Failure {
     /// The operating system failed at this.
     Io(String, io::Error),
     /// We refuse, for this reason.
-    Refused(ErrorKind, String),
+    Refused(String),
+    /// A newer release wrote it, as this says.
+    TooNew(String),
     /// An error that says everything.
     Whole(Error),
 }
 
 impl Failure {
     pub(super) fn refused(why: impl Into<String>) -> Self {
-        Self::Refused(ErrorKind::Store, why.into())
+        Self::Refused(why.into())
     }
 
     /// The error, with the file it is about.
@@ -30,7 +32,8 @@ impl Failure {
         match self {
             Self::Sqlite(error) => Error::new(ErrorKind::Store).with_context(path.to_string()).with_source(error),
             Self::Io(what, error) => Error::new(ErrorKind::Store).with_context(format!("{path}: {what}")).with_source(error),
-            Self::Refused(kind, why) => Error::new(kind).with_context(format!("{path}: {why}")),
+            Self::Refused(why) => Error::new(ErrorKind::Store).with_context(format!("{path}: {why}")),
+            Self::TooNew(why) => Error::new(ErrorKind::StoreTooNew).with_context(format!("{path}: {why}")),
             Self::Whole(error) => error,
         }
     }

@@ -212,10 +212,11 @@ impl Store for SqliteStore {
 }
 
 /// Opens what the threads need, while nobody else opens the same file.
-fn connect(path: &Path, synchronous: Synchronous) -> Outcome<Connections> {
-    let _opening = Lock::opening(path)?;
-    file::create(path)?;
-    let mut writer = connection(path)?;
+fn connect(given: &Path, synchronous: Synchronous) -> Outcome<Connections> {
+    let path = file::resolve(given)?;
+    let _opening = Lock::opening(&path)?;
+    file::create(&path)?;
+    let mut writer = connection(&path)?;
     schema::prepare(&mut writer, schema::STEPS)?;
     let synchronous = match synchronous {
         Synchronous::Normal => "NORMAL",
@@ -225,12 +226,12 @@ fn connect(path: &Path, synchronous: Synchronous) -> Outcome<Connections> {
     writer
         .execute_batch(&format!("PRAGMA synchronous = {synchronous}; PRAGMA secure_delete = FAST; PRAGMA cache_size = -8000;"))?;
     let reader = || {
-        let reader = connection(path)?;
+        let reader = connection(&path)?;
         reader.execute_batch("PRAGMA query_only = ON;")?;
         Ok(reader)
     };
     let readers = (0..READERS).map(|_| reader()).collect::<Outcome<_>>()?;
-    Ok(Connections { writer, readers })
+    Ok(Connections { path, writer, readers })
 }
 
 fn connection(path: &Path) -> Outcome<Connection> {

@@ -93,7 +93,7 @@ impl Asked<'_> {
     }
 
     /// What matches of the candidates, and how many candidates there were.
-    fn collect(&self, connection: &Connection, source: Source) -> Outcome<(Vec<LoggedMessage>, usize)> {
+    pub(super) fn collect(&self, connection: &Connection, source: Source) -> Outcome<(Vec<LoggedMessage>, usize)> {
         let Statement { sql, values } = self.statement(source);
         let reading = Reading { connection, account: self.account };
         let mut statement = connection.prepare_cached(&sql)?;

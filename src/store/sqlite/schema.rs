@@ -1,13 +1,13 @@
 //! The schema, and how a file of an earlier version is brought to it.
 //!
 //! The version stands in `PRAGMA user_version`. Version `n` is reached from `n - 1` by `schema/n.sql`, in one transaction. For
-//! each version there is a file with something in every table in `fixtures`, which must open and read back for ever.
+//! each version there is a file with something in every table in `fixtures`, which must open and read back for ever. A BLOB is
+//! a value as `encoding.rs` writes it: what it is made of stays, so a new field gets a column of its own.
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::failure::{Failure, Outcome};
 use super::search;
-use crate::error::ErrorKind;
 
 /// What marks a file as ours (`PRAGMA application_id`): "xmpk".
 pub(super) const APPLICATION: i64 = 0x786D_706B;
@@ -46,7 +46,7 @@ fn check(connection: &Connection, steps: &[&str]) -> Outcome<usize> {
         Ok(version) if (1..=steps.len()).contains(&version) => Ok(version),
         Ok(version) if version > steps.len() => {
             let context = format!("the file has schema version {version}, this release knows {}", steps.len());
-            Err(Failure::Refused(ErrorKind::StoreTooNew, context))
+            Err(Failure::TooNew(context))
         }
         _ => Err(Failure::refused(format!("it has the schema version {version}"))),
     }

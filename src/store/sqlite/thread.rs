@@ -42,6 +42,7 @@ struct Apply {
 
 /// What the threads work with.
 pub(super) struct Connections {
+    pub(super) path: PathBuf,
     pub(super) writer: Connection,
     pub(super) readers: Vec<Connection>,
 }
@@ -49,28 +50,29 @@ pub(super) struct Connections {
 impl Threads {
     /// Starts the writing thread, which opens the file, and then the reading ones.
     pub(super) async fn start(path: PathBuf, open: impl FnOnce(&Path) -> Outcome<Connections> + Send + 'static) -> Result<Self> {
-        let path: Arc<Path> = path.into();
+        let given = path.clone();
         let (reply, opened) = oneshot::channel();
         let (write_sender, write_receiver) = channel();
         let (read_sender, read_receiver) = channel();
-        let run_path = path.clone();
-        let run = move || match open(&run_path).and_then(|connections| {
+        let start = move || {
+            let Connections { path, writer, readers } = open(&path)?;
             let reads = Arc::new(Mutex::new(read_receiver));
-            for reader in connections.readers {
+            for reader in readers {
                 let reads = reads.clone();
                 spawn(move || read_all(&reader, &reads))?;
             }
-            Ok(connections.writer)
-        }) {
-            Ok(mut connection) => {
-                if reply.send(Ok(())).is_ok() {
-                    write_all(&mut connection, &run_path, &write_receiver);
+            Ok((Arc::<Path>::from(path), writer))
+        };
+        let run = move || match start() {
+            Ok((path, mut connection)) => {
+                if reply.send(Ok(path.clone())).is_ok() {
+                    write_all(&mut connection, &path, &write_receiver);
                 }
             }
-            Err(failure) => drop(reply.send(Err(failure.at(&run_path)))),
+            Err(failure) => drop(reply.send(Err(failure))),
         };
-        spawn(run).map_err(|failure| failure.at(&path))?;
-        opened.await.map_err(|_| ended(&path))??;
+        spawn(run).map_err(|failure| failure.at(&given))?;
+        let path = opened.await.map_err(|_| ended(&given))?.map_err(|failure: Failure| failure.at(&given))?;
         Ok(Self { path, writer: write_sender, reader: read_sender })
     }
 
