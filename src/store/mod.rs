@@ -6,7 +6,8 @@
 //! from it are one batch, so they stand or fall together even when the process is killed.
 //!
 //! There is always a store. [`MemoryStore`] is the default: bounded, and gone with the process
-//! ([`Store::persistent`] is `false`). What the documentation promises "with a store" needs a persistent one.
+//! ([`Store::persistent`] is `false`). What the documentation promises "with a store" needs a persistent one:
+//! `SqliteStore` (feature `sqlite`, or `sqlite-bundled`), or one of the application's own.
 //!
 //! | area | read by | changed by |
 //! |---|---|---|
@@ -65,6 +66,7 @@ mod batch;
 #[cfg(feature = "testing")]
 pub mod conformance;
 pub mod credential;
+mod encoding;
 mod extension;
 mod identity;
 mod log;
@@ -72,6 +74,8 @@ mod memory;
 mod outbox;
 mod query;
 mod session;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod text;
 
 pub use self::batch::{Appended, Applied, Batch, Change, RowChange};
@@ -86,6 +90,8 @@ pub use self::memory::MemoryStore;
 pub use self::outbox::{OutboxEntry, Receipt, SendFailure, SendStatus, SentUpdate};
 pub use self::query::{Conversation, MessagePage, MessageQuery, PageFrom};
 pub use self::session::{Roster, SessionRecord, StoredSession};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{SqliteOptions, SqliteStore, Synchronous};
 pub use self::text::StoredXml;
 
 /// The version of the alphabet of [`Change`]s, and of this module's contracts, that this release speaks.

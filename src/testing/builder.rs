@@ -119,6 +119,19 @@ impl Builder {
         self
     }
 
+    /// Offers no stream management (XEP-0198).
+    pub fn no_stream_management(mut self) -> Self {
+        self.differences.management.versions.clear();
+        self
+    }
+
+    /// For how long a session without a connection is kept, instead of the dialect's time; zero keeps none. Clients are told
+    /// in whole seconds.
+    pub fn resume_timeout(mut self, max: std::time::Duration) -> Self {
+        self.differences.management.max = max;
+        self
+    }
+
     /// Offers no STARTTLS; clients log in without TLS. The direct TLS port stays.
     pub fn no_tls(mut self) -> Self {
         self.tls_offered = false;

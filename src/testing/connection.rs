@@ -8,8 +8,10 @@ use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::faults::Moment;
 use super::features;
 use super::link::{Event, Link};
+use super::management::Refusal;
 use super::options::Misbehaviour;
 use super::sasl::Authenticated;
 use super::state::{ConnectionId, Meter, Shared, random_id};
@@ -35,8 +37,8 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Failure {
     error: StreamError,
-    /// A condition of `urn:xmpp:errors` beside the defined one.
-    application: Option<&'static str>,
+    /// An application's condition beside the defined one.
+    application: Option<Element>,
 }
 
 impl Failure {
@@ -44,10 +46,17 @@ impl Failure {
         StreamError::new(condition, text.map(Into::into)).into()
     }
 
+    /// XEP-0198 §6.
+    pub(super) fn too_many_handled(h: u32, sent: u32) -> Self {
+        let condition = Element::new("handled-count-too-high", ns::SM);
+        let condition = condition.attr("h", h.to_string()).attr("send-count", sent.to_string());
+        Self { error: StreamError::new("undefined-condition", None), application: Some(condition) }
+    }
+
     fn to_element(&self) -> Element {
         let error = Element::new("error", ns::STREAM).child(Element::new(&self.error.condition, ns::STREAM_ERRORS));
         let text = self.error.text.as_deref().map(|text| Element::with_text("text", ns::STREAM_ERRORS, text));
-        error.children_from(text).children_from(self.application.map(|name| Element::new(name, "urn:xmpp:errors")))
+        error.children_from(text).children_from(self.application.clone())
     }
 }
 
@@ -156,6 +165,13 @@ impl Connection {
                         authenticated = Some(who);
                     }
                 }
+                (namespace, "resume") if authenticated.is_some() && self.shared.lock().speaks(namespace) => {
+                    if let Some(who) = &authenticated
+                        && self.resume(&element, who).await?
+                    {
+                        return Ok(());
+                    }
+                }
                 (ns::CLIENT, "iq") => match &authenticated {
                     None => self.iq_before_login(&element).await?,
                     Some(_) if element.find("bind", ns::BIND).is_some() => {
@@ -196,6 +212,10 @@ impl Connection {
             let _hello = self.link.next().await;
             self.link.write("this is no TLS\r\n".repeat(8));
             return Err(self.ignore().await);
+        }
+        if self.shared.lock().armed.iter().any(|(moment, _)| *moment == Moment::TlsHandshake) {
+            let _hello = self.link.next().await;
+            self.cut_at(Moment::TlsHandshake).await?;
         }
         let identity = Arc::clone(&self.identity);
         self.link.start_tls(if direct { &identity.direct } else { &identity.starttls }).await?;
@@ -300,6 +320,36 @@ impl Connection {
         Ok(bound)
     }
 
+    /// Whether a session was resumed.
+    async fn resume(&mut self, request: &Element, who: &Authenticated) -> Result<bool, End> {
+        self.cut_at(Moment::ResumeRead).await?;
+        match self.shared.change(|state| state.resume(self.id, request, &who.account)) {
+            Ok(resumed) => {
+                self.cut_at(Moment::ResumeDone).await?;
+                self.write(&resumed);
+                self.cut_at(Moment::Resumed).await?;
+                self.shared.change(|state| state.resend(self.id));
+                Ok(true)
+            }
+            Err(Refusal::Failed(failed)) => {
+                self.write(&failed);
+                Ok(false)
+            }
+            Err(Refusal::Stream(failure)) => Err(failure.into()),
+        }
+    }
+
+    /// A moment has come: the connection is cut if it is to be cut now.
+    async fn cut_at(&mut self, moment: Moment) -> Result<(), End> {
+        let how = self.shared.change(|state| {
+            let at = state.armed.iter().position(|(armed, _)| *armed == moment)?;
+            Some(state.armed.remove(at).1)
+        });
+        let Some(how) = how else { return Ok(()) };
+        self.link.flush().await?;
+        self.link.cut(how).await.map_or(Ok(()), |event| Err(event.into()))
+    }
+
     /// The next element of the stream.
     pub(super) async fn element(&mut self) -> Result<Element, End> {
         match self.item().await? {
@@ -336,7 +386,8 @@ impl Connection {
             ErrorKind::Protocol(ProtocolError::InvalidNamespace) => Failure::new("invalid-namespace", None),
             ErrorKind::Protocol(ProtocolError::LimitExceeded) => {
                 let oversize = self.shared.lock().differences().oversize.clone();
-                let application = oversize.application_condition.then_some("stanza-too-big");
+                let condition = Element::new("stanza-too-big", "urn:xmpp:errors");
+                let application = oversize.application_condition.then_some(condition);
                 Failure { error: StreamError::new("policy-violation", oversize.text), application }
             }
             _ => Failure::new("not-well-formed", None),
@@ -392,6 +443,18 @@ impl Connection {
         }
     }
 
+    /// Keeps the session for its time, if it is one that is kept.
+    fn detach(&self) {
+        let (id, shared) = (self.id, Arc::downgrade(&self.shared));
+        let Some(max) = self.shared.change(|state| state.detach(id)) else { return };
+        tokio::spawn(async move {
+            tokio::time::sleep(max).await;
+            if let Some(shared) = shared.upgrade() {
+                shared.change(|state| state.expire(id));
+            }
+        });
+    }
+
     /// Takes leave as the end asks for.
     async fn end(mut self, end: End) {
         let end = match end {
@@ -401,8 +464,11 @@ impl Connection {
             },
             end => end,
         };
-        // The session is over for everybody else before the client hears of it.
-        self.shared.change(|state| state.unbind(self.id));
+        // The session is over, or kept, for everybody else before the client hears of it.
+        match end {
+            End::Gone | End::Silent => self.detach(),
+            End::Closed | End::Server(_) => self.shared.change(|state| state.unbind(self.id)),
+        }
         match end {
             End::Gone | End::Silent | End::Closed => self.link.close_silently().await,
             End::Server(failure) => {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::options::Mechanism;
+use super::tree::ns;
 
 /// A named list of [`Differences`]: how a kind of server answers where the specifications leave a choice, or where it
 /// departs from them.
@@ -111,6 +112,8 @@ pub struct Differences {
     pub whitespace_keepalive: Option<Duration>,
     /// Whether the server announces its own capabilities in stream features (XEP-0115 §6.3).
     pub announces_caps: bool,
+    /// Stream management (XEP-0198).
+    pub management: Management,
     /// Name and version told by XEP-0092.
     pub software: (String, String),
 }
@@ -159,6 +162,108 @@ pub enum MessageRouting {
     HighestPriority,
     /// One resource of the highest priority: the one that logged in last.
     MostRecent,
+}
+
+/// How stream management (XEP-0198) is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Management {
+    /// The namespaces offered, in this order; none for a server without stream management.
+    pub versions: Vec<String>,
+    /// For how long a session without a connection is kept at most.
+    pub max: Duration,
+    /// Whether that is told in `<enabled/>`.
+    pub tells_max: bool,
+    /// Whether `<failed/>` says how many stanzas had been handled, for a session whose time is over (XEP-0198 §5).
+    pub failed_tells_count: bool,
+    /// Whether messages and presence that are sent again after a resume say when they were sent first (XEP-0203).
+    pub delays_resent: bool,
+    /// What a client meets that acknowledges less than it did before. More than was sent always ends the stream.
+    pub low_count: WrongCount,
+    /// How many stanzas may wait for the client's acknowledgement.
+    pub max_unacknowledged: usize,
+    /// What happens when more do.
+    pub overflow: Overflow,
+}
+
+/// What a client meets whose count of handled stanzas went back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WrongCount {
+    /// Nothing.
+    Ignored,
+    /// The end of the stream; a resume is refused.
+    Closes,
+}
+
+/// What happens when too many stanzas wait for a client's acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// The oldest is forgotten, and the session cannot be resumed: `<failed/>` with `resource-constraint`.
+    Unresumable,
+    /// The stream ends with `policy-violation`, and nothing that waited is sent again.
+    CloseStream,
+    /// Nothing that waited is sent again, and the server neither asks nor answers any more.
+    Silence,
+}
+
+impl Management {
+    fn strict() -> Self {
+        Self {
+            versions: vec![ns::SM.into()],
+            max: Duration::from_secs(300),
+            tells_max: true,
+            failed_tells_count: true,
+            delays_resent: false,
+            low_count: WrongCount::Closes,
+            max_unacknowledged: usize::MAX,
+            overflow: Overflow::Unresumable,
+        }
+    }
+
+    fn prosody() -> Self {
+        Self {
+            // mod_smacks.lua `smacks_hibernation_time`.
+            max: Duration::from_secs(600),
+            // mod_smacks.lua `outgoing_stanza_filter`: what is queued gets a `<delay/>`, unless it is an iq.
+            delays_resent: true,
+            // util/smqueue.lua `ack`, "tail".
+            low_count: WrongCount::Closes,
+            // mod_smacks.lua `smacks_max_queue_size`; a ring that overwrites its oldest.
+            max_unacknowledged: 500,
+            overflow: Overflow::Unresumable,
+            ..Self::strict()
+        }
+    }
+
+    fn old_ejabberd() -> Self {
+        Self {
+            // mod_stream_mgmt.erl `mod_options`; `add_resent_delay_info`; `check_h_attribute`; `check_queue_length`.
+            max: Duration::from_secs(300),
+            delays_resent: true,
+            low_count: WrongCount::Ignored,
+            max_unacknowledged: 5000,
+            overflow: Overflow::CloseStream,
+            ..Self::strict()
+        }
+    }
+
+    fn openfire() -> Self {
+        Self {
+            // StreamManager.java `NAMESPACE_V2`, `NAMESPACE_V3`.
+            versions: vec![ns::SM.into(), ns::SM2.into()],
+            max: Duration::from_secs(600),
+            // StreamManager.java `startResume`: `item-not-found`, nothing else.
+            failed_tells_count: false,
+            delays_resent: true,
+            low_count: WrongCount::Closes,
+            // `stream.management.max-unacked`; then `namespace = null`.
+            max_unacknowledged: 10_000,
+            overflow: Overflow::Silence,
+            ..Self::strict()
+        }
+    }
 }
 
 /// What closes the stream after a stanza that is too large.
@@ -217,6 +322,7 @@ impl Differences {
             header_lang: Some("en".into()),
             whitespace_keepalive: None,
             announces_caps: true,
+            management: Management::strict(),
             software: ("xmppkit test server".into(), env!("CARGO_PKG_VERSION").into()),
         }
     }
@@ -277,6 +383,7 @@ impl Differences {
             signature_in_challenge: false,
             // mod_disco.lua `get_server_caps_feature`.
             announces_caps: true,
+            management: Management::prosody(),
             software: ("Prosody".into(), "0.12.3".into()),
         }
     }
@@ -328,6 +435,7 @@ impl Differences {
             signature_in_challenge: false,
             // mod_caps.erl `caps_stream_features`.
             announces_caps: true,
+            management: Management::old_ejabberd(),
             software: ("ejabberd".into(), "23.01".into()),
         }
     }
@@ -383,6 +491,7 @@ impl Differences {
             signature_in_challenge: false,
             // LocalClientSession.java `getAvailableStreamFeatures`: EntityCapabilitiesManager's hash of the domain.
             announces_caps: true,
+            management: Management::openfire(),
             software: ("Openfire".into(), "5.0".into()),
         }
     }

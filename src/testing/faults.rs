@@ -68,6 +68,23 @@ pub enum Cut {
     /// By FIN in one direction: the client reads an end of file, and the server goes on reading and acting on what it
     /// reads. The session stays.
     HalfClose,
+    /// By nothing at all: from now on everything is swallowed, both ways, and the server does not notice that the client goes.
+    /// The session stays until it is resumed, replaced, or given up. Unlike a [stall](super::Server::stall) it never ends.
+    Drop,
+}
+
+/// A moment of a connection that is no moment of the clock; for [`Server::cut_at`](super::Server::cut_at).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Moment {
+    /// In the TLS handshake: the client's first bytes of it were read.
+    TlsHandshake,
+    /// `<resume/>` was read and nothing done yet (XEP-0198 §5).
+    ResumeRead,
+    /// The session was taken over from its old connection, and the client was not told.
+    ResumeDone,
+    /// `<resumed/>` was sent, and none of the stanzas that are to follow.
+    Resumed,
 }
 
 /// A way through a connection.
@@ -83,11 +100,11 @@ pub enum Way {
 }
 
 impl Way {
-    fn has_inbound(self) -> bool {
+    pub(super) fn has_inbound(self) -> bool {
         matches!(self, Self::FromClient | Self::Both)
     }
 
-    fn has_outbound(self) -> bool {
+    pub(super) fn has_outbound(self) -> bool {
         matches!(self, Self::ToClient | Self::Both)
     }
 }

@@ -60,6 +60,7 @@ fn after_login(state: &State, features: Element) -> Element {
     if differences.session_feature {
         features = features.child(Element::new("session", ns::SESSION).child(Element::new("optional", ns::SESSION)));
     }
+    features = features.children_from(differences.management.versions.iter().map(|version| Element::new("sm", version)));
     if differences.roster_versioning != Versioning::Off {
         features = features.child(Element::new("ver", ns::ROSTER_VER));
     }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::faults::{Cut, Weather};
+use super::faults::{Cut, Way, Weather};
 use super::state::{Command, Meter, Shared};
 use crate::error::StreamError;
 
@@ -46,8 +46,13 @@ pub(super) struct Link {
     inbound: VecDeque<Chunk>,
     /// When the end of file is to be told, once it was read.
     eof: Option<Instant>,
+    cut_after: Option<CutAfter>,
     needs_flush: bool,
     write_closed: bool,
+    /// Nothing is said behind `</stream:stream>`.
+    ended: bool,
+    /// Everything is swallowed.
+    lost: bool,
     keepalive: Option<Duration>,
     next_keepalive: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -60,6 +65,14 @@ enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
     Gone,
+}
+
+/// A cut that waits for bytes to go through.
+#[derive(Clone, Copy)]
+struct CutAfter {
+    way: Way,
+    left: usize,
+    how: Cut,
 }
 
 struct Chunk {
@@ -83,8 +96,11 @@ impl Link {
             outbound: VecDeque::new(),
             inbound: VecDeque::new(),
             eof: None,
+            cut_after: None,
             needs_flush: false,
             write_closed: false,
+            ended: false,
+            lost: false,
             keepalive: None,
             next_keepalive: None,
             timer: Box::pin(sleep_until(Instant::now())),
@@ -124,6 +140,9 @@ impl Link {
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Event::Gone)),
                     _ => {}
                 }
+                if let Some(event) = self.take_due_cut(cx) {
+                    return Poll::Ready(Err(event));
+                }
                 let due = self.outbound_due(now);
                 ready!(self.poll_timer(cx, due));
             }
@@ -160,8 +179,17 @@ impl Link {
         }
     }
 
+    /// Cuts now; gives the event it is for the server, if it is one.
+    pub(super) async fn cut(&mut self, how: Cut) -> Option<Event> {
+        poll_fn(|cx| Poll::Ready(self.obey(Command::Cut(how), cx))).await
+    }
+
     /// The orderly end: the last bytes, close_notify, FIN, and then the client's own end, all within a second.
     pub(super) async fn finish(mut self) {
+        if self.lost {
+            return;
+        }
+        self.ended = true;
         let _ = timeout(LINGER, self.flush()).await;
         let _ = match &mut self.io {
             Io::Plain(tcp) => timeout(LINGER, tcp.shutdown()).await,
@@ -173,6 +201,9 @@ impl Link {
 
     /// The end without a word, after what was said before.
     pub(super) async fn close_silently(mut self) {
+        if self.lost {
+            return;
+        }
         let _ = timeout(LINGER, self.flush()).await;
         if let Some(tcp) = self.tcp() {
             let _ = tcp.shutdown().await;
@@ -219,6 +250,9 @@ impl Link {
             if let Poll::Ready(Err(_)) = self.poll_write(cx, now) {
                 return Poll::Ready(Event::Gone);
             }
+            if let Some(event) = self.take_due_cut(cx) {
+                return Poll::Ready(event);
+            }
             if let Poll::Ready(event) = self.poll_read(cx, now) {
                 return Poll::Ready(event);
             }
@@ -248,9 +282,19 @@ impl Link {
 
     fn obey(&mut self, command: Command, cx: &mut Context<'_>) -> Option<Event> {
         match command {
-            Command::Write(bytes) => self.write(bytes),
+            Command::Write(bytes) if !self.ended => self.write(bytes),
+            Command::Write(_) => {}
             Command::Close(error) => return Some(Event::Close(error)),
             Command::Weather(change) => self.weather.apply(change),
+            Command::CutAfter(way, left, how) => self.cut_after = Some(CutAfter { way, left, how }),
+            Command::Cut(Cut::Drop) => {
+                self.outbound.clear();
+                self.inbound.clear();
+                self.eof = None;
+                self.write_closed = true;
+                self.lost = true;
+                self.keep_alive(None);
+            }
             Command::Cut(Cut::HalfClose) => self.shut_write(cx),
             Command::Cut(Cut::Fin) => {
                 self.shut_write(cx);
@@ -265,6 +309,14 @@ impl Link {
             }
         }
         None
+    }
+
+    /// Makes the cut that waited for bytes, if they are through.
+    fn take_due_cut(&mut self, cx: &mut Context<'_>) -> Option<Event> {
+        let through = |cut: &CutAfter| cut.left == 0 && !self.needs_flush && self.inbound.is_empty();
+        let cut = self.cut_after.filter(through)?;
+        self.cut_after = None;
+        self.obey(Command::Cut(cut.how), cx)
     }
 
     fn shut_write(&mut self, cx: &mut Context<'_>) {
@@ -282,9 +334,16 @@ impl Link {
             if self.weather.stall_out || chunk.due > now {
                 break;
             }
+            let mut rest = &chunk.bytes[chunk.done..];
+            if let Some(cut) = self.cut_after.filter(|cut| cut.way.has_outbound()) {
+                if cut.left == 0 {
+                    break;
+                }
+                rest = &rest[..rest.len().min(cut.left)];
+            }
             let written = match &mut self.io {
-                Io::Plain(tcp) => ready!(Pin::new(tcp).poll_write(cx, &chunk.bytes[chunk.done..]))?,
-                Io::Tls(tls) => ready!(Pin::new(tls).poll_write(cx, &chunk.bytes[chunk.done..]))?,
+                Io::Plain(tcp) => ready!(Pin::new(tcp).poll_write(cx, rest))?,
+                Io::Tls(tls) => ready!(Pin::new(tls).poll_write(cx, rest))?,
                 Io::Gone => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             };
             chunk.done += written;
@@ -292,6 +351,7 @@ impl Link {
                 self.outbound.pop_front();
             }
             self.needs_flush = true;
+            self.count_down(Way::ToClient, written);
             self.count(|meter| &meter.bytes_out, written);
         }
         if self.needs_flush {
@@ -307,6 +367,9 @@ impl Link {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Event> {
         loop {
+            if self.lost {
+                return self.swallow(cx);
+            }
             if self.weather.stall_in {
                 return Poll::Pending;
             }
@@ -318,7 +381,12 @@ impl Link {
             if let Some(due) = self.eof {
                 return if due <= now && self.inbound.is_empty() { Poll::Ready(Event::Eof) } else { Poll::Pending };
             }
-            let mut buffer = ReadBuf::new(&mut self.buffer);
+            let room = match self.cut_after.filter(|cut| cut.way.has_inbound()) {
+                Some(cut) if cut.left == 0 => return Poll::Pending,
+                Some(cut) => cut.left.min(self.buffer.len()),
+                None => self.buffer.len(),
+            };
+            let mut buffer = ReadBuf::new(&mut self.buffer[..room]);
             let result = match &mut self.io {
                 Io::Plain(tcp) => ready!(Pin::new(tcp).poll_read(cx, &mut buffer)),
                 Io::Tls(tls) => ready!(Pin::new(tls).poll_read(cx, &mut buffer)),
@@ -328,6 +396,7 @@ impl Link {
             match result {
                 Ok(()) if bytes.is_empty() => self.eof = Some(now + self.weather.delay_in),
                 Ok(()) => {
+                    self.count_down(Way::FromClient, bytes.len());
                     self.count(|meter| &meter.bytes_in, bytes.len());
                     let due = now + self.weather.delay_in;
                     let due = self.inbound.back().map_or(due, |last| last.due.max(due));
@@ -337,6 +406,28 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.eof = Some(now),
                 Err(_) => return Poll::Ready(Event::Gone),
             }
+        }
+    }
+
+    /// Reads as a dead network does: whatever comes is gone, and so is the end.
+    fn swallow(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        loop {
+            let mut buffer = ReadBuf::new(&mut self.buffer);
+            let result = match &mut self.io {
+                Io::Plain(tcp) => ready!(Pin::new(tcp).poll_read(cx, &mut buffer)),
+                Io::Tls(tls) => ready!(Pin::new(tls.get_mut().0).poll_read(cx, &mut buffer)),
+                Io::Gone => return Poll::Pending,
+            };
+            if result.is_err() || buffer.filled().is_empty() {
+                self.io = Io::Gone;
+            }
+        }
+    }
+
+    fn count_down(&mut self, way: Way, bytes: usize) {
+        let same = |cut: &&mut CutAfter| cut.way == way || cut.way == Way::Both;
+        if let Some(cut) = self.cut_after.as_mut().filter(same) {
+            cut.left = cut.left.saturating_sub(bytes);
         }
     }
 

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::connection;
+use super::management::Fate;
 use super::state::{Command, Shared};
 use super::tls::Identity;
 use crate::error::StreamError;
@@ -128,6 +129,7 @@ impl Acceptor {
                 let all = async { while self.connections.join_next().await.is_some() {} };
                 let _ = timeout(STOP, all).await;
                 self.connections.shutdown().await;
+                self.shared.change(|state| state.give_up_sessions(Fate::Forgotten));
                 let _ = done.send(());
             }
         }

@@ -49,7 +49,7 @@ impl State {
             _ => {
                 let reachable = self.reachable(&account, self.differences().message_routing);
                 if reachable.is_empty() {
-                    return self.store_offline(&account, stanza);
+                    return self.store_offline(&account, stanza, clock::unix_now());
                 }
                 for id in reachable {
                     self.send(id, &stanza);
@@ -59,7 +59,7 @@ impl State {
     }
 
     /// The resources that get messages to the bare JID.
-    fn reachable(&self, account: &NodePart, routing: MessageRouting) -> Vec<ConnectionId> {
+    pub(super) fn reachable(&self, account: &NodePart, routing: MessageRouting) -> Vec<ConnectionId> {
         let candidates: Vec<_> = self
             .sessions_of(account)
             .filter(|(_, bound)| bound.presence.is_some() && bound.priority >= 0)
@@ -74,7 +74,8 @@ impl State {
         }
     }
 
-    fn store_offline(&mut self, account: &NodePart, stanza: Element) {
+    /// Keeps a message that came at this time, in seconds since 1970.
+    pub(super) fn store_offline(&mut self, account: &NodePart, stanza: Element, at: i64) {
         // XEP-0160 §3, XEP-0334 §4: what says nothing by itself is not kept, and not refused either.
         let is_state = |e: &Element| e.ns() == ns::CHAT_STATES;
         let only_states = stanza.elements().any(is_state) && stanza.elements().all(|e| is_state(e) || e.is("thread", ns::CLIENT));
@@ -82,13 +83,17 @@ impl State {
             return;
         }
         if let Some(found) = self.accounts.get_mut(account) {
-            found.offline.push(Stored { stanza, at: clock::unix_now() });
+            found.offline.push(Stored { stanza, at });
         }
     }
 
     pub(super) fn deliver_offline(&mut self, id: ConnectionId, account: &NodePart) {
         let Some(found) = self.accounts.get_mut(account) else { return };
         for stored in std::mem::take(&mut found.offline) {
+            if stored.stanza.find("delay", ns::DELAY).is_some() {
+                self.send(id, &stored.stanza);
+                continue;
+            }
             let mut delay =
                 Element::new("delay", ns::DELAY).attr("from", self.domain.as_str()).attr("stamp", clock::stamp(stored.at));
             if let Some(text) = &self.differences().offline_delay_text {

@@ -3,7 +3,7 @@
 //! It is made for the tests of applications: it listens on loopback, on ports of its own, behind TLS with a CA of its
 //! own, and it needs nothing installed and no cleaning up. It speaks RFC 6120 and RFC 6121 (SCRAM and PLAIN, several
 //! resources, rosters with versioning, subscriptions, presence, offline messages), XEP-0077 (registration), XEP-0012, XEP-0030,
-//! XEP-0092, XEP-0115 (its own), XEP-0199, XEP-0202 and XEP-0203. It does not talk to other servers.
+//! XEP-0092, XEP-0115 (its own), XEP-0198 (stream management), XEP-0199, XEP-0202 and XEP-0203. It does not talk to other servers.
 //!
 //! Turn it on for tests alone:
 //!
@@ -40,8 +40,10 @@
 //! - **Play the other side** with [`Server::route_stanza`], from any address, and look at what the client sent with
 //!   [`Server::received`], [`Server::roster`], [`Server::sessions`], [`Server::counters`].
 //! - **Break the network** of one session or of all: [`cut`](Server::cut), [`stall`](Server::stall),
-//!   [`delay`](Server::delay), [`inject`](Server::inject), [`kick`](Server::kick),
+//!   [`delay`](Server::delay), [`cut_after`](Server::cut_after), [`cut_at`](Server::cut_at), [`inject`](Server::inject), [`kick`](Server::kick),
 //!   [`refuse_connections`](Server::refuse_connections), [`stop`](Server::stop), [`restart`](Server::restart).
+//! - **Lose sessions** that a client would resume: [`expire_sessions`](Server::expire_sessions),
+//!   [`forget_sessions`](Server::forget_sessions).
 //! - **Be a bad server**: a [`Misbehaviour`], a [`CertificateKind`], a [`Registration`] that says no.
 //! - **Resemble a real server**: a [`Dialect`], whose [`Differences`] can also be changed one by one.
 //!
@@ -60,6 +62,7 @@ mod features;
 mod iq;
 mod link;
 mod listen;
+mod management;
 mod message;
 mod options;
 mod presence;
@@ -76,8 +79,11 @@ mod tls;
 mod tree;
 
 pub use self::builder::Builder;
-pub use self::dialect::{Dialect, Differences, MessageRouting, Oversize, OwnFrom, PushTo, ResourceConflict, Versioning};
-pub use self::faults::{Cut, Target, Way};
+pub use self::dialect::{
+    Dialect, Differences, Management, MessageRouting, Overflow, Oversize, OwnFrom, PushTo, ResourceConflict, Versioning,
+    WrongCount,
+};
+pub use self::faults::{Cut, Moment, Target, Way};
 pub use self::options::{CertificateKind, Field, Mechanism, Misbehaviour, Registration};
 pub use self::roster::{Contact, Subscription};
 pub use self::server::Server;

@@ -154,4 +154,8 @@ pub enum Misbehaviour {
     BindOtherAccount,
     /// Answers bind without an address.
     BindNothing,
+    /// Offers stream management and refuses to enable it, with this condition of RFC 6120 §8.3.3 (XEP-0198 §3).
+    RefuseManagement(String),
+    /// Answers no `<r/>` of stream management, though it asks its own.
+    NeverAcknowledge,
 }

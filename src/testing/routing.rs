@@ -38,9 +38,13 @@ impl State {
     /// A stanza from a client that has bound a resource.
     pub(super) fn handle(&mut self, id: ConnectionId, mut stanza: Element) -> Result<(), Failure> {
         let Some(own) = self.bound(id).map(|bound| bound.jid.clone()) else { return Ok(()) };
+        if let Some(done) = self.manage(id, &stanza) {
+            return done;
+        }
         if stanza.ns() != ns::CLIENT || !matches!(stanza.name(), "message" | "presence" | "iq") {
             return Err(Failure::new("unsupported-stanza-type", None));
         }
+        self.count_in(id);
         self.note_received(own.clone(), stanza.to_document());
         self.check_from(&own, &stanza)?;
         stanza.set_attr("from", own.as_str());

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::builder::Builder;
-use super::faults::{Change, Cut, Target, Way};
+use super::faults::{Change, Cut, Moment, Target, Way};
 use super::listen::{Acceptor, Order};
+use super::management::Fate;
 use super::options::{Misbehaviour, Registration};
 use super::roster::Contact;
 use super::sessions::{Counters, SessionInfo};
@@ -169,7 +170,7 @@ impl Server {
     /// How many connections are open, logged in or not.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.lock().connections.len()
+        self.shared.lock().connections.values().filter(|connection| connection.open).count()
     }
 
     /// Counters since the server was made.
@@ -272,7 +273,42 @@ impl Server {
 
     /// Cuts connections. Returns how many.
     pub fn cut(&self, target: impl Into<Target>, how: Cut) -> usize {
-        self.command(target.into(), |_| Command::Cut(how))
+        let target = target.into();
+        if how == Cut::Drop {
+            self.shared.change(|state| {
+                for id in state.open(&target) {
+                    if let Some(connection) = state.connections.get_mut(&id) {
+                        connection.lost = true;
+                    }
+                }
+            });
+        }
+        self.command(target, |_| Command::Cut(how))
+    }
+
+    /// Cuts connections when this many more bytes went this way, counted above TLS: in the middle of a stanza, for a stanza
+    /// that is longer. Those bytes still arrive; with [`Way::Both`] the way that is through first counts. Returns how many it
+    /// will cut.
+    pub fn cut_after(&self, target: impl Into<Target>, way: Way, bytes: usize, how: Cut) -> usize {
+        self.command(target.into(), |_| Command::CutAfter(way, bytes, how))
+    }
+
+    /// Cuts the next connection that comes to this moment; each call cuts one.
+    pub fn cut_at(&self, moment: Moment, how: Cut) {
+        self.shared.change(|state| state.armed.push((moment, how)));
+    }
+
+    /// Gives up all sessions as if their time were over: those without a connection at once, the others when their
+    /// connections are cut. They cannot be resumed; servers that tell how far they had handled a lost session do so
+    /// ([`Management::failed_tells_count`](super::Management)).
+    pub fn expire_sessions(&self) {
+        self.shared.change(|state| state.give_up_sessions(Fate::Expires));
+    }
+
+    /// Gives up all sessions and forgets that they were there, as a server does that was started anew: those without a
+    /// connection at once, the others when their connections are cut. Their unacknowledged messages go to offline storage.
+    pub fn forget_sessions(&self) {
+        self.shared.change(|state| state.give_up_sessions(Fate::Forgotten));
     }
 
     /// Lets nothing through any more on this way, as a dead network does: no FIN, no RST. The kernel still
@@ -294,9 +330,17 @@ impl Server {
     }
 
     /// Sends these bytes to clients, whatever they are, between two stanzas. Returns how many got them.
+    ///
+    /// A client under stream management counts the stanzas among them, and the server does not: from then on it takes the
+    /// client's acknowledgements as far as it can.
     pub fn inject(&self, target: impl Into<Target>, bytes: impl Into<Vec<u8>>) -> usize {
-        let bytes = bytes.into();
-        self.command(target.into(), |_| Command::Write(bytes.clone()))
+        let (bytes, target) = (bytes.into(), target.into());
+        self.shared.change(|state| {
+            for id in state.open(&target) {
+                state.stop_counting(id);
+            }
+        });
+        self.command(target, |_| Command::Write(bytes.clone()))
     }
 
     /// Ends streams with a stream error of this condition (RFC 6120 §4.9.3); the sessions are over at once. Returns
@@ -304,7 +348,7 @@ impl Server {
     pub fn kick(&self, target: impl Into<Target>, condition: &str) -> usize {
         let target = target.into();
         self.shared.change(|state| {
-            let ids = state.matching(&target);
+            let ids = state.open(&target);
             for id in &ids {
                 state.kick(*id, StreamError::new(condition, None));
             }
@@ -318,13 +362,13 @@ impl Server {
     ///
     /// `Protocol` if the text is no well-formed stanza; `xmlns='jabber:client'` may be left out.
     pub fn send_stanza(&self, target: impl Into<Target>, xml: &str) -> Result<usize> {
-        let stanza = parse(xml)?.to_xml();
+        let stanza = parse(xml)?;
         let target = target.into();
         Ok(self.shared.change(|state| {
             let mut ids = state.matching(&target);
             ids.retain(|id| state.bound(*id).is_some());
             for id in &ids {
-                state.send_text(*id, stanza.clone());
+                state.send(*id, &stanza);
             }
             ids.len()
         }))
@@ -403,7 +447,7 @@ impl Server {
 
     fn command(&self, target: Target, command: impl Fn(ConnectionId) -> Command) -> usize {
         self.shared.change(|state| {
-            let ids = state.matching(&target);
+            let ids = state.open(&target);
             for id in &ids {
                 state.command(*id, command(*id));
             }

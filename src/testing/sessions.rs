@@ -28,7 +28,13 @@ pub struct SessionInfo {
     pub available: bool,
     /// The priority of its presence; 0 while it is not available.
     pub priority: i8,
-    /// Its traffic so far.
+    /// Whether its connection is open. One that is not is kept by stream management, until it is resumed or its time is over.
+    pub connected: bool,
+    /// How many stanzas to the client wait for its acknowledgement (XEP-0198); 0 without stream management.
+    pub unacknowledged: usize,
+    /// How many stanzas from the client were taken that it was not told of.
+    pub unreported: u32,
+    /// Its traffic so far, over its present connection.
     pub traffic: Traffic,
 }
 
@@ -55,6 +61,10 @@ pub struct Counters {
     pub connections: u64,
     /// Successful authentications.
     pub logins: u64,
+    /// Sessions that were resumed (XEP-0198 §5).
+    pub resumes: u64,
+    /// Resumptions that were refused.
+    pub failed_resumes: u64,
     /// The traffic of all connections, closed ones included.
     pub traffic: Traffic,
 }
@@ -73,6 +83,7 @@ impl State {
     pub(super) fn session_infos(&self) -> Vec<SessionInfo> {
         let info = |connection: &Connection| {
             let bound = connection.bound.as_ref()?;
+            let managed = bound.managed.as_ref().map(|managed| managed.borrow());
             Some(SessionInfo {
                 jid: bound.jid.clone(),
                 mechanism: connection.mechanism.clone().unwrap_or_default(),
@@ -80,6 +91,9 @@ impl State {
                 interested: bound.interested,
                 available: bound.presence.is_some(),
                 priority: if bound.presence.is_some() { bound.priority } else { 0 },
+                connected: connection.open,
+                unacknowledged: managed.as_ref().map_or(0, |managed| managed.unacknowledged()),
+                unreported: managed.as_ref().map_or(0, |managed| managed.untold()),
                 traffic: traffic(connection),
             })
         };
@@ -100,7 +114,13 @@ impl State {
             stanzas_in: a.stanzas_in + b.stanzas_in,
             stanzas_out: a.stanzas_out + b.stanzas_out,
         });
-        Counters { connections: totals.connections, logins: totals.logins, traffic: sum }
+        Counters {
+            connections: totals.connections,
+            logins: totals.logins,
+            resumes: totals.resumes,
+            failed_resumes: totals.failed_resumes,
+            traffic: sum,
+        }
     }
 
     /// Answers a bind request of a connection that has logged in, and says whether it is bound now.
@@ -148,7 +168,8 @@ impl State {
                 }
             }
         }
-        let bound = Bound { jid: jid.clone(), interested: false, presence: None, priority: 0, directed: BTreeSet::new() };
+        let directed = BTreeSet::new();
+        let bound = Bound { jid: jid.clone(), interested: false, presence: None, priority: 0, directed, managed: None };
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.bound = Some(bound);
         }

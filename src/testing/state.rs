@@ -2,6 +2,7 @@
 //!
 //! A feature's behaviour stands in its own module as `impl State` or as a handler in the table of [`super::iq`].
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 use super::dialect::Differences;
-use super::faults::{Change, Cut, Target, Weather};
+use super::faults::{Change, Cut, Moment, Target, Way, Weather};
+use super::management::{Expired, Managed};
 use super::message::Stored;
 use super::options::{Field, Misbehaviour, Registration};
 use super::roster::Roster;
@@ -78,6 +80,10 @@ pub(super) struct State {
     pub(super) received: VecDeque<Received>,
     /// When the server was made, in seconds since 1970.
     pub(super) started: i64,
+    /// Sessions that can no longer be resumed, the oldest first.
+    pub(super) expired: VecDeque<Expired>,
+    /// Cuts that wait for their moment.
+    pub(super) armed: Vec<(Moment, Cut)>,
     last_connection: ConnectionId,
 }
 
@@ -110,7 +116,7 @@ impl Account {
     }
 }
 
-/// An open connection, logged in or not.
+/// An open connection, logged in or not; or a closed one whose session waits to be resumed.
 pub(super) struct Connection {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) meter: Arc<Meter>,
@@ -118,6 +124,9 @@ pub(super) struct Connection {
     pub(super) account: Option<NodePart>,
     pub(super) mechanism: Option<String>,
     pub(super) bound: Option<Bound>,
+    pub(super) open: bool,
+    /// Everything on it is swallowed ([`Cut::Drop`]).
+    pub(super) lost: bool,
 }
 
 /// What a connection has once it bound a resource.
@@ -130,6 +139,8 @@ pub(super) struct Bound {
     pub(super) priority: i8,
     /// Whom it sent directed presence.
     pub(super) directed: BTreeSet<Jid>,
+    /// Its stream management, once enabled.
+    pub(super) managed: Option<RefCell<Managed>>,
 }
 
 /// What a connection's task is told.
@@ -139,6 +150,8 @@ pub(super) enum Command {
     /// Ends the stream, with an error if there is one.
     Close(Option<StreamError>),
     Cut(Cut),
+    /// Cuts when this many more bytes went this way.
+    CutAfter(Way, usize, Cut),
     Weather(Change),
 }
 
@@ -166,6 +179,17 @@ pub(super) struct Totals {
     pub(super) bytes_out: u64,
     pub(super) stanzas_in: u64,
     pub(super) stanzas_out: u64,
+    pub(super) resumes: u64,
+    pub(super) failed_resumes: u64,
+}
+
+impl Totals {
+    pub(super) fn add(&mut self, meter: &Meter) {
+        self.bytes_in += meter.bytes_in.load(Ordering::Relaxed);
+        self.bytes_out += meter.bytes_out.load(Ordering::Relaxed);
+        self.stanzas_in += meter.stanzas_in.load(Ordering::Relaxed);
+        self.stanzas_out += meter.stanzas_out.load(Ordering::Relaxed);
+    }
 }
 
 /// A stanza a bound client sent.
@@ -185,6 +209,8 @@ impl State {
             totals: Totals::default(),
             received: VecDeque::new(),
             started: super::clock::unix_now(),
+            expired: VecDeque::new(),
+            armed: Vec::new(),
             last_connection: 0,
         }
     }
@@ -210,28 +236,28 @@ impl State {
     pub(super) fn connect(&mut self, commands: mpsc::UnboundedSender<Command>, meter: Arc<Meter>) -> ConnectionId {
         self.last_connection += 1;
         self.totals.connections += 1;
-        let connection = Connection { commands, meter, tls: false, account: None, mechanism: None, bound: None };
+        let connection =
+            Connection { commands, meter, tls: false, account: None, mechanism: None, bound: None, open: true, lost: false };
         self.connections.insert(self.last_connection, connection);
         self.last_connection
     }
 
-    /// The connection is gone: its session ends, with unavailable presence to whom it concerns.
+    /// The connection is gone. Unless its session is kept, that ends, with unavailable presence to whom it concerns.
     pub(super) fn disconnect(&mut self, id: ConnectionId) {
+        if self.connections.get(&id).is_some_and(|connection| !connection.open) {
+            return;
+        }
         self.unbind(id);
         if let Some(connection) = self.connections.remove(&id) {
-            let meter = &connection.meter;
-            self.totals.bytes_in += meter.bytes_in.load(Ordering::Relaxed);
-            self.totals.bytes_out += meter.bytes_out.load(Ordering::Relaxed);
-            self.totals.stanzas_in += meter.stanzas_in.load(Ordering::Relaxed);
-            self.totals.stanzas_out += meter.stanzas_out.load(Ordering::Relaxed);
+            self.totals.add(&connection.meter);
         }
     }
 
     /// The session is over while the connection may still live for a moment.
     pub(super) fn unbind(&mut self, id: ConnectionId) {
         self.leave(id);
-        if let Some(connection) = self.connections.get_mut(&id) {
-            connection.bound = None;
+        if let Some(bound) = self.connections.get_mut(&id).and_then(|connection| connection.bound.take()) {
+            self.release(bound);
         }
     }
 
@@ -239,24 +265,15 @@ impl State {
     pub(super) fn kick(&mut self, id: ConnectionId, error: StreamError) {
         self.unbind(id);
         self.command(id, Command::Close(Some(error)));
+        if self.connections.get(&id).is_some_and(|connection| !connection.open) {
+            self.connections.remove(&id);
+        }
     }
 
     pub(super) fn command(&self, id: ConnectionId, command: Command) {
         if let Some(connection) = self.connections.get(&id) {
             // The receiver is gone only when the connection's task has ended, and then nobody is left to tell.
             let _ = connection.commands.send(command);
-        }
-    }
-
-    /// Sends a stanza to a connection as it is.
-    pub(super) fn send(&self, id: ConnectionId, stanza: &Element) {
-        self.send_text(id, stanza.to_xml());
-    }
-
-    pub(super) fn send_text(&self, id: ConnectionId, stanza: String) {
-        if let Some(connection) = self.connections.get(&id) {
-            Meter::add(&connection.meter.stanzas_out, 1);
-            let _ = connection.commands.send(Command::Write(stanza.into_bytes()));
         }
     }
 
@@ -290,6 +307,13 @@ impl State {
             })
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    /// The matching connections that are open.
+    pub(super) fn open(&self, target: &Target) -> Vec<ConnectionId> {
+        let mut ids = self.matching(target);
+        ids.retain(|id| self.connections.get(id).is_some_and(|connection| connection.open));
+        ids
     }
 
     pub(super) fn note_received(&mut self, from: FullJid, xml: String) {

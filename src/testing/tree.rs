@@ -26,6 +26,8 @@ pub(super) mod ns {
     pub(in crate::testing) const DELAY: &str = "urn:xmpp:delay";
     pub(in crate::testing) const HINTS: &str = "urn:xmpp:hints";
     pub(in crate::testing) const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+    pub(in crate::testing) const SM: &str = "urn:xmpp:sm:3";
+    pub(in crate::testing) const SM2: &str = "urn:xmpp:sm:2";
     pub(in crate::testing) const PING: &str = "urn:xmpp:ping";
     pub(in crate::testing) const VERSION: &str = "jabber:iq:version";
     pub(in crate::testing) const CAPS: &str = "http://jabber.org/protocol/caps";

@@ -110,7 +110,7 @@ async fn the_states_are_told_in_order_through_a_cut(server: Builder) {
         }
     })
     .await;
-    assert_eq!(seen, ["offline", "connecting", "online", "waiting", "connecting", "online"]);
+    assert_eq!(seen, ["offline", "connecting", "online", "suspended", "waiting", "connecting", "online"]);
     client.close().await;
     assert_eq!(describe(&within("the end", states.next()).await.expect("a state")), "closed");
 }
@@ -243,7 +243,9 @@ async fn requests_are_answered_refused_timed_out_and_lost(server: Builder) {
     assert_eq!(late.kind(), &ErrorKind::RequestTimeout(Duration::from_millis(50)));
     let lost = tokio::spawn(client.iq_get(domain, &Ping).into_future());
     tokio::task::yield_now().await;
+    server.forget_sessions();
     server.cut(Target::All, Cut::Rst);
+    server.resume(Target::All, Way::FromClient);
     let lost = within("the loss", lost).await.expect("no panic").expect_err("lost");
     assert!(matches!(lost.kind(), ErrorKind::SessionLost { .. }), "{lost}");
     client.close().await;
@@ -613,7 +615,7 @@ async fn the_error_of_a_request_says_what_was_asked_of_whom() {
 
 /// A network that is gone sends neither FIN nor RST.
 async fn a_dead_connection_is_noticed_and_made_anew(server: Builder) {
-    let server = server.start().await.expect("a server");
+    let server = server.no_stream_management().start().await.expect("a server");
     let pace = xmppkit::client::KeepAlive::new(Duration::from_millis(200), Duration::from_millis(800));
     let client = builder(&server, "romeo").keep_alive(pace).reconnect(quick()).build().await.expect("a client");
     let mut states = client.states();

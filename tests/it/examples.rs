@@ -18,6 +18,8 @@ mod console_chat;
 mod custom_extension;
 #[path = "../../examples/echo_bot.rs"]
 mod echo_bot;
+#[path = "../../examples/own_store.rs"]
+mod own_store;
 #[path = "../../examples/pin_a_certificate.rs"]
 mod pin_a_certificate;
 #[path = "../../examples/register_account.rs"]
@@ -213,6 +215,43 @@ async fn the_console_chat_says_what_it_could_not_do_and_goes_on() {
     }
     let juliet = server.jid("juliet").expect("a JID");
     assert_eq!(server.offline_messages(&juliet), 1, "the last one was sent");
+}
+
+#[tokio::test]
+async fn own_store_has_after_a_restart_what_was_not_acknowledged() {
+    assert_eq!(within("the example", own_store::run()).await.expect("it runs"), ["It is the east"]);
+}
+
+/// The store of the example keeps the contract of a store.
+mod journal {
+    use std::rc::Rc;
+
+    use super::own_store::JournalStore;
+
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+            let number = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("xmppkit-journal-{}-{number}", std::process::id()));
+            std::fs::create_dir_all(&path).expect("a folder");
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    xmppkit::store_conformance!({
+        let folder = Rc::new(Folder::new());
+        move || std::future::ready(JournalStore::new(&folder.0))
+    });
+
+    xmppkit::store_crash_conformance!(|folder: &std::path::Path| std::future::ready(JournalStore::new(folder)));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod errors;
 mod examples;
 mod hostile;
 mod main_job;
+mod management;
 mod messaging;
 mod presence;
 mod real_servers;

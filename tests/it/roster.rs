@@ -272,6 +272,7 @@ async fn a_second_login_with_nothing_changed_transfers_no_contact() {
     let client = builder(&server, "romeo").store(store.clone()).build().await.expect("a client");
     client.connect().await.expect("online");
     let mut states = client.states();
+    server.forget_sessions();
     server.cut(Target::All, Cut::Rst);
     within("the cut", async { while states.next().await.is_some_and(|state| state.is_online()) {} }).await;
     server.add_contact(&romeo, Contact::new(format!("new@{DOMAIN}").parse().expect("a JID")));

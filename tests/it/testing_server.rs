@@ -3,6 +3,7 @@
 mod client;
 mod faults;
 mod login;
+mod management;
 mod messages;
 mod misbehaviour;
 mod presence;

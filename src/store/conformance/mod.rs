@@ -16,6 +16,9 @@
 //!
 //! A store with settings for how much it keeps should also be run with small ones (a few hundred messages): what leaves a
 //! log before a durable subscription read it is only then seen.
+//!
+//! A persistent store also has to keep its promise when its process is killed:
+//! [`store_crash_conformance!`](crate::store_crash_conformance).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,6 +36,7 @@ use crate::error::{ErrorKind, Result};
 
 #[doc(hidden)]
 pub mod cases;
+pub mod crash;
 mod feed;
 mod identity;
 mod log;

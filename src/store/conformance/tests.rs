@@ -187,3 +187,10 @@ fn each_case_refuses_something() {
     let hollow: Vec<_> = cases::ALL.iter().map(|case| case.name).filter(|name| !refusing.contains(name)).collect();
     assert_eq!(hollow, [""; 0]);
 }
+
+#[test]
+fn a_store_that_says_applied_too_early_is_refused_when_its_process_is_killed() {
+    let name = concat!(module_path!(), "::a_store_that_says_applied_too_early_is_refused_when_its_process_is_killed");
+    let forgets = |_: &std::path::Path| ready(BrokenStore::new(MemoryStore::new(), None));
+    assert!(catch_unwind(|| super::crash::run(name, forgets)).is_err());
+}

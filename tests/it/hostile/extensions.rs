@@ -105,6 +105,7 @@ async fn a_panic_in_an_extension_costs_the_client_nothing() {
         server.route_stanza(&says("romeo@example.org/b", client.jid().expect("bound"), "hi")).expect("routed");
         assert_eq!(within(place, texts.next()).await.and_then(|text| text.body().map(String::from)).as_deref(), Some("hi"));
         ping(&client).await;
+        server.forget_sessions();
         server.cut(client.account(), xmppkit::testing::Cut::Rst);
         let mut sessions = 0;
         within(place, async {
