@@ -177,7 +177,7 @@ async fn roster_watch_does_what_it_is_told_and_says_what_it_finds() {
 
 #[tokio::test]
 async fn two_accounts_forward_from_one_to_the_other() {
-    assert_eq!(within("the example", two_accounts::show()).await.expect("no error"), 2);
+    assert_eq!(within("the example", Box::pin(two_accounts::show())).await.expect("no error"), 2);
 }
 
 #[tokio::test]
