@@ -38,6 +38,7 @@
 
 mod chars;
 mod checks;
+mod datetime;
 mod decode;
 mod error;
 mod frame;
@@ -57,6 +58,7 @@ mod syntax;
 mod tests;
 mod write;
 
+pub use datetime::{format_datetime, parse_datetime};
 pub use error::{PayloadError, XmlError, XmlErrorKind};
 pub use frame::Frame;
 pub use framer::{Framer, StreamHeader, StreamItem};
