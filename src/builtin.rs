@@ -13,12 +13,12 @@ use crate::xep::disco::DiscoService;
 pub(crate) fn extensions() -> Vec<Entry> {
     vec![
         Entry::new(DiscoService::new()),
+        Entry::new(MessagingService::new()),
         // What one login asks for in one flight, in this order (R20).
         Entry::new(CarbonsService::new()),
         Entry::new(ArchiveService::new()),
         Entry::new(RosterService::new()),
         Entry::new(PresenceService::new()),
-        Entry::new(MessagingService::new()),
         Entry::new(RegistrationService::new()),
     ]
 }

@@ -193,7 +193,7 @@ impl ArchiveService {
         let client = cx.client();
         let announced = self.known().announced.unwrap_or_default();
         let mut start = None;
-        let mut order = None;
+        let mut order = self.order_of_last(cx).await?;
         loop {
             let Some(cursor) = self.known().cursor.clone() else { return Ok(()) };
             let after = if start.is_none() { cursor.last.clone() } else { None };
@@ -233,6 +233,14 @@ impl ArchiveService {
                 return Ok(());
             }
         }
+    }
+
+    /// The key in the timeline of the message behind which the catch-up goes on.
+    async fn order_of_last(&self, cx: &Ctx) -> Result<Option<i64>> {
+        let last = self.known().cursor.as_ref().and_then(|cursor| cursor.last.clone());
+        let Some(last) = last else { return Ok(None) };
+        let known = cx.store().find(&IdentityKey::archive(cx.account(), &last)).await?;
+        Ok(known.map(|known| known.order))
     }
 
     /// A page is stored: what arrives from now on is seen from there.

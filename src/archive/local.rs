@@ -1,11 +1,10 @@
 //! What the store has, read page by page.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::time::SystemTime;
 
 use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use jid::Jid;
 
 use super::message::{HistoryMessage, HistoryPage, TimelineItem};
@@ -135,23 +134,20 @@ impl LocalQuery {
     }
 
     /// One page, the oldest message first: that behind [`after`](Self::after), else that before [`before`](Self::before),
-    /// else the newest. A page may have fewer messages than its size, or none, although there are [more](HistoryPage::more).
+    /// else the newest.
     ///
     /// # Errors
     /// [`ErrorKind::Store`](crate::ErrorKind::Store).
     pub async fn page(self) -> Result<HistoryPage> {
-        let mut query = self.query.clone();
-        query.page = match (self.after, self.before) {
-            (Some(after), _) => PageFrom::After(after),
-            (None, Some(before)) => PageFrom::Before(before),
-            (None, None) => PageFrom::Newest,
-        };
-        let page = self.client.store().messages(&query).await?;
-        let past = |message: &LoggedMessage| !self.is_within(message);
-        let more = page.more && !page.messages.iter().any(past);
-        let wanted = page.messages.into_iter().filter(|message| self.is_wanted(message) && self.is_within(message));
-        let client = self.client.downgrade();
-        let messages = wanted.filter_map(|message| HistoryMessage::new(message, &client).transpose()).collect::<Result<_>>()?;
+        let backwards = self.after.is_none();
+        let wanted = self.query.limit;
+        let read = self.read(backwards).filter_map(async |message| message.transpose());
+        let mut messages: Vec<_> = read.take(wanted + 1).try_collect().await?;
+        let more = messages.len() > wanted;
+        messages.truncate(wanted);
+        if backwards {
+            messages.reverse();
+        }
         Ok(HistoryPage { messages, more })
     }
 
@@ -185,7 +181,7 @@ impl LocalQuery {
         };
         let mut gaps: Vec<_> = gaps.into_iter().filter(|(_, gap)| concerns(gap)).collect();
         gaps.sort_by_key(|(position, gap)| (gap.since.map(Place::order_of), *position));
-        Ok(with_gaps(self.forwards(), gaps.into()))
+        Ok(with_gaps(self.forwards(), gaps))
     }
 
     fn is_wanted(&self, message: &LoggedMessage) -> bool {
@@ -248,7 +244,7 @@ impl fmt::Debug for LocalQuery {
 }
 
 /// Puts each gap before the first message behind it.
-fn with_gaps<S>(messages: S, gaps: VecDeque<(Position, GapRecord)>) -> BoxStream<'static, Result<TimelineItem>>
+fn with_gaps<S>(messages: S, gaps: Vec<(Position, GapRecord)>) -> BoxStream<'static, Result<TimelineItem>>
 where
     S: Stream<Item = Result<HistoryMessage>> + Send + Unpin + 'static,
 {
@@ -263,10 +259,10 @@ where
                 None => message.logged().position.is_some_and(|position| position > gap.0),
             },
         };
-        let mut items = Vec::new();
-        while gaps.front().is_some_and(is_before) {
-            items.extend(gaps.pop_front().map(|(_, gap)| Ok(TimelineItem::Gap(gap.into()))));
-        }
+        let (here, later) = std::mem::take(gaps).into_iter().partition(is_before);
+        *gaps = later;
+        let here: Vec<_> = here;
+        let mut items: Vec<_> = here.into_iter().map(|(_, gap)| Ok(TimelineItem::Gap(gap.into()))).collect();
         items.extend(message.map(|message| message.map(TimelineItem::Message)));
         std::future::ready(Some(stream::iter(items)))
     });

@@ -116,7 +116,8 @@ impl fmt::Debug for HistoryMessage {
 pub struct HistoryPage {
     /// The messages, the oldest first.
     pub messages: Vec<HistoryMessage>,
-    /// Whether there are more in the direction the page was taken.
+    /// Whether there are more in the direction the page was taken: newer ones where [`after`](super::LocalQuery::after) says
+    /// from where, else older ones.
     pub more: bool,
 }
 

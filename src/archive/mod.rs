@@ -142,8 +142,8 @@ impl Archive {
             let batch = meant
                 .fold(Batch::new(), |batch, message| batch.set_flags(message.log_id, MessageFlags::READ, MessageFlags::NONE));
             let marked = batch.changes().len();
+            count += page.messages.iter().take(marked).filter(|message| message.is_readable()).count() as u64;
             self.client.store().apply(batch).await?;
-            count += marked as u64;
             if !page.more || marked < page.messages.len() {
                 return Ok(count);
             }

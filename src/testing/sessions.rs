@@ -148,7 +148,15 @@ impl State {
                 }
             }
         }
-        let bound = Bound { jid: jid.clone(), interested: false, presence: None, priority: 0, directed: BTreeSet::new() };
+        let bound = Bound {
+            jid: jid.clone(),
+            interested: false,
+            presence: None,
+            priority: 0,
+            directed: BTreeSet::new(),
+            carbons: false,
+            archive_queries: 0,
+        };
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.bound = Some(bound);
         }

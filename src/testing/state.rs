@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::archive::Archive;
 use super::dialect::Differences;
 use super::faults::{Change, Cut, Target, Weather};
+use super::iq::Request;
 use super::message::Stored;
 use super::options::{Misbehaviour, Registration};
 use super::roster::Roster;
@@ -75,6 +77,8 @@ pub(super) struct State {
     pub(super) weather: Weather,
     pub(super) totals: Totals,
     pub(super) received: VecDeque<Received>,
+    /// Queries of archives that a misbehaviour keeps from being answered.
+    pub(super) unanswered: Vec<Request>,
     last_connection: ConnectionId,
 }
 
@@ -87,6 +91,7 @@ pub(super) struct Account {
     /// Requests to subscribe to this account's presence that nobody answered yet, as they came.
     pub(super) requests: BTreeMap<BareJid, Element>,
     pub(super) offline: Vec<Stored>,
+    pub(super) archive: Archive,
     /// What was given at registration beside name and password.
     pub(super) registered: BTreeMap<String, String>,
 }
@@ -99,6 +104,7 @@ impl Account {
             roster: Roster::default(),
             requests: BTreeMap::new(),
             offline: Vec::new(),
+            archive: Archive::default(),
             registered: BTreeMap::new(),
         }
     }
@@ -124,6 +130,10 @@ pub(super) struct Bound {
     pub(super) priority: i8,
     /// Whom it sent directed presence.
     pub(super) directed: BTreeSet<Jid>,
+    /// It wants copies of what the account's other clients send and get.
+    pub(super) carbons: bool,
+    /// How often it asked for messages of the archive.
+    pub(super) archive_queries: usize,
 }
 
 /// What a connection's task is told.
@@ -178,6 +188,7 @@ impl State {
             weather: Weather::default(),
             totals: Totals::default(),
             received: VecDeque::new(),
+            unanswered: Vec::new(),
             last_connection: 0,
         }
     }

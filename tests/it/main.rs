@@ -1,5 +1,7 @@
 //! Integration tests: one binary.
 
+mod archive;
+mod carbons;
 mod client;
 mod common;
 mod connection;
