@@ -5,7 +5,7 @@
 //! | for | call |
 //! |---|---|
 //! | reading what is here, also offline | [`messages`](Archive::messages): by contact, time, text, paged both ways; [`conversations`](Archive::conversations) |
-//! | fetching what is not | [`server`](Archive::server), [`of`](Archive::of) a room: filters, both ways, fields, preferences, metadata |
+//! | fetching what is not | [`server`](Archive::server), [`of`](Archive::of) a room: filters, both ways, fields, preferences, metadata; [`older`](ServerArchive::older) |
 //! | what came while the client was away | nothing: it comes by itself |
 //!
 //! # Catching up

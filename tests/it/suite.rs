@@ -1,6 +1,7 @@
 //! The suite that runs unchanged against every real server: the four the tests start, and any other that is named by
 //! environment variables (docs/testing.md).
 
+mod archive;
 mod chat;
 mod contacts;
 
@@ -17,6 +18,10 @@ use xmppkit::client::{Client, ClientBuilder, TlsMode, WeakClient};
 use xmppkit::error::{AuthError, ErrorKind};
 use xmppkit::event::{Event, Inbound, Route};
 
+use self::archive::{
+    preferences_and_metadata_are_told_or_typed_errors, the_log_is_what_the_archive_of_the_server_is,
+    two_clients_of_one_account_see_the_same_conversation, what_was_sent_while_away_comes_exactly_once_and_in_order,
+};
 use self::chat::{
     a_conversation_is_locked_to_the_resource_that_replied, a_registration_form_is_filled_in_while_the_server_waits,
 };
@@ -73,6 +78,10 @@ const CASES: &[Case] = cases![
     a_roster_that_has_not_changed_is_not_sent_again,
     a_request_waits_for_a_contact_who_is_away,
     the_tour_is_ok,
+    what_was_sent_while_away_comes_exactly_once_and_in_order,
+    the_log_is_what_the_archive_of_the_server_is,
+    preferences_and_metadata_are_told_or_typed_errors,
+    two_clients_of_one_account_see_the_same_conversation,
 ];
 
 /// What came of every case.
