@@ -6,6 +6,7 @@
 pub use futures::StreamExt;
 pub use jid::{BareJid, FullJid, Jid};
 
+pub use crate::archive::Archives as _;
 pub use crate::client::{Client, State, TlsMode, Trust};
 pub use crate::event::{Event, Incoming};
 pub use crate::ext::Observed;
@@ -14,6 +15,7 @@ pub use crate::presence::{PresenceChange, PresenceUpdate, Presences as _, Show};
 pub use crate::register::Registers as _;
 pub use crate::roster::{RosterChange, Rosters as _, SubscriptionRequest};
 pub use crate::xep::caps::Capabilities as _;
+pub use crate::xep::carbons::CarbonCopies as _;
 pub use crate::xep::disco::Discos as _;
 pub use crate::xep::last_activity::LastActivities as _;
 pub use crate::xep::ping::Pings as _;

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest as _, Sha1};
 
+use super::archive;
 use super::clock;
 use super::iq::{self, Answer, Request, Scope};
 use super::routing::cancel;
@@ -18,7 +19,10 @@ pub(super) fn info(state: &mut State, request: &Request) -> Result<Answer, Stanz
     }
     let (identities, features) = match &request.scope {
         Scope::Server => server(state),
-        Scope::Own(_) => account(),
+        Scope::Own(_) => {
+            let (identities, features) = account();
+            (identities, features.into_iter().chain(archive::features(state)).collect())
+        }
         Scope::Other(Some(account_of)) if state.sees(&request.from, account_of) => account(),
         // XEP-0030 §8: who is not subscribed learns nothing, not even whether the account exists.
         Scope::Other(_) => return Err(cancel("service-unavailable")),
@@ -36,7 +40,8 @@ pub(super) fn info(state: &mut State, request: &Request) -> Result<Answer, Stanz
 fn server(state: &State) -> (Vec<Element>, Vec<&'static str>) {
     let own = identity("server", "im").attr("name", state.differences().software.0.clone());
     let caps = state.differences().announces_caps.then_some(ns::CAPS);
-    (vec![own], iq::features().chain(["msgoffline"]).chain(caps).collect())
+    let carbons = state.differences().carbons.then_some(ns::CARBONS);
+    (vec![own], iq::features().chain(["msgoffline"]).chain(caps).chain(carbons).collect())
 }
 
 fn account() -> (Vec<Element>, Vec<&'static str>) {

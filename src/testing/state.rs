@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::archive::Archive;
 use super::dialect::Differences;
 use super::faults::{Change, Cut, Moment, Target, Way, Weather};
+use super::iq::Request;
 use super::management::{Expired, Managed};
 use super::message::Stored;
 use super::options::{Field, Misbehaviour, Registration};
@@ -84,6 +86,8 @@ pub(super) struct State {
     pub(super) expired: VecDeque<Expired>,
     /// Cuts that wait for their moment.
     pub(super) armed: Vec<(Moment, Cut)>,
+    /// Queries of archives that a misbehaviour keeps from being answered.
+    pub(super) unanswered: Vec<Request>,
     last_connection: ConnectionId,
 }
 
@@ -96,6 +100,7 @@ pub(super) struct Account {
     /// Requests to subscribe to this account's presence that nobody answered yet, as they came.
     pub(super) requests: BTreeMap<BareJid, Element>,
     pub(super) offline: Vec<Stored>,
+    pub(super) archive: Archive,
     /// What was given at registration beside name and password.
     pub(super) registered: BTreeMap<String, String>,
     /// When its last resource left, in seconds since 1970, and what it said then.
@@ -110,6 +115,7 @@ impl Account {
             roster: Roster::default(),
             requests: BTreeMap::new(),
             offline: Vec::new(),
+            archive: Archive::default(),
             registered: BTreeMap::new(),
             left: None,
         }
@@ -141,6 +147,10 @@ pub(super) struct Bound {
     pub(super) directed: BTreeSet<Jid>,
     /// Its stream management, once enabled.
     pub(super) managed: Option<RefCell<Managed>>,
+    /// It wants copies of what the account's other clients send and get.
+    pub(super) carbons: bool,
+    /// How often it asked for messages of the archive.
+    pub(super) archive_queries: usize,
 }
 
 /// What a connection's task is told.
@@ -211,6 +221,7 @@ impl State {
             started: super::clock::unix_now(),
             expired: VecDeque::new(),
             armed: Vec::new(),
+            unanswered: Vec::new(),
             last_connection: 0,
         }
     }

@@ -12,6 +12,7 @@
 //! | to be notified while away | [`push`] |
 
 pub mod caps;
+pub mod carbons;
 pub mod csi;
 pub mod disco;
 pub mod last_activity;

@@ -1,7 +1,9 @@
 //! Integration tests: one binary.
 
 mod account;
+mod archive;
 mod caps;
+mod carbons;
 mod client;
 mod common;
 mod confirm;

@@ -1,6 +1,7 @@
 //! The suite that runs unchanged against every real server: the four the tests start, and any other that is named by
 //! environment variables (docs/testing.md).
 
+mod archive;
 mod chat;
 mod contacts;
 mod owner;
@@ -21,6 +22,10 @@ use xmppkit::error::{AuthError, ErrorKind};
 use xmppkit::event::{Event, Inbound, Route};
 use xmppkit::roster::Rosters as _;
 
+use self::archive::{
+    preferences_and_metadata_are_told_or_typed_errors, the_log_is_what_the_archive_of_the_server_is,
+    two_clients_of_one_account_see_the_same_conversation, what_was_sent_while_away_comes_exactly_once_and_in_order,
+};
 use self::chat::{
     a_conversation_is_locked_to_the_resource_that_replied, a_registration_form_is_filled_in_while_the_server_waits,
     messages_are_confirmed_both_ways, typing_is_told,
@@ -98,6 +103,10 @@ const CASES: &[Case] = cases![
     a_contacts_capabilities_are_verified_and_known,
     the_server_answers_ping_version_time_and_last_activity,
     the_tour_is_ok,
+    what_was_sent_while_away_comes_exactly_once_and_in_order,
+    the_log_is_what_the_archive_of_the_server_is,
+    preferences_and_metadata_are_told_or_typed_errors,
+    two_clients_of_one_account_see_the_same_conversation,
 ];
 
 /// What came of every case.
