@@ -45,6 +45,7 @@ mod catch_up;
 mod local;
 mod message;
 mod preferences;
+mod resolve;
 mod running;
 mod server;
 mod service;

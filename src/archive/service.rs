@@ -334,6 +334,7 @@ impl Extension for ArchiveService {
         reg.store_namespace(ROWS, 1, |_, rows| Ok(rows));
         let service = self.clone();
         reg.inbound_stage("archive:results", Position::Before(inbound::UNWRAP), move |draft, cx| service.results(draft, cx));
+        reg.resolve_sent(super::resolve::resolve);
         let service = self.clone();
         reg.inbound_stage("archive:identify", Position::Before(inbound::IDENTIFY), move |draft, cx| service.identify(draft, cx));
     }

@@ -145,6 +145,7 @@ impl Surface for Shared {
     }
 
     fn suspended(&self) {
+        self.outbox.cut();
         let Some(cx) = self.ctx() else { return };
         for entry in self.registry.extensions.iter().rev() {
             guard(entry.name, || entry.extension.suspended(&cx));
