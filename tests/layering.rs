@@ -137,6 +137,7 @@ const STANDARD_METHODS: &[&str] = &[
     "changed",
     "borrow",
     "id",
+    "now",
 ];
 
 #[test]
