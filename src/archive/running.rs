@@ -53,7 +53,9 @@ pub(super) enum Verdict {
 impl Running {
     pub(super) fn new() -> Self {
         // Only that the ids of two runs differ matters; without random numbers there is no connection either.
-        Self { open: Mutex::default(), count: AtomicU64::new(0), salt: getrandom::u64().unwrap_or_default() }
+        let mut salt = [0; 8];
+        let _ = getrandom::fill(&mut salt);
+        Self { open: Mutex::default(), count: AtomicU64::new(0), salt: u64::from_le_bytes(salt) }
     }
 
     /// Opens a query of this archive, for a page of at most `max` results.
