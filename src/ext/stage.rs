@@ -363,7 +363,7 @@ mod tests {
 
     fn draft(xml: &str) -> InboundDraft {
         let stanza = Frame::parse(xml).expect("XML").stanza().expect("a stanza");
-        InboundDraft::new(Inbound::new(stanza, 7, std::time::SystemTime::UNIX_EPOCH))
+        InboundDraft::new(Inbound::new(stanza, 7, SystemTime::UNIX_EPOCH))
     }
 
     #[test]
