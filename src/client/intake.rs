@@ -67,7 +67,8 @@ impl Shared {
             record.flags = record.flags.union(MessageFlags::STAMPED);
         }
         record.archive_ids = notes.archive_ids;
-        let keys = notes.keys.into_iter().chain(identity::received(&self.account, stanza));
+        let proposed = identity::received(&self.account, stanza, record.text.as_deref());
+        let keys = notes.keys.into_iter().chain(proposed);
         let message = keys.fold(NewMessage::new(record, inbound.origin()).feed(notes.feed), NewMessage::key);
         notes.rows.into_iter().fold(message, NewMessage::when_new)
     }
