@@ -1,11 +1,13 @@
 //! The extensions every client has unless they are removed: the one place that knows them all.
 
+use crate::archive::ArchiveService;
 use crate::ext::Entry;
 use crate::messaging::MessagingService;
 use crate::presence::PresenceService;
 use crate::register::RegistrationService;
 use crate::roster::RosterService;
 use crate::xep::csi::CsiService;
+use crate::xep::carbons::CarbonsService;
 use crate::xep::disco::DiscoService;
 use crate::xep::push::PushService;
 
@@ -13,9 +15,12 @@ use crate::xep::push::PushService;
 pub(crate) fn extensions() -> Vec<Entry> {
     vec![
         Entry::new(DiscoService::new()),
+        Entry::new(MessagingService::new()),
+        // What one login asks for in one flight, in this order (R20).
+        Entry::new(CarbonsService::new()),
+        Entry::new(ArchiveService::new()),
         Entry::new(RosterService::new()),
         Entry::new(PresenceService::new()),
-        Entry::new(MessagingService::new()),
         Entry::new(RegistrationService::new()),
         Entry::new(CsiService::new()),
         Entry::new(PushService::new()),

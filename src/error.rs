@@ -245,6 +245,8 @@ pub enum ErrorKind {
     SubscriptionInUse(String),
     /// The extension of this name was removed from the client, or never added.
     ExtensionMissing(&'static str),
+    /// The server, or whoever was asked, does not offer this.
+    NotOffered(String),
     /// The call was made outside a tokio runtime.
     NoRuntime,
     /// What ran the connection is gone: its runtime was shut down, its [`Driver`](crate::client::Driver) was dropped, or it

@@ -23,7 +23,8 @@
 //! | what arrives | [`event`]: [`event::Subscription`], [`event::Durable`], [`Client::on`] |
 //! | an account | [`register`] |
 //! | contacts and their presence | [`roster`], [`presence`] |
-//! | messages | [`messaging`] |
+//! | messages | [`messaging`], copies of the account's other clients' in [`xep::carbons`] |
+//! | history | [`archive`] |
 //! | asking and ordering | [`Client::iq_get`], [`Client::iq_set`] |
 //! | an extension of your own | [`ext`] |
 //! | errors | [`Error`], [`ErrorKind`] |
@@ -62,6 +63,7 @@
 
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
+pub mod archive;
 pub mod auth;
 mod builtin;
 pub mod client;

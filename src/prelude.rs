@@ -6,6 +6,7 @@
 pub use futures::StreamExt;
 pub use jid::{BareJid, FullJid, Jid};
 
+pub use crate::archive::Archives as _;
 pub use crate::client::{Client, State, TlsMode, Trust};
 pub use crate::event::{Event, Incoming};
 pub use crate::ext::Observed;
@@ -13,3 +14,4 @@ pub use crate::messaging::{ChatMessage, Direction, Messages as _};
 pub use crate::presence::{PresenceChange, PresenceUpdate, Presences as _, Show};
 pub use crate::register::Registers as _;
 pub use crate::roster::{RosterChange, Rosters as _, SubscriptionRequest};
+pub use crate::xep::carbons::CarbonCopies as _;

@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("presence", EXTENSION),
     ("messaging", EXTENSION),
     ("register", EXTENSION),
+    ("archive", EXTENSION),
     ("xep", EXTENSION),
     // It must not share a state machine with `stream`, or one mistake would pass on both sides (D19).
     ("testing", &["xml", "store", "client", "event", "ext"]),
@@ -41,7 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const EXTENSION: &[&str] = &["xml", "store", "client", "event", "ext"];
 
 /// The built-in extensions; each member of `xep` is one.
-const EXTENSIONS: &[&str] = &["roster", "presence", "messaging", "register", "xep"];
+const EXTENSIONS: &[&str] = &["roster", "presence", "messaging", "register", "archive", "xep"];
 
 /// The in-process server may use what a server of somebody else could: public items only (D19).
 const TESTING: &str = "testing";

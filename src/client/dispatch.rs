@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, IqKind, SessionKind, iq_reply};
 use crate::store::{Batch, Direction, MessageFlags, MessageKind, MessageRecord, Origin, SendFailure, SentUpdate};
-use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, ns};
+use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, ns, parse_datetime};
 
 impl Surface for Shared {
     fn account(&self) -> &BareJid {
@@ -444,7 +444,7 @@ pub(super) fn record(stanza: &Stanza, conversation: Jid, direction: Direction, a
     record.origin_id = stanza.child(ns::SID, "origin-id").and_then(|child| child.attr("id")).map(Into::into);
     record.text = stanza.child_text(ns::CLIENT, "body").map(Into::into);
     if let Some(stamp) =
-        stanza.child(ns::DELAY, "delay").and_then(|delay| delay.attr("stamp")).and_then(|stamp| parse_stamp(&stamp))
+        stanza.child(ns::DELAY, "delay").and_then(|delay| delay.attr("stamp")).and_then(|stamp| parse_datetime(&stamp))
     {
         record.stamp = stamp;
         record.flags = MessageFlags::STAMPED;
@@ -469,13 +469,6 @@ pub(super) fn logged_by_default(stanza: &Stanza) -> bool {
         }
     }
     !only_state
-}
-
-/// A time in the profile of XEP-0082.
-fn parse_stamp(stamp: &str) -> Option<SystemTime> {
-    let time: xmpp_parsers::date::DateTime = stamp.parse().ok()?;
-    let millis = u64::try_from(time.0.timestamp_millis()).ok()?;
-    SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_millis(millis))
 }
 
 /// Runs a third party's synchronous code; a panic in it costs this call only.

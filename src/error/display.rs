@@ -59,6 +59,7 @@ impl fmt::Display for ErrorKind {
             Self::DuplicateId(id) => write!(f, "a message was sent under the id {id:?} before"),
             Self::Store => f.write_str("the store failed"),
             Self::SubscriptionInUse(name) => write!(f, "the durable subscription {name:?} is open already"),
+            Self::NotOffered(what) => write!(f, "not offered: {what}"),
             Self::ExtensionMissing(name) => write!(f, "this client is built without the extension {name}"),
             Self::NoRuntime => f.write_str("called outside a tokio runtime"),
             Self::Abandoned => f.write_str("what ran the connection is gone"),

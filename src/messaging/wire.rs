@@ -1,11 +1,11 @@
 //! What a message carries, read from the stanza when asked for.
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use jid::{BareJid, Jid};
 
-use crate::xml::{Node, Stanza, ns};
+use crate::xml::{Node, Stanza, ns, parse_datetime};
 
 /// One of the versions of a body or a subject (RFC 6121 §5.2.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,18 +156,10 @@ pub(super) fn read_delay(node: Node<'_>) -> Option<Delay> {
     }
     let reason = node.text().trim().to_owned();
     Some(Delay {
-        stamp: stamp(&node.attr("stamp")?)?,
+        stamp: parse_datetime(&node.attr("stamp")?)?,
         from: node.attr("from").and_then(|from| Jid::new(&from).ok()),
         reason: (!reason.is_empty()).then_some(reason),
     })
-}
-
-/// A time in the profile of XEP-0082.
-fn stamp(text: &str) -> Option<SystemTime> {
-    let time: xmpp_parsers::date::DateTime = text.trim().parse().ok()?;
-    let micros = time.0.timestamp_micros();
-    let distance = Duration::from_micros(micros.unsigned_abs());
-    if micros >= 0 { SystemTime::UNIX_EPOCH.checked_add(distance) } else { SystemTime::UNIX_EPOCH.checked_sub(distance) }
 }
 
 /// The id that `by` gave the message (XEP-0359).

@@ -85,6 +85,20 @@ pub struct Differences {
     pub full_jid_fallback: bool,
     /// The text of the `<delay/>` that offline messages get, if any (XEP-0203).
     pub offline_delay_text: Option<String>,
+    /// Whether accounts have an archive, and announce it (XEP-0313).
+    pub archive: bool,
+    /// Whether it is of the extended kind: queries by ids, metadata (XEP-0313 §7).
+    pub archive_extended: bool,
+    /// The most results on a page of it.
+    pub archive_page_limit: usize,
+    /// The field of its form that searches in texts, if it has one.
+    pub archive_text_field: Option<String>,
+    /// Whether a session that has asked the archive for messages gets no offline messages.
+    pub archive_replaces_offline: bool,
+    /// Whether messages get the id that the archive gave them, forged ones are taken out, and this is announced (XEP-0359).
+    pub stanza_ids: bool,
+    /// Whether carbons are offered (XEP-0280).
+    pub carbons: bool,
     /// Whether registration offers a data form beside the legacy fields (XEP-0077 §3.1, §4).
     pub registration_form: bool,
     /// Legacy fields asked for beside `username` and `password`; they may stay empty.
@@ -307,6 +321,13 @@ impl Differences {
             message_routing: MessageRouting::AllNonNegative,
             full_jid_fallback: false,
             offline_delay_text: None,
+            archive: true,
+            archive_extended: true,
+            archive_page_limit: 250,
+            archive_text_field: Some("{urn:xmpp:fulltext:0}fulltext".into()),
+            archive_replaces_offline: false,
+            stanza_ids: true,
+            carbons: true,
             registration_form: true,
             registration_extra_fields: Vec::new(),
             announces_registration: true,
@@ -359,6 +380,16 @@ impl Differences {
             full_jid_fallback: true,
             // mod_offline.lua: `<delay/>` without text.
             offline_delay_text: None,
+            // Seen: mam:2 and mam:2#extended, sid:0.
+            archive: true,
+            archive_extended: true,
+            // mod_mam.lua `max_archive_query_results`.
+            archive_page_limit: 50,
+            archive_text_field: None,
+            // mod_mam.lua `mam_requested`.
+            archive_replaces_offline: true,
+            stanza_ids: true,
+            carbons: true,
             // Seen (0.12.3 and 13.0.1); mod_register_ibr.lua adds a form to the legacy fields.
             registration_form: true,
             registration_extra_fields: Vec::new(),
@@ -412,6 +443,16 @@ impl Differences {
             full_jid_fallback: false,
             // mod_offline.erl `add_delay_info`.
             offline_delay_text: Some("Offline Storage".into()),
+            // Seen on 23.01: no mam:2#extended, metadata is answered with bad-request.
+            archive: true,
+            archive_extended: false,
+            archive_page_limit: 250,
+            // mod_mam.erl `withtext`.
+            archive_text_field: Some("withtext".into()),
+            // mod_offline.erl: spooled as well, unless `use_mam_for_storage`.
+            archive_replaces_offline: false,
+            stanza_ids: true,
+            carbons: true,
             // Seen: legacy fields only.
             registration_form: false,
             registration_extra_fields: Vec::new(),
@@ -464,6 +505,16 @@ impl Differences {
             full_jid_fallback: true,
             // OfflineMessageStore.java: `<delay/>` without text.
             offline_delay_text: None,
+            // By a plugin only.
+            archive: false,
+            archive_extended: false,
+            archive_page_limit: 50,
+            archive_text_field: None,
+            archive_replaces_offline: false,
+            // StanzaIDUtil.java has callers in the rooms' implementation alone.
+            stanza_ids: false,
+            // IQMessageCarbonsHandler.java.
+            carbons: true,
             // IQRegisterHandler.java `initialize`: a form beside the legacy fields, both with name and email.
             registration_form: true,
             registration_extra_fields: vec!["email".into(), "name".into()],

@@ -1,5 +1,6 @@
 //! Small services: disco (XEP-0030), ping (XEP-0199), version (XEP-0092), and RFC 3921's session.
 
+use super::archive;
 use super::iq::{self, Answer, Request, Scope};
 use super::routing::cancel;
 use super::state::State;
@@ -19,8 +20,12 @@ pub(super) fn info(state: &mut State, request: &Request) -> Result<Answer, Stanz
         Scope::Server => query
             .child(identity("server", "im").attr("name", state.differences().software.0.clone()))
             .child(feature("msgoffline"))
-            .children_from(iq::features().map(feature)),
-        Scope::Own(_) => query.child(identity("account", "registered")).child(feature(ns::DISCO_INFO)),
+            .children_from(iq::features().map(feature))
+            .children_from(state.differences().carbons.then(|| feature(ns::CARBONS))),
+        Scope::Own(_) => query
+            .child(identity("account", "registered"))
+            .child(feature(ns::DISCO_INFO))
+            .children_from(archive::features(state).into_iter().map(feature)),
         Scope::Other(Some(account)) if state.sees(&request.from, account) => {
             query.child(identity("account", "registered")).child(feature(ns::DISCO_INFO))
         }

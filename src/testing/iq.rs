@@ -6,7 +6,7 @@ use super::dialect::OwnFrom;
 use super::routing::{cancel, modify};
 use super::state::{ConnectionId, State};
 use super::tree::{Element, ns};
-use super::{disco, registration, roster};
+use super::{archive, carbons, disco, registration, roster};
 use crate::error::StanzaError;
 
 /// Everything the server answers, by namespace and name of the payload. Extensions join here.
@@ -17,6 +17,11 @@ const SERVICES: &[Service] = &[
     Service { ns: ns::DISCO_ITEMS, name: "query", feature: true, handle: disco::items },
     Service { ns: ns::PING, name: "ping", feature: true, handle: disco::ping },
     Service { ns: ns::VERSION, name: "query", feature: true, handle: disco::version },
+    Service { ns: ns::CARBONS, name: "enable", feature: false, handle: carbons::switch },
+    Service { ns: ns::CARBONS, name: "disable", feature: false, handle: carbons::switch },
+    Service { ns: ns::MAM, name: "query", feature: false, handle: archive::query },
+    Service { ns: ns::MAM, name: "metadata", feature: false, handle: archive::metadata },
+    Service { ns: ns::MAM, name: "prefs", feature: false, handle: archive::preferences },
     Service { ns: ns::SESSION, name: "session", feature: false, handle: disco::session },
 ];
 
@@ -29,6 +34,7 @@ struct Service {
 }
 
 /// A request to the server, or to an account it answers for.
+#[derive(Clone)]
 pub(super) struct Request {
     /// The sender's connection, unless the request came from elsewhere.
     pub(super) session: Option<ConnectionId>,
@@ -108,12 +114,17 @@ impl State {
             Some(service) => (service.handle)(self, &request),
             None => Err(cancel("service-unavailable")),
         };
+        self.answer_with(&request, answer);
+    }
+
+    /// Sends what a service answers.
+    pub(super) fn answer_with(&self, request: &Request, answer: Result<Answer, StanzaError>) {
         match answer {
-            Ok(Answer::Result(payload)) => self.answer(&request, payload),
+            Ok(Answer::Result(payload)) => self.answer(request, payload),
             Ok(Answer::Sent) => {}
             Err(error) => {
                 let reply = self.error_reply(&request.iq, &error);
-                self.send_reply(&request, reply);
+                self.send_reply(request, reply);
             }
         }
     }
@@ -134,11 +145,18 @@ impl State {
         self.send_reply(request, reply.child(query).child(error));
     }
 
+    /// The `from` of what the server says in the name of an account to the account's own clients.
+    pub(super) fn own_from(&self, account: &NodePart) -> Option<String> {
+        match self.differences().own_result_from {
+            OwnFrom::Bare => Some(self.bare(account).as_str().to_owned()),
+            OwnFrom::Absent => None,
+        }
+    }
+
     fn send_reply(&self, request: &Request, reply: Element) {
-        let from = match (request.iq.get("to"), self.differences().own_result_from) {
-            (Some(to), _) => Some(to.to_owned()),
-            (None, OwnFrom::Bare) => Some(request.from.to_bare().as_str().to_owned()),
-            (None, OwnFrom::Absent) => None,
+        let from = match request.iq.get("to") {
+            Some(to) => Some(to.to_owned()),
+            None => request.from.node().and_then(|account| self.own_from(&account.to_owned())),
         };
         let reply = reply.maybe_attr("from", from).attr("to", request.from.as_str());
         if let Ok(full) = FullJid::try_from(request.from.clone()) {

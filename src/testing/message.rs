@@ -29,9 +29,12 @@ impl State {
             }
             return;
         };
+        let is_chat = matches!(kind.as_str(), "chat" | "normal");
         if let Ok(full) = to.try_as_full() {
-            if self.deliver(&stanza, full) {
-                return;
+            if let Some(id) = self.session(full) {
+                let stanza = if is_chat { self.archive_incoming(&account, stanza) } else { stanza };
+                self.send(id, &stanza);
+                return self.carbons_received(&account, &stanza, &[id]);
             }
             let falls_back = kind == "chat" || (kind == "normal" && self.differences().full_jid_fallback);
             if !falls_back {
@@ -47,13 +50,15 @@ impl State {
                 }
             }
             _ => {
+                let stanza = self.archive_incoming(&account, stanza);
                 let reachable = self.reachable(&account, self.differences().message_routing);
                 if reachable.is_empty() {
                     return self.store_offline(&account, stanza, clock::unix_now());
                 }
-                for id in reachable {
-                    self.send(id, &stanza);
+                for id in &reachable {
+                    self.send(*id, &stanza);
                 }
+                self.carbons_received(&account, &stanza, &reachable);
             }
         }
     }
@@ -88,7 +93,12 @@ impl State {
     }
 
     pub(super) fn deliver_offline(&mut self, id: ConnectionId, account: &NodePart) {
+        let asked = self.bound(id).is_some_and(|bound| bound.archive_queries > 0);
+        let replaced = asked && self.differences().archive_replaces_offline;
         let Some(found) = self.accounts.get_mut(account) else { return };
+        if replaced {
+            return found.offline.clear();
+        }
         for stored in std::mem::take(&mut found.offline) {
             if stored.stanza.find("delay", ns::DELAY).is_some() {
                 self.send(id, &stored.stanza);

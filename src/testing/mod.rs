@@ -3,7 +3,7 @@
 //! It is made for the tests of applications: it listens on loopback, on ports of its own, behind TLS with a CA of its
 //! own, and it needs nothing installed and no cleaning up. It speaks RFC 6120 and RFC 6121 (SCRAM and PLAIN, several
 //! resources, rosters with versioning, subscriptions, presence, offline messages), XEP-0077 (registration), XEP-0030,
-//! XEP-0092, XEP-0198 (stream management), XEP-0199 and XEP-0203. It does not talk to other servers.
+//! XEP-0092, XEP-0198, XEP-0199, XEP-0203, XEP-0280 and XEP-0313 with XEP-0441. It does not talk to other servers.
 //!
 //! Turn it on for tests alone:
 //!
@@ -52,7 +52,9 @@
 //! Nothing in it sleeps: [`Server::wait_for`] and [`Server::wait_online`] wait for events, and delays follow tokio's clock,
 //! the paused one too.
 
+mod archive;
 mod builder;
+mod carbons;
 mod clock;
 mod connection;
 mod dialect;

@@ -158,4 +158,12 @@ pub enum Misbehaviour {
     RefuseManagement(String),
     /// Answers no `<r/>` of stream management, though it asks its own.
     NeverAcknowledge,
+    /// Refuses queries of archives with this condition, as an error of type `cancel`.
+    RefuseArchive(String),
+    /// Does not answer queries of archives any more once a session has asked this many, until
+    /// [`Server::answer_archive`](super::Server::answer_archive).
+    SilentArchive {
+        /// How many of each session are answered.
+        after: usize,
+    },
 }

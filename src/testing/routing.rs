@@ -56,12 +56,24 @@ impl State {
             "message" => {
                 // RFC 6121 §8.1.1.1: without an address, to the sender's own account.
                 let to = to.unwrap_or_else(|| own.to_bare().into());
-                self.route(stanza, &to);
+                self.send_message(id, &own, stanza, &to);
             }
             "presence" => self.handle_presence(id, &own, stanza, to),
             _ => self.handle_iq(id, &own, stanza, to),
         }
         Ok(())
+    }
+
+    /// A message of a client: the archive and the account's other clients get it before it goes its way.
+    fn send_message(&mut self, id: ConnectionId, own: &FullJid, mut stanza: Element, to: &Jid) {
+        stanza.set_attr("to", to.as_str());
+        let account = own.node().map(ToOwned::to_owned);
+        // What an account sends to itself comes back to it, and is kept then.
+        if let Some(account) = account.filter(|_| own.to_bare() != to.to_bare()) {
+            let archive_id = self.archive(&account, &stanza, to);
+            self.carbons_sent(id, own, &stanza, archive_id.as_deref());
+        }
+        self.route(stanza, to);
     }
 
     fn check_from(&self, own: &FullJid, stanza: &Element) -> Result<(), Failure> {

@@ -213,6 +213,37 @@ impl Server {
         account.map_or(0, |account| account.offline.len())
     }
 
+    /// The messages in an account's archive (XEP-0313), the oldest first: their ids there, and themselves as XML documents.
+    #[must_use]
+    pub fn archived(&self, jid: &BareJid) -> Vec<(String, String)> {
+        let state = self.shared.lock();
+        state.local_account(&jid.clone().into()).map(|account| state.archived(&account)).unwrap_or_default()
+    }
+
+    /// Ends [`SilentArchive`](Misbehaviour::SilentArchive), and answers what it left unanswered. Returns how many queries.
+    pub fn answer_archive(&self) -> usize {
+        self.shared.change(|state| {
+            let count = state.unanswered.len();
+            state.answer_archive();
+            count
+        })
+    }
+
+    /// How many queries of archives [`SilentArchive`](Misbehaviour::SilentArchive) keeps from being answered.
+    #[must_use]
+    pub fn unanswered_queries(&self) -> usize {
+        self.shared.lock().unanswered.len()
+    }
+
+    /// Forgets the oldest messages in an account's archive, at most this many, as a server does that keeps them for a time.
+    pub fn expire_archive(&self, jid: &BareJid, count: usize) {
+        self.shared.change(|state| {
+            if let Some(account) = state.local_account(&jid.clone().into()) {
+                state.expire_archive(&account, count);
+            }
+        });
+    }
+
     /// Waits until the condition holds; it is asked again after each change on the server. It has no deadline of its
     /// own: put `tokio::time::timeout` around it.
     ///

@@ -168,8 +168,16 @@ impl State {
                 }
             }
         }
-        let directed = BTreeSet::new();
-        let bound = Bound { jid: jid.clone(), interested: false, presence: None, priority: 0, directed, managed: None };
+        let bound = Bound {
+            jid: jid.clone(),
+            interested: false,
+            presence: None,
+            priority: 0,
+            directed: BTreeSet::new(),
+            carbons: false,
+            archive_queries: 0,
+            managed: None,
+        };
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.bound = Some(bound);
         }

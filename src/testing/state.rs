@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::archive::Archive;
 use super::dialect::Differences;
 use super::faults::{Change, Cut, Moment, Target, Way, Weather};
+use super::iq::Request;
 use super::management::{Expired, Managed};
 use super::message::Stored;
 use super::options::{Field, Misbehaviour, Registration};
@@ -82,6 +84,8 @@ pub(super) struct State {
     pub(super) expired: VecDeque<Expired>,
     /// Cuts that wait for their moment.
     pub(super) armed: Vec<(Moment, Cut)>,
+    /// Queries of archives that a misbehaviour keeps from being answered.
+    pub(super) unanswered: Vec<Request>,
     last_connection: ConnectionId,
 }
 
@@ -94,6 +98,7 @@ pub(super) struct Account {
     /// Requests to subscribe to this account's presence that nobody answered yet, as they came.
     pub(super) requests: BTreeMap<BareJid, Element>,
     pub(super) offline: Vec<Stored>,
+    pub(super) archive: Archive,
     /// What was given at registration beside name and password.
     pub(super) registered: BTreeMap<String, String>,
 }
@@ -106,6 +111,7 @@ impl Account {
             roster: Roster::default(),
             requests: BTreeMap::new(),
             offline: Vec::new(),
+            archive: Archive::default(),
             registered: BTreeMap::new(),
         }
     }
@@ -136,6 +142,10 @@ pub(super) struct Bound {
     pub(super) directed: BTreeSet<Jid>,
     /// Its stream management, once enabled.
     pub(super) managed: Option<RefCell<Managed>>,
+    /// It wants copies of what the account's other clients send and get.
+    pub(super) carbons: bool,
+    /// How often it asked for messages of the archive.
+    pub(super) archive_queries: usize,
 }
 
 /// What a connection's task is told.
@@ -205,6 +215,7 @@ impl State {
             received: VecDeque::new(),
             expired: VecDeque::new(),
             armed: Vec::new(),
+            unanswered: Vec::new(),
             last_connection: 0,
         }
     }

@@ -24,6 +24,12 @@ pub(super) mod ns {
     pub(in crate::testing) const MEDIA: &str = "urn:xmpp:media-element";
     pub(in crate::testing) const BOB: &str = "urn:xmpp:bob";
     pub(in crate::testing) const DELAY: &str = "urn:xmpp:delay";
+    pub(in crate::testing) const SID: &str = "urn:xmpp:sid:0";
+    pub(in crate::testing) const MAM: &str = "urn:xmpp:mam:2";
+    pub(in crate::testing) const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+    pub(in crate::testing) const RSM: &str = "http://jabber.org/protocol/rsm";
+    pub(in crate::testing) const FORWARD: &str = "urn:xmpp:forward:0";
+    pub(in crate::testing) const CARBONS: &str = "urn:xmpp:carbons:2";
     pub(in crate::testing) const HINTS: &str = "urn:xmpp:hints";
     pub(in crate::testing) const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
     pub(in crate::testing) const SM: &str = "urn:xmpp:sm:3";
@@ -102,6 +108,10 @@ impl Element {
             Some(attribute) => attribute.value = value,
             None => self.attributes.push(Attribute { ns: String::new(), name: name.into(), value }),
         }
+    }
+
+    pub(super) fn remove_children(&mut self, is_meant: impl Fn(&Self) -> bool) {
+        self.nodes.retain(|node| !matches!(node, Node::Element(element) if is_meant(element)));
     }
 
     pub(super) fn name(&self) -> &str {

@@ -1,6 +1,8 @@
 //! Integration tests: one binary.
 
 mod account;
+mod archive;
+mod carbons;
 mod client;
 mod common;
 mod confirm;

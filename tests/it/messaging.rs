@@ -1,6 +1,7 @@
 //! Messages between two clients, on the in-process server.
 
 use futures::{FutureExt, StreamExt};
+use xmppkit::archive::ArchiveService;
 use xmppkit::client::{Client, Milestone};
 use xmppkit::error::ErrorKind;
 use xmppkit::event::Incoming;
@@ -511,7 +512,8 @@ async fn messages_accepted_offline_are_sent_in_order_when_online(server: Builder
 #[tokio::test]
 async fn without_the_extension_or_the_client_nothing_is_sent() {
     let server = server().start().await.expect("a server");
-    let bare = builder(&server, "romeo").without::<MessagingService>().build().await.expect("a client");
+    let bare =
+        builder(&server, "romeo").without::<ArchiveService>().without::<MessagingService>().build().await.expect("a client");
     let juliet = server.jid("juliet").expect("a JID");
     let error = bare.chat(&juliet).send("x").await.expect_err("missing");
     assert!(matches!(error.kind(), ErrorKind::ExtensionMissing("MessagingService")), "{error}");

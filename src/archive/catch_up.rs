@@ -1,0 +1,316 @@
+//! Fetching what came while there was no session (R16, R18, R19, R20).
+
+use std::time::{Duration, SystemTime};
+
+use futures::FutureExt;
+
+use super::server::take_in;
+use super::service::{Announced, ArchiveService, ArchiveSettings, Page, PageFuture};
+use super::wire::{self, Filter, Paging};
+use crate::client::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ext::{Ctx, Intake, Observe};
+use crate::store::{ArchiveCursor, Batch, Feed, GapKind, GapRecord, IdentityKey, MessageQuery};
+
+/// How far before the last known message a search by time begins, for clocks may differ (R18).
+const OVERLAP: Duration = Duration::from_secs(600);
+
+/// How far a client has caught up with the archive of its account.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum CatchUp {
+    /// There is no session.
+    Waiting,
+    /// The archive is being asked.
+    Running,
+    /// Everything the archive had is in the log.
+    Complete,
+    /// The archive could not be asked, and this is why. There is a gap in the timeline until a later session fills it.
+    Failed(Error),
+    /// The server keeps no archive for the account.
+    NoArchive,
+    /// It is [switched off](ArchiveSettings::catch_up).
+    Off,
+}
+
+impl Observe for CatchUp {
+    type Change = Self;
+
+    fn apply(&mut self, change: &Self) {
+        self.clone_from(change);
+    }
+}
+
+/// What the session's messages are to the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Phase {
+    /// No session, or one that does not look at the archive; live ids say nothing.
+    #[default]
+    Idle,
+    /// The first session of all: the newest page is still to be fetched.
+    First,
+    /// What is older than the session is being fetched: what arrives is held.
+    CatchingUp,
+    /// There is no hole between the cursor and what arrives.
+    UpToDate,
+}
+
+impl ArchiveService {
+    pub(super) fn show(&self, state: CatchUp) {
+        let same = |shown: &CatchUp| std::mem::discriminant(shown) == std::mem::discriminant(&state);
+        self.state.update(|shown| ((), (!same(shown)).then(|| state.clone())));
+    }
+
+    fn enter(&self, phase: Phase, state: CatchUp) {
+        self.known().phase = phase;
+        self.show(state);
+    }
+
+    /// Before presence: finds out what there is to do, and asks for the first page (R20). `was_cut` says that the session
+    /// before was not closed.
+    pub(super) async fn begin(&self, cx: &Ctx, was_cut: bool) -> Result<()> {
+        if !cx.setting::<ArchiveSettings>().is_some_and(|settings| settings.catch_up) {
+            self.enter(Phase::Idle, CatchUp::Off);
+            // What an earlier session held back waits for nothing any more.
+            return cx.commit(Batch::new().release(None)).await.map(drop);
+        }
+        let announced = match self.announced_by(&cx.client(), None).await {
+            Ok(announced) => announced,
+            Err(error) if is_over(&error) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "the account could not be asked whether it has an archive");
+                Announced::default()
+            }
+        };
+        if announced.archive {
+            self.begin_with_archive(&cx.client(), announced)
+        } else {
+            self.no_archive(cx, was_cut).await?
+        }
+        Ok(())
+    }
+
+    fn begin_with_archive(&self, client: &Client, announced: Announced) {
+        let cursor = self.known().cursor.clone();
+        let Some(cursor) = cursor else { return self.enter(Phase::First, CatchUp::Running) };
+        self.enter(Phase::CatchingUp, CatchUp::Running);
+        let mut page: PageFuture = self.next_page(client, announced, cursor.last, None).boxed();
+        // Polled once it is on its way, ahead of presence; the answer is read when the client is online.
+        if let Some(done) = (&mut page).now_or_never() {
+            page = std::future::ready(done).boxed();
+        }
+        self.known().pending = Some(page);
+    }
+
+    fn next_page(
+        &self,
+        client: &Client,
+        announced: Announced,
+        after: Option<String>,
+        start: Option<SystemTime>,
+    ) -> impl Future<Output = Result<Page>> + Send + use<> {
+        // Rooms have archives of their own.
+        let filter = Filter { start, rooms: announced.tells_rooms.then_some(false), ..Filter::default() };
+        self.ask(client, None, &filter, &Paging::Forwards { after }, self.page_size(client))
+    }
+
+    /// Without an archive offline storage is all there is, and what was on its way when a session was cut is gone (R20).
+    async fn no_archive(&self, cx: &Ctx, was_cut: bool) -> Result<()> {
+        self.enter(Phase::Idle, CatchUp::NoArchive);
+        if !was_cut {
+            return cx.commit(Batch::new().release(None)).await.map(drop);
+        }
+        let newest = cx.store().messages(&MessageQuery::new().limit(1)).await?.messages.pop();
+        let mut gap = GapRecord::new(GapKind::NoArchive);
+        gap.since = newest.map(|message| message.stamp);
+        gap.until = Some(SystemTime::now());
+        cx.commit(Batch::new().gap(gap).release(None)).await.map(drop)
+    }
+
+    /// Online, or resumed: does what is left to do.
+    pub(super) async fn go_on(&self, cx: &Ctx) -> Result<()> {
+        self.work(cx).await;
+        let (is_remembered, known) = {
+            let known = self.known();
+            (known.is_remembered, known.announced)
+        };
+        if !is_remembered {
+            return Ok(());
+        }
+        let announced = self.learn(&cx.client()).await?;
+        if announced.archive && !known.is_some_and(|known| known.archive) {
+            tracing::info!("the account has an archive now");
+            if matches!(self.state.get(), CatchUp::NoArchive) {
+                self.begin_with_archive(&cx.client(), announced);
+                self.work(cx).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn work(&self, cx: &Ctx) {
+        let (phase, pending) = {
+            let mut known = self.known();
+            (known.phase, known.pending.take())
+        };
+        let result = match phase {
+            Phase::First => self.first_page(cx).await,
+            Phase::CatchingUp => self.catch_up(cx, pending).await,
+            Phase::Idle | Phase::UpToDate => return,
+        };
+        match result {
+            Ok(()) => {}
+            // The session after this one goes on from the last page that was stored.
+            Err(error) if is_over(&error) => tracing::debug!(%error, "the session ended while it caught up"),
+            Err(error) => self.failed(cx, error).await,
+        }
+    }
+
+    /// The newest page, as history (R19).
+    async fn first_page(&self, cx: &Ctx) -> Result<()> {
+        let settings = cx.setting::<ArchiveSettings>();
+        // A page of one says where the archive ends, if nothing of it is wanted.
+        let wanted = settings.map_or(0, |settings| settings.first_page);
+        let paging = Paging::Backwards { before: None };
+        let mut page = self.ask(&cx.client(), None, &Filter::default(), &paging, wanted.max(1)).await?;
+        let stamp = page.results.iter().rev().find_map(|result| result.stamp);
+        let mut cursor = ArchiveCursor::new(page.last.clone(), stamp.unwrap_or_else(SystemTime::now));
+        cursor.reached_start = page.complete && wanted > 0;
+        cursor.first = page.first.clone();
+        if wanted == 0 {
+            page.results.clear();
+        }
+        let changes = Batch::new().archive_cursor(cx.account().clone(), cursor.clone());
+        let service = self.clone();
+        let intake = Intake::new().committed(move || service.switch(cursor, true));
+        take_in(&cx.client(), cx.account(), page, intake, changes).await?;
+        self.show(CatchUp::Complete);
+        Ok(())
+    }
+
+    /// From the cursor on, page by page, until there is no more (R18).
+    async fn catch_up(&self, cx: &Ctx, mut pending: Option<PageFuture>) -> Result<()> {
+        let client = cx.client();
+        let announced = self.known().announced.unwrap_or_default();
+        let mut start = None;
+        let mut order = self.order_of_last(cx).await?;
+        loop {
+            let Some(cursor) = self.known().cursor.clone() else { return Ok(()) };
+            let after = if start.is_none() { cursor.last.clone() } else { None };
+            let asked = after.clone();
+            let page = match pending.take() {
+                Some(page) => page.await,
+                None => self.next_page(&client, announced, after, start).await,
+            };
+            let page = match page {
+                Err(error) if start.is_none() && asked.is_some() && is_item_not_found(&error) => {
+                    tracing::info!("the archive no longer knows the last message; what follows is asked for by its time");
+                    start = Some(cursor.stamp.checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH));
+                    continue;
+                }
+                page => page?,
+            };
+            let gap = if start.take().is_some() { self.hole(cx, &cursor, &page).await? } else { None };
+            let goes_on = page.next(&Paging::Forwards { after: asked }).is_some();
+            let next = self.after(&cursor, &page);
+            let mut changes = Batch::new();
+            if next != cursor {
+                changes = changes.archive_cursor(cx.account().clone(), next.clone());
+            }
+            if !goes_on {
+                changes = self.filled(cx).await?.into_iter().fold(changes, Batch::fill_gap).release(None);
+            }
+            if let Some(gap) = gap {
+                // Ahead of what stands behind it.
+                cx.commit(Batch::new().gap(gap)).await?;
+            }
+            let service = self.clone();
+            let intake = Intake::new().feed(Feed::Deliver).after(order).committed(move || service.switch(next, !goes_on));
+            let taken = take_in(&client, cx.account(), page, intake, changes).await?;
+            order = taken.last().map(|taken| taken.order).or(order);
+            if !goes_on {
+                self.show(CatchUp::Complete);
+                return Ok(());
+            }
+        }
+    }
+
+    /// The key in the timeline of the message behind which the catch-up goes on.
+    async fn order_of_last(&self, cx: &Ctx) -> Result<Option<i64>> {
+        let last = self.known().cursor.as_ref().and_then(|cursor| cursor.last.clone());
+        let Some(last) = last else { return Ok(None) };
+        let known = cx.store().find(&IdentityKey::archive(cx.account(), &last)).await?;
+        Ok(known.map(|known| known.order))
+    }
+
+    /// A page is stored: what arrives from now on is seen from there.
+    fn switch(&self, cursor: ArchiveCursor, is_last: bool) {
+        let mut known = self.known();
+        known.cursor = Some(cursor);
+        if is_last && known.phase != Phase::Idle {
+            known.phase = Phase::UpToDate;
+        }
+    }
+
+    /// The cursor behind a page. What an archive calls unstable may change, and is asked for again (XEP-0313 §4.3.2).
+    fn after(&self, cursor: &ArchiveCursor, page: &Page) -> ArchiveCursor {
+        if !page.stable {
+            return cursor.clone();
+        }
+        let stamp = page.results.iter().rev().find_map(|result| result.stamp);
+        wire::moved(cursor, page.last.as_deref(), stamp)
+    }
+
+    /// The hole before a page that was asked for by time, unless it begins with what is known.
+    async fn hole(&self, cx: &Ctx, cursor: &ArchiveCursor, page: &Page) -> Result<Option<GapRecord>> {
+        if let Some(first) = page.results.first()
+            && cx.store().find(&IdentityKey::archive(cx.account(), &first.id)).await?.is_some()
+        {
+            return Ok(None);
+        }
+        let mut gap = GapRecord::new(GapKind::Expired);
+        gap.archive = Some(cx.account().clone());
+        gap.after.clone_from(&cursor.last);
+        gap.before = page.results.first().map(|result| result.id.clone());
+        gap.since = Some(cursor.stamp);
+        gap.until = page.results.first().and_then(|result| result.stamp);
+        let is_known = cx.store().gaps().await?.iter().any(|(_, known)| known.kind == gap.kind && known.after == gap.after);
+        Ok((!is_known).then_some(gap))
+    }
+
+    /// The gaps that a complete catch-up fills.
+    async fn filled(&self, cx: &Ctx) -> Result<Vec<crate::store::Position>> {
+        let failed = |gap: &GapRecord| gap.kind == GapKind::CatchUpFailed && gap.archive.as_ref() == Some(cx.account());
+        Ok(cx.store().gaps().await?.into_iter().filter(|(_, gap)| failed(gap)).map(|(position, _)| position).collect())
+    }
+
+    /// The catch-up ends without being complete: what was held back follows a gap (R16).
+    async fn failed(&self, cx: &Ctx, error: Error) {
+        tracing::warn!(%error, "the archive could not be read; messages may be missing until a later session");
+        let cursor = self.known().cursor.clone();
+        let mut changes = Batch::new();
+        if let Some(cursor) = cursor {
+            let mut gap = GapRecord::new(GapKind::CatchUpFailed);
+            gap.archive = Some(cx.account().clone());
+            (gap.after, gap.since, gap.until) = (cursor.last, Some(cursor.stamp), Some(SystemTime::now()));
+            // One gap stands for it, however many sessions fail.
+            let known = self.filled(cx).await.unwrap_or_default();
+            changes = known.into_iter().fold(changes, Batch::fill_gap).gap(gap);
+        }
+        let service = self.clone();
+        let intake = Intake::new().changes(changes.release(None)).committed(move || service.known().phase = Phase::Idle);
+        if let Err(error) = cx.take_in(intake).await {
+            tracing::error!(%error, "what was held back while the archive was read could not be released");
+            self.known().phase = Phase::Idle;
+        }
+        self.show(CatchUp::Failed(error));
+    }
+}
+
+fn is_over(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::SessionLost { .. } | ErrorKind::NotOnline | ErrorKind::ClientClosed)
+}
+
+fn is_item_not_found(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Stanza(error) if error.condition == "item-not-found")
+}
