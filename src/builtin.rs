@@ -6,10 +6,15 @@ use crate::messaging::MessagingService;
 use crate::presence::PresenceService;
 use crate::register::RegistrationService;
 use crate::roster::RosterService;
-use crate::xep::csi::CsiService;
+use crate::xep::caps::CapsService;
 use crate::xep::carbons::CarbonsService;
+use crate::xep::csi::CsiService;
 use crate::xep::disco::DiscoService;
+use crate::xep::last_activity::LastActivityService;
+use crate::xep::ping::PingService;
 use crate::xep::push::PushService;
+use crate::xep::time::TimeService;
+use crate::xep::version::VersionService;
 
 /// The built-in extensions.
 pub(crate) fn extensions() -> Vec<Entry> {
@@ -22,6 +27,11 @@ pub(crate) fn extensions() -> Vec<Entry> {
         Entry::new(RosterService::new()),
         Entry::new(PresenceService::new()),
         Entry::new(RegistrationService::new()),
+        Entry::new(CapsService::new()),
+        Entry::new(PingService::new()),
+        Entry::new(VersionService::new()),
+        Entry::new(TimeService::new()),
+        Entry::new(LastActivityService::new()),
         Entry::new(CsiService::new()),
         Entry::new(PushService::new()),
     ]

@@ -25,6 +25,8 @@
 //! | contacts and their presence | [`roster`], [`presence`] |
 //! | messages | [`messaging`], copies of the account's other clients' in [`xep::carbons`] |
 //! | history | [`archive`] |
+//! | what others are and can do | [`xep::disco`], [`xep::caps`] |
+//! | ping, version, time, idle time | [`xep`] |
 //! | asking and ordering | [`Client::iq_get`], [`Client::iq_set`] |
 //! | an extension of your own | [`ext`] |
 //! | errors | [`Error`], [`ErrorKind`] |
@@ -40,6 +42,15 @@
 //! the XML itself, as the example `xml_console` does. Neither holds passwords; traces hold no message bodies either.
 //!
 //! # What is promised
+//!
+//! > A message that `send` accepted is never dropped silently and is never knowingly sent twice: it is sent until the server
+//! > acknowledges it, always under the same `id` and origin-id, or its token says why not. After a resume it reaches the server
+//! > exactly once. After a lost session a second copy is avoided wherever the server's counter (`<failed h>`) or an archive can
+//! > tell; where neither can, it may be sent twice, the token says `resent_unverified`, and a receiving xmppkit drops the copy
+//! > (same sender, same origin-id). Ephemeral messages (chat states, no-store) are not re-sent after a lost session.
+//!
+//! This needs a server that acknowledges (XEP-0198, as all common ones do); without, the token of a message says `written` and no
+//! more. Over the end of the process it needs a store that outlives it (feature `sqlite`).
 //!
 //! A message that arrived reaches every live subscription until the process ends, in order, and every
 //! [durable](event::Durable) one until it is acknowledged; or the subscriber is told, in the stream, where items are missing.

@@ -143,6 +143,8 @@ const STANDARD_METHODS: &[&str] = &[
     "changed",
     "borrow",
     "id",
+    "now",
+    "bytes",
 ];
 
 #[test]

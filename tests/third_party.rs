@@ -7,20 +7,24 @@
 #![allow(unused_qualifications, reason = "a foreign crate has only what xmppkit re-exports")]
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::{Stream, StreamExt};
 use tokio::sync::Notify;
+use xmppkit::archive::ArchiveSettings;
 use xmppkit::client::{Client, State, TlsMode, Trust, WeakClient};
 use xmppkit::error::{BuildError, ErrorKind, Result, StanzaErrorType};
 use xmppkit::event::{Event, Inbound, Incoming, Malformed, Origin, Route};
 use xmppkit::ext::{
-    Answer, BoxFuture, Ctx, Extension, IqRequest, Observable, Observe, Position, Registrar, SessionKind, inbound, outbound,
+    Answer, BoxFuture, Ctx, Extension, Fetched, Intake, IqRequest, Observable, Observe, Position, Registrar, SessionKind,
+    inbound, outbound,
 };
-use xmppkit::jid::Jid;
+use xmppkit::jid::{BareJid, Jid};
+use xmppkit::messaging::ChatMessage;
 use xmppkit::minidom::Element;
-use xmppkit::store::{MemoryStore, Store};
+use xmppkit::store::{ArchiveCursor, ArchiveId, Batch, Change, Feed, GapKind, GapRecord, IdentityKey, MemoryStore, Store};
 use xmppkit::testing::Server;
+use xmppkit::xml::Frame;
 use xmppkit::xmpp_parsers::message::Message;
 use xmppkit::xmpp_parsers::presence::Presence;
 use xmppkit::xso::{AsXml, FromXml};
@@ -158,6 +162,7 @@ impl Extension for Dice {
         reg.feature(NS);
         reg.identity("gaming", "dice", "Dice");
         reg.node("urn:example:dice#rules", ["urn:example:dice#fair"]);
+        reg.form_field("urn:example:dice#form", "sides", ["6", "20"]);
         reg.pep_interest("urn:example:dice#throws");
         reg.setting(Luckiness(1));
         reg.store_namespace(ROWS, 2, |from, rows| {
@@ -474,7 +479,7 @@ async fn a_stage_and_a_consumer_are_told_the_same_way_of_a_message() {
     let ways = Ways::default();
     let seen = Arc::clone(&ways.0);
     let juliet = server.client("juliet").expect("a builder").with(ways).build().await.expect("a client");
-    let mut messages = juliet.subscribe::<xmppkit::messaging::ChatMessage>().events();
+    let mut messages = juliet.subscribe::<ChatMessage>().events();
     juliet.connect().await.expect("online");
     let jid = juliet.jid().expect("bound");
     let delay = "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2026-01-02T03:04:05Z'/>";
@@ -486,6 +491,75 @@ async fn a_stage_and_a_consumer_are_told_the_same_way_of_a_message() {
         .expect("delivered");
     let _message = next(&mut messages).await;
     assert_eq!(*seen.lock().expect("ways"), [("stage", Origin::Offline), ("route", Origin::Offline)]);
+    juliet.close().await;
+}
+
+/// Holds back what arrives until a bundle of older messages was taken in.
+#[derive(Default)]
+struct Bundle(Arc<AtomicU32>);
+
+impl Extension for Bundle {
+    fn register(&self, reg: &mut Registrar<'_>) {
+        let open = Arc::clone(&self.0);
+        reg.inbound_stage("bundle:hold", Position::Before(inbound::IDENTIFY), move |draft, cx| {
+            let by: BareJid = "bundles.example.org".parse().expect("a JID");
+            if draft.origin() == Origin::Live && open.load(Ordering::SeqCst) == 0 {
+                draft.set_feed(Feed::Hold);
+                draft.set_stamp(draft.received());
+                draft.add_archive_id(ArchiveId::new(by.clone(), "last"));
+                draft.add_key(IdentityKey::archive(&by, "last"));
+                let cursor = ArchiveCursor::new(Some("last".to_owned()), draft.received());
+                draft.also(Change::ArchiveCursor(cx.account().clone(), cursor));
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn messages_from_elsewhere_are_taken_in_before_what_arrived_meanwhile() {
+    let server = server().await;
+    let bundle = Bundle::default();
+    let open = Arc::clone(&bundle.0);
+    let builder = server.client("juliet").expect("a builder").with(bundle).setting(ArchiveSettings::new().catch_up(false));
+    let juliet = builder.build().await.expect("a client");
+    let mut durable = juliet.subscribe::<ChatMessage>().durable("ui").await.expect("open");
+    let mut live = juliet.subscribe::<ChatMessage>().events();
+    juliet.connect().await.expect("online");
+    let jid = juliet.jid().expect("bound");
+    let message =
+        |text: &str| format!("<message xmlns='jabber:client' from='a@b' to='{jid}' type='chat'><body>{text}</body></message>");
+    server.send_stanza(jid.clone(), &message("last")).expect("delivered");
+    let arrived = live.next().await.expect("a message");
+    assert_eq!(arrived.body().as_deref(), Some("last"));
+
+    let by: BareJid = "bundles.example.org".parse().expect("a JID");
+    let fetched = ["first", "second", "last"].map(|text| {
+        let stanza = Frame::parse(&message(text)).expect("XML").stanza().expect("a stanza");
+        Fetched::archived(stanza, ArchiveId::new(by.clone(), text), Some(SystemTime::UNIX_EPOCH))
+    });
+    let switched = Arc::clone(&open);
+    let intake = fetched.into_iter().fold(Intake::new(), Intake::message);
+    let changes = Batch::new().put("urn:example:bundle", "taken", "3").release(None);
+    let intake = intake.feed(Feed::Deliver).changes(changes).committed(move || switched.store(1, Ordering::SeqCst));
+    let taken = juliet.ctx().take_in(intake).await.expect("taken in");
+    assert_eq!(taken.iter().map(|taken| taken.is_new).collect::<Vec<_>>(), [true, true, false]);
+    assert!(taken.is_sorted_by_key(|taken| taken.order) && taken.iter().all(|taken| taken.log_id.is_some()), "{taken:?}");
+    assert_eq!(open.load(Ordering::SeqCst), 1);
+    for expected in ["first", "second", "last"] {
+        let Some(Incoming::Item(item)) = durable.next().await else { panic!("no item") };
+        assert_eq!(item.body().as_deref(), Some(expected));
+    }
+    for expected in ["first", "second"] {
+        let message = live.next().await.expect("a message");
+        assert_eq!((message.body().as_deref(), message.time()), (Some(expected), SystemTime::UNIX_EPOCH));
+    }
+    let kept = juliet.store().message(taken[0].log_id.expect("a name")).await.expect("read").expect("it is there");
+    let again = ChatMessage::from_inbound(&Inbound::of_logged(&kept).expect("a stanza"), &juliet.downgrade()).expect("a message");
+    assert_eq!((again.body().as_deref(), again.origin()), (Some("first"), Origin::Archive));
+
+    // A gap, and what tells durable subscriptions of it.
+    juliet.ctx().commit(Batch::new().gap(GapRecord::new(GapKind::NoArchive))).await.expect("stored");
+    assert!(matches!(durable.next().await, Some(Incoming::Gap(_))));
     juliet.close().await;
 }
 

@@ -5,7 +5,7 @@
 //! | for | call |
 //! |---|---|
 //! | reading what is here, also offline | [`messages`](Archive::messages): by contact, time, text, paged both ways; [`conversations`](Archive::conversations) |
-//! | fetching what is not | [`server`](Archive::server), [`of`](Archive::of) a room: filters, both ways, fields, preferences, metadata |
+//! | fetching what is not | [`server`](Archive::server), [`of`](Archive::of) a room: filters, both ways, fields, preferences, metadata; [`older`](ServerArchive::older) |
 //! | what came while the client was away | nothing: it comes by itself |
 //!
 //! # Catching up
@@ -45,6 +45,7 @@ mod catch_up;
 mod local;
 mod message;
 mod preferences;
+mod resolve;
 mod running;
 mod server;
 mod service;

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use jid::Jid;
+use jid::{BareJid, Jid};
 use xmpp_parsers::mam_prefs::{DefaultPrefs, Prefs};
 
 use crate::xml::{Node, ns, parse_datetime};
@@ -49,6 +49,18 @@ impl Preferences {
     #[must_use]
     pub fn new(default: KeepByDefault) -> Self {
         Self { default, always: Vec::new(), never: Vec::new() }
+    }
+
+    /// Whether messages to and from this address are kept; by default those of contacts may be.
+    #[must_use]
+    pub fn keeps(&self, jid: &BareJid, is_contact: bool) -> bool {
+        let is_in = |list: &[Jid]| list.iter().any(|other| other.to_bare() == *jid);
+        let by_default = match self.default {
+            KeepByDefault::Always => true,
+            KeepByDefault::Never => false,
+            KeepByDefault::Contacts => is_contact,
+        };
+        !is_in(&self.never) && (by_default || is_in(&self.always))
     }
 
     pub(super) fn read(prefs: Node<'_>) -> Option<Self> {

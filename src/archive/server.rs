@@ -16,7 +16,7 @@ use super::wire::{self, Filter, Paging};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ext::{Fetched, Intake, TakenIn};
-use crate::store::{ArchiveId, Batch};
+use crate::store::{ArchiveId, Batch, IdentityKey};
 use crate::xml::ns;
 
 /// The archive of the own account, or of another address, on its server. Made by
@@ -40,6 +40,17 @@ impl ServerArchive {
     /// Asks for messages; see [`ServerQuery`].
     pub fn query(&self) -> ServerQuery {
         ServerQuery { archive: self.clone(), filter: Filter::default(), words: None, page_size: None }
+    }
+
+    /// Goes back in the account's archive from where the history in the log begins, the newest message first: what an
+    /// application shows to whoever scrolls up. It is remembered how far that came, so that the next call, in a later session
+    /// too, goes on there. Otherwise as [`ServerQuery::backwards`]; it ends at once where there is nothing older, and before a
+    /// first session has looked at the archive.
+    pub fn older(&self) -> impl Stream<Item = Result<HistoryMessage>> + Send + Unpin + 'static {
+        let cursor = self.service().ok().and_then(|service| service.cursor()).filter(|_| self.jid.is_none());
+        let before = cursor.filter(|cursor| !cursor.reached_start).and_then(|cursor| cursor.first);
+        let paging = before.map(|before| Paging::Backwards { before: Some(before) });
+        Run { query: self.query(), paging, begun: false, order: None, extends_history: true }.into_stream()
     }
 
     /// The names of the fields that a query may have (XEP-0313 §4.1.5): those of the specification, and the server's own.
@@ -213,17 +224,7 @@ impl ServerQuery {
         } else {
             Paging::Forwards { after: self.filter.after_id.take() }
         };
-        let run = Run { query: self, paging: Some(paging), begun: false, order: None };
-        let pages = stream::try_unfold(run, |mut run| async move {
-            let page = run.next_page().boxed().await?;
-            Ok(page.map(|page| (stream::iter(page.into_iter().map(Ok)), run)))
-        });
-        pages
-            .flat_map(|page| match page {
-                Ok(messages) => messages.left_stream(),
-                Err(error) => stream::once(async { Err(error) }).right_stream(),
-            })
-            .boxed()
+        Run { query: self, paging: Some(paging), begun: false, order: None, extends_history: false }.into_stream()
     }
 }
 
@@ -241,9 +242,24 @@ struct Run {
     begun: bool,
     /// The key in the timeline of the message next to the next page.
     order: Option<i64>,
+    /// What it fetches joins the run of history that ends at the cursor, without a gap.
+    extends_history: bool,
 }
 
 impl Run {
+    fn into_stream(self) -> BoxStream<'static, Result<HistoryMessage>> {
+        let pages = stream::try_unfold(self, |mut run| async move {
+            let page = run.next_page().boxed().await?;
+            Ok(page.map(|page| (stream::iter(page.into_iter().map(Ok)), run)))
+        });
+        pages
+            .flat_map(|page| match page {
+                Ok(messages) => messages.left_stream(),
+                Err(error) => stream::once(async { Err(error) }).right_stream(),
+            })
+            .boxed()
+    }
+
     /// Fetches the next page, and takes it in; the messages in the order they are wanted.
     async fn next_page(&mut self) -> Result<Option<Vec<HistoryMessage>>> {
         let Some(paging) = self.paging.take() else { return Ok(None) };
@@ -251,15 +267,23 @@ impl Run {
         let service = archive.service()?;
         if !std::mem::replace(&mut self.begun, true) {
             self.prepare().await?;
+            self.order = self.order_of_neighbour(&paging).await?;
         }
         let max = self.query.page_size.unwrap_or_else(|| service.page_size(&archive.client));
         let page = service.ask(&archive.client, archive.jid.as_ref(), &self.query.filter, &paging, max).await?;
-        let (intake, backwards) = match &paging {
+        let (mut intake, backwards) = match &paging {
             Paging::Forwards { .. } => (Intake::new().after(self.order), false),
             Paging::Backwards { .. } => (Intake::new().before(self.order), true),
         };
         self.paging = page.next(&paging);
-        let taken = take_in(&archive.client, &archive.address(), page, intake, Batch::new()).await?;
+        let mut changes = Batch::new();
+        if self.extends_history
+            && let Some(cursor) = service.begun_earlier(&page)
+        {
+            changes = changes.archive_cursor(archive.address(), cursor.clone());
+            intake = intake.committed(move || service.begin_earlier(cursor));
+        }
+        let taken = take_in(&archive.client, &archive.address(), page, intake, changes).await?;
         let edge = if backwards { taken.first() } else { taken.last() };
         self.order = edge.map(|taken| taken.order).or(self.order);
         let mut messages = Vec::with_capacity(taken.len());
@@ -273,6 +297,15 @@ impl Run {
             messages.reverse();
         }
         Ok(Some(messages))
+    }
+
+    /// The key in the timeline of the message next to the first page, if it is known.
+    async fn order_of_neighbour(&self, paging: &Paging) -> Result<Option<i64>> {
+        let (Paging::Forwards { after: id } | Paging::Backwards { before: id }) = paging;
+        let Some(id) = id else { return Ok(None) };
+        let archive = &self.query.archive;
+        let known = archive.client.store().find(&IdentityKey::archive(&archive.address(), id)).await?;
+        Ok(known.map(|known| known.order))
     }
 
     /// What must be known before the first page is asked for.

@@ -184,6 +184,25 @@ impl ArchiveService {
         client.setting::<ArchiveSettings>().map_or(100, |settings| settings.page_size)
     }
 
+    pub(super) fn cursor(&self) -> Option<ArchiveCursor> {
+        self.known().cursor.clone()
+    }
+
+    /// The cursor when history begins with this page.
+    pub(super) fn begun_earlier(&self, page: &Page) -> Option<ArchiveCursor> {
+        let mut cursor = self.cursor()?;
+        cursor.first = page.first.clone().or(cursor.first);
+        cursor.reached_start = page.complete;
+        Some(cursor)
+    }
+
+    /// That page is stored. How far the run goes on the other side may have changed meanwhile.
+    pub(super) fn begin_earlier(&self, begun: ArchiveCursor) {
+        if let Some(cursor) = &mut self.known().cursor {
+            (cursor.first, cursor.reached_start) = (begun.first, begun.reached_start);
+        }
+    }
+
     /// Asks an archive for a page. It is sent when the future is polled first.
     pub(super) fn ask(
         &self,
@@ -315,6 +334,7 @@ impl Extension for ArchiveService {
         reg.store_namespace(ROWS, 1, |_, rows| Ok(rows));
         let service = self.clone();
         reg.inbound_stage("archive:results", Position::Before(inbound::UNWRAP), move |draft, cx| service.results(draft, cx));
+        reg.resolve_sent(super::resolve::resolve);
         let service = self.clone();
         reg.inbound_stage("archive:identify", Position::Before(inbound::IDENTIFY), move |draft, cx| service.identify(draft, cx));
     }

@@ -136,13 +136,16 @@ impl Surface for Shared {
         let mut ids = self.outbox.acked(&acked, now);
         ids.extend(self.outbox.resumed_at(h, now));
         self.note_acked(ids, now);
+        self.take_restored();
         if self.take_incomplete() {
+            self.forget_session();
             return Some(Box::pin(async move { self.rebuild().await }));
         }
         None
     }
 
     fn suspended(&self) {
+        self.outbox.cut();
         let Some(cx) = self.ctx() else { return };
         for entry in self.registry.extensions.iter().rev() {
             guard(entry.name, || entry.extension.suspended(&cx));
@@ -189,6 +192,7 @@ impl Surface for Shared {
         self.outbox.set_managed(false);
         if self.take_restored() {
             self.note_dropped(self.outbox.session_lost());
+            self.forget_session();
         }
         Box::pin(async move {
             if let Some(news) = self.take_unsaved() {
@@ -229,10 +233,8 @@ impl Surface for Shared {
         self.take_incomplete();
         self.note_dropped(self.outbox.session_lost());
         self.requests.session_lost();
-        let Some(cx) = self.ctx() else { return };
-        for entry in self.registry.extensions.iter().rev() {
-            guard(entry.name, || entry.extension.session_lost(&cx));
-        }
+        self.take_restored();
+        self.forget_session();
     }
 
     fn closing(self: Arc<Self>) -> BoxFuture<'static, ()> {

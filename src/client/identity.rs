@@ -7,6 +7,9 @@ use jid::{BareJid, Jid};
 use crate::store::{IdentityKey, MessageKind};
 use crate::xml::{Node, Stanza, ns};
 
+/// How deep into a message its content is looked at: each level is read once for every level above it.
+const DEPTH: u8 = 16;
+
 /// The keys of a message that came, by whichever way.
 pub(super) fn received(account: &BareJid, stanza: &Stanza) -> Vec<IdentityKey> {
     let sender = stanza.from_jid().unwrap_or_else(|| account.clone().into());
@@ -28,21 +31,21 @@ fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid) -> Vec<IdentityKey> {
     let mut keys = Vec::new();
     let kind = stanza.stanza_type();
     let kind = MessageKind::from_attribute(kind.as_deref());
-    let content = content(stanza);
     let origin_id = stanza.child(ns::SID, "origin-id").and_then(|child| child.attr("id"));
     let id = stanza.id();
     match (kind, &origin_id) {
         // A bounce carries back what was sent, its ids included.
         (MessageKind::Error, _) => {}
         // In a room everybody writes from the room's address.
-        (MessageKind::Groupchat, Some(origin_id)) => keys.push(IdentityKey::origin(sender, origin_id, &content)),
-        (_, Some(origin_id)) => keys.push(IdentityKey::origin(&sender.to_bare().into(), origin_id, &content)),
+        (MessageKind::Groupchat, Some(origin_id)) => keys.push(IdentityKey::origin(sender, origin_id, &content(stanza))),
+        (_, Some(origin_id)) => {
+            keys.push(IdentityKey::origin(&sender.to_bare().into(), origin_id, &content(stanza)));
+        }
         (_, None) if sender.to_bare() == *account => keys.extend(id.as_deref().filter(|id| is_ours(id)).map(IdentityKey::own)),
         (_, None) => {}
     }
-    let body = stanza.child_text(ns::CLIENT, "body");
-    let body = body.as_deref().unwrap_or(&content);
-    keys.push(IdentityKey::similar(Some(sender), stanza.to_jid().as_ref(), kind.as_str(), id.as_deref(), body));
+    let body = stanza.child_text(ns::CLIENT, "body").unwrap_or_else(|| content(stanza).into());
+    keys.push(IdentityKey::similar(Some(sender), stanza.to_jid().as_ref(), kind.as_str(), id.as_deref(), &body));
     keys
 }
 
@@ -56,7 +59,7 @@ fn is_ours(id: &str) -> bool {
 /// relays add and archives take away.
 fn content(stanza: &Stanza) -> String {
     let mut out = String::new();
-    stanza.children().filter(|child| !is_on_the_way(*child)).for_each(|child| write(&mut out, child));
+    stanza.children().filter(|child| !is_on_the_way(*child)).for_each(|child| write(&mut out, child, DEPTH));
     out
 }
 
@@ -73,7 +76,7 @@ fn is_on_the_way(child: Node<'_>) -> bool {
         || child.is(ns::CHAT_MARKERS, "markable")
 }
 
-fn write(out: &mut String, node: Node<'_>) {
+fn write(out: &mut String, node: Node<'_>, depth: u8) {
     // Control characters stand in no XML, so they separate.
     out.extend(["\u{1}", &node.ns(), " ", node.name()]);
     let mut attributes: Vec<_> = node.attrs().filter(|a| a.ns() != ns::XML && a.ns() != ns::XMLNS).collect();
@@ -82,7 +85,9 @@ fn write(out: &mut String, node: Node<'_>) {
         out.extend(["\u{2}", &attribute.ns(), " ", attribute.name(), "=", &attribute.value()]);
     }
     out.extend(["\u{3}", &node.text()]);
-    node.children().for_each(|child| write(out, child));
+    if depth > 0 {
+        node.children().for_each(|child| write(out, child, depth - 1));
+    }
     out.push('\u{4}');
 }
 

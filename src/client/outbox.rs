@@ -37,6 +37,7 @@ struct Inner {
     managed: bool,
     /// Those of which nobody can tell, in the order they were sent.
     unresolved: Vec<Queued>,
+    cut: Option<SystemTime>,
     /// Messages to the addresses of those: they must not overtake them (R11).
     parked: VecDeque<Queued>,
     records: HashMap<String, Weak<SentState>>,
@@ -62,6 +63,9 @@ pub struct Unresolved {
     pub to: Option<Jid>,
     /// When it was first written.
     pub written: SystemTime,
+    /// When the connection was cut, or what an earlier process left was found: for some seconds after that the server may still
+    /// be reading what was written.
+    pub cut: SystemTime,
 }
 
 /// What was found out about an [`Unresolved`] message.
@@ -217,11 +221,17 @@ impl Outbox {
         arrived.into_iter().map(|queued| queued.acked(at)).collect()
     }
 
+    /// The connection is cut; the session may go on.
+    pub(crate) fn cut(&self) {
+        self.lock().cut = Some(SystemTime::now());
+    }
+
     /// The session is lost. What was not written goes back to its place; of what was, nobody can tell, unless the server does
     /// not acknowledge anyway. Gives the ids of ephemeral messages, which are given up (R1).
     pub(crate) fn session_lost(&self) -> Vec<String> {
         let mut inner = self.lock();
         inner.managed = false;
+        inner.cut.get_or_insert_with(SystemTime::now);
         let mut dropped = Vec::new();
         inner.bytes = inner.parked.iter().map(|queued| queued.stanza.byte_len()).sum();
         let taken = std::mem::take(&mut inner.taken);
@@ -257,6 +267,7 @@ impl Outbox {
             id: queued.record.id().to_owned(),
             to: queued.record.to().cloned(),
             written: queued.record.first_time().unwrap_or(SystemTime::UNIX_EPOCH),
+            cut: inner.cut.unwrap_or_else(SystemTime::now),
         };
         inner.unresolved.iter().map(describe).collect()
     }
@@ -266,6 +277,7 @@ impl Outbox {
         let now = SystemTime::now();
         let mut updates = Vec::new();
         let mut inner = self.lock();
+        inner.cut = None;
         let mut again = VecDeque::new();
         let mut arrived = Vec::new();
         for mut queued in std::mem::take(&mut inner.unresolved) {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures::FutureExt;
 use xmpp_parsers::presence::{Presence, Type};
 
+use crate::client::dispatch::guard;
 use crate::client::outbox::Resolution;
 use crate::client::sent::Sent;
 use crate::client::shared::Shared;
@@ -102,6 +103,14 @@ impl Shared {
             tracing::warn!(%error, "presence could not be taken back");
         }
         self.log_in().await;
+    }
+
+    /// What extensions know from the server in this session is void.
+    pub(super) fn forget_session(&self) {
+        let Some(cx) = self.ctx() else { return };
+        for entry in self.registry.extensions.iter().rev() {
+            guard(entry.name, || entry.extension.session_lost(&cx));
+        }
     }
 
     /// Writes something down; if that fails, says what is not written.

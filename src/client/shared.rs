@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     unsaved: Mutex<Option<Batch>>,
     procedure: Mutex<Option<Procedure>>,
     /// What is kept outlives the process.
-    pub(super) persistent: bool,
+    pub(crate) persistent: bool,
     suspended: Mutex<Option<Suspended>>,
     /// An earlier process left a session, or messages, of which nothing was heard yet.
     restored: AtomicBool,

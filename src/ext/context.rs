@@ -90,6 +90,12 @@ impl Ctx {
         ExtensionRows::new(Arc::clone(&self.shared.store), namespace)
     }
 
+    /// Whether the store outlives the process ([`Store::persistent`](crate::store::Store::persistent)).
+    #[must_use]
+    pub fn outlives_the_process(&self) -> bool {
+        self.shared.persistent
+    }
+
     /// Keeps a row that lives as long as the session, where the store outlives the process: what only the server tells, and does
     /// not tell again to who resumes (R9). It is written together with the count of what was received, so that it is as old as
     /// that; read back with [`AccountStore::session_rows`]. Without such a store nothing is kept.

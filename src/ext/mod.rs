@@ -42,6 +42,7 @@ mod iq;
 mod observable;
 mod registrar;
 mod registry;
+mod single_flight;
 mod stage;
 
 /// What hooks return: `Box::pin(async move { … })`.
@@ -53,9 +54,10 @@ pub use intake::{Fetched, Intake, TakenIn};
 pub use iq::{Answer, IqRefusal, IqRequest};
 pub use observable::{MAX_BEHIND, Observable, Observe, Observed, Watch};
 pub use registrar::Registrar;
+pub use single_flight::SingleFlight;
 pub use stage::{InboundDraft, OutboundDraft, Position, inbound, outbound};
 
-pub use registry::{Declared, Identity};
+pub use registry::{Declared, FormFields, Identity};
 
 pub(crate) use iq::reply as iq_reply;
 pub(crate) use registry::{Entry, IqKind, Registry};

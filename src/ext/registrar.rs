@@ -61,6 +61,18 @@ impl Registrar<'_> {
         self.drafts.declared.nodes.insert(node.into(), features.into_iter().map(Into::into).collect());
     }
 
+    /// Announces extended information (XEP-0128): a field of the form with this `FORM_TYPE`, and its values. Fields of one
+    /// form may come from several extensions; a field that is announced twice has the values it was given last.
+    pub fn form_field<V: Into<Cow<'static, str>>>(
+        &mut self,
+        form_type: impl Into<Cow<'static, str>>,
+        var: impl Into<Cow<'static, str>>,
+        values: impl IntoIterator<Item = V>,
+    ) {
+        let form = self.drafts.declared.forms.entry(form_type.into()).or_default();
+        form.insert(var.into(), values.into_iter().map(Into::into).collect());
+    }
+
     /// Asks for notifications of a personal eventing node: announces `node+notify` (XEP-0163 §4).
     pub fn pep_interest(&mut self, node: impl Into<Cow<'static, str>>) {
         let node: Cow<'static, str> = node.into();

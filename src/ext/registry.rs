@@ -67,7 +67,12 @@ pub struct Declared {
     pub identities: Vec<Identity>,
     /// Nodes and their features.
     pub nodes: BTreeMap<Cow<'static, str>, BTreeSet<Cow<'static, str>>>,
+    /// Extended information (XEP-0128): by the form's `FORM_TYPE`, its fields and their values.
+    pub forms: BTreeMap<Cow<'static, str>, FormFields>,
 }
+
+/// The fields of a form a client announces (XEP-0128), each with its values.
+pub type FormFields = BTreeMap<Cow<'static, str>, Vec<Cow<'static, str>>>;
 
 /// One identity a client announces (XEP-0030).
 #[derive(Debug, Clone, PartialEq, Eq)]

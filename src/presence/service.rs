@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use futures::future::BoxFuture;
 use jid::{BareJid, Jid};
@@ -15,6 +17,7 @@ use crate::ext::{Ctx, Extension, Observable, Registrar, SessionKind, Watch};
 use crate::presence::event::is_update;
 use crate::presence::{OwnPresence, PresenceChange, PresenceState, ResourcePresence};
 use crate::roster::RosterService;
+use crate::xml::Frame;
 
 /// Resources of one address that are kept.
 const MAX_RESOURCES: usize = 64;
@@ -24,6 +27,9 @@ const MAX_STRANGERS: usize = 1_000;
 const MAX_PRESENCE_BYTES: usize = 64 * 1024;
 /// Addresses that are remembered as having been sent presence of their own.
 const MAX_DIRECTED: usize = 10_000;
+
+/// The session's rows (R9): under `from/` and a full JID the presence that came, under `to/` and a JID that we told we are there.
+const ROWS: &str = "xmppkit:presence";
 
 /// The extension behind [`Client::presence`](crate::presence::Presences::presence). It requires the
 /// [roster](RosterService).
@@ -35,6 +41,8 @@ pub struct PresenceService {
     strangers: Arc<Mutex<HashSet<BareJid>>>,
     /// Whoever sends our presence to all: what is sent last is what was kept last.
     announcing: Arc<futures::lock::Mutex<()>>,
+    /// An earlier process had the session: whether the server has the last presence that it sent is not known.
+    restored: AtomicBool,
 }
 
 #[derive(Default)]
@@ -50,13 +58,22 @@ struct Own {
 
 impl Own {
     /// Presence of ours is sent (RFC 6121 §4.6): the server keeps the same list, and tells those on it when we leave.
-    fn note_directed(&mut self, presence: &WirePresence) {
+    fn note_directed(&mut self, presence: &WirePresence, cx: &Ctx) {
         match (&presence.to, &presence.type_) {
-            (Some(to), Type::None) if self.directed.len() < MAX_DIRECTED => drop(self.directed.insert(to.clone())),
-            (Some(to), Type::Unavailable) => drop(self.directed.remove(to)),
-            (None, Type::Unavailable) => self.directed.clear(),
+            (Some(to), Type::None) if self.directed.len() < MAX_DIRECTED => {
+                if self.directed.insert(to.clone()) {
+                    cx.put_session_row(ROWS, format!("to/{to}"), "");
+                }
+            }
+            (Some(to), Type::Unavailable) => self.forget_directed(to, cx),
+            (None, Type::Unavailable) => std::mem::take(&mut self.directed).iter().for_each(|to| self.forget_directed(to, cx)),
             _ => {}
         }
+    }
+
+    fn forget_directed(&mut self, to: &Jid, cx: &Ctx) {
+        self.directed.remove(to);
+        cx.delete_session_row(ROWS, format!("to/{to}"));
     }
 }
 
@@ -69,6 +86,7 @@ impl PresenceService {
             own: Arc::default(),
             strangers: Arc::default(),
             announcing: Arc::default(),
+            restored: AtomicBool::new(false),
         }
     }
 
@@ -112,6 +130,7 @@ impl PresenceService {
             own: Arc::clone(&self.own),
             strangers: Arc::clone(&self.strangers),
             announcing: Arc::clone(&self.announcing),
+            restored: AtomicBool::new(false),
         }
     }
 
@@ -149,7 +168,7 @@ impl PresenceService {
     }
 
     /// Initial presence says what is kept.
-    fn decorate(&self, presence: &mut WirePresence) {
+    fn decorate(&self, presence: &mut WirePresence, cx: &Ctx) {
         let says_nothing = presence.to.is_none()
             && presence.type_ == Type::None
             && presence.show.is_none()
@@ -160,7 +179,7 @@ impl PresenceService {
             own.kept.fill(presence);
             own.announced = own.kept.available.then(|| own.kept.clone());
         }
-        self.lock().note_directed(presence);
+        self.lock().note_directed(presence, cx);
     }
 
     /// Takes a presence stanza into the picture.
@@ -169,6 +188,9 @@ impl PresenceService {
         if stanza.stanza_type().is_some() {
             // Unavailable; or an error, which says that nobody is there to see our presence.
             let Some(jid) = stanza.from_jid() else { return };
+            for gone in self.state.with(|state| state.gone_with(&jid)) {
+                cx.delete_session_row(ROWS, format!("from/{gone}"));
+            }
             self.state.update(|state| ((), state.is_available(&jid).then(|| PresenceChange::Unavailable(jid.clone()))));
             if self.state.with(|state| state.of(&jid.to_bare()).is_empty()) {
                 self.strangers().remove(&jid.to_bare());
@@ -182,7 +204,32 @@ impl PresenceService {
             tracing::debug!(from = %presence.jid(), "presence was left out: it is too large, or there is too much of it");
             return;
         }
+        if cx.outlives_the_process() {
+            cx.put_session_row(ROWS, format!("from/{}", presence.jid()), stanza.to_standalone_xml());
+        }
         self.state.change(PresenceChange::Available(presence));
+    }
+
+    /// What an earlier process knew, if its session may go on: it is stale until that is decided.
+    async fn restore(&self, cx: &Ctx) -> Result<()> {
+        if cx.store().session().await?.is_none() {
+            return Ok(());
+        }
+        for (key, value) in cx.store().session_rows(ROWS, "").await? {
+            if let Some(to) = key.strip_prefix("to/") {
+                self.lock().directed.extend(Jid::new(to).ok());
+                continue;
+            }
+            let stanza = String::from_utf8(value).ok().and_then(|xml| Frame::parse(&xml).ok()?.stanza());
+            let presence = stanza.and_then(|stanza| ResourcePresence::read(&stanza, SystemTime::now(), cx.account()));
+            match presence {
+                Some(presence) => self.state.change(PresenceChange::Available(presence)),
+                None => tracing::warn!(key, "stored presence cannot be read"),
+            }
+        }
+        self.set_stale(true);
+        self.restored.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Contacts and ourselves always; of others, who can send us presence as they like, not too many.
@@ -205,16 +252,22 @@ impl Extension for PresenceService {
         let service = self.share();
         reg.on_route(Route::presence().when(is_update), move |inbound, cx| service.update(inbound, cx));
         let service = self.share();
-        reg.own_presence(move |presence, _| service.decorate(presence));
+        reg.own_presence(move |presence, cx| service.decorate(presence, cx));
     }
 
-    fn session<'a>(&'a self, cx: &'a Ctx, _: SessionKind) -> BoxFuture<'a, Result<()>> {
+    fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.restore(cx))
+    }
+
+    fn session<'a>(&'a self, cx: &'a Ctx, kind: SessionKind) -> BoxFuture<'a, Result<()>> {
         self.set_stale(false);
+        // R8: what the process before sent last may not have arrived.
+        let again = self.restored.swap(false, Ordering::Relaxed) && kind == SessionKind::Resumed;
         Box::pin(async move {
             let _turn = self.announcing.lock().await;
             let behind = {
                 let own = self.lock();
-                own.chosen && own.announced.as_ref() != own.kept.available.then_some(&own.kept)
+                again || own.chosen && own.announced.as_ref() != own.kept.available.then_some(&own.kept)
             };
             // Whatever was chosen while nobody could be told, is told now.
             if behind { self.announce(&cx.client()).await } else { Ok(()) }
@@ -226,6 +279,7 @@ impl Extension for PresenceService {
     }
 
     fn session_lost(&self, _: &Ctx) {
+        self.restored.store(false, Ordering::Relaxed);
         {
             let mut own = self.lock();
             own.announced = None;

@@ -56,6 +56,12 @@ impl PresenceState {
         self.stale
     }
 
+    /// The resources that are gone when this one is, or for a bare JID all of its.
+    pub(super) fn gone_with(&self, jid: &Jid) -> Vec<Jid> {
+        let resources = self.of(&jid.to_bare()).iter().map(ResourcePresence::jid);
+        resources.filter(|resource| jid.is_bare() || *resource == jid).cloned().collect()
+    }
+
     pub(super) fn is_available(&self, jid: &Jid) -> bool {
         let resources = self.of(&jid.to_bare());
         if jid.is_bare() { !resources.is_empty() } else { resources.iter().any(|resource| resource.jid() == jid) }

@@ -32,6 +32,7 @@
 //! # }
 //! ```
 
+mod answer;
 mod contact;
 mod edit;
 mod event;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 use jid::BareJid;
 use xmpp_parsers::presence::{Presence, Type};
 
+pub use answer::AnswerTo;
 pub use contact::{Contact, Subscription};
 pub use edit::{AddContact, Subscribe};
 pub use event::SubscriptionRequest;

@@ -50,7 +50,8 @@ impl Numbers {
     /// The number of the stanza that was just read.
     pub(super) fn next(&mut self) -> Numbered {
         self.read += 1;
-        Numbered { seq: self.read, again: self.read <= self.passed_on || self.ahead.contains(&self.read) }
+        let again = self.read <= self.passed_on.max(self.handled) || self.ahead.contains(&self.read);
+        Numbered { seq: self.read, again }
     }
 
     /// Notes that this stanza was taken over. Numbers that were never given, and those taken over before, change nothing.

@@ -124,6 +124,8 @@ pub struct Differences {
     pub header_lang: Option<String>,
     /// How often a blank is sent to a client that is sent nothing else (RFC 6120 §4.6.1).
     pub whitespace_keepalive: Option<Duration>,
+    /// Whether the server announces its own capabilities in stream features (XEP-0115 §6.3).
+    pub announces_caps: bool,
     /// Stream management (XEP-0198).
     pub management: Management,
     /// Name and version told by XEP-0092.
@@ -340,6 +342,7 @@ impl Differences {
             header_prefixes: Vec::new(),
             header_lang: Some("en".into()),
             whitespace_keepalive: None,
+            announces_caps: true,
             management: Management::strict(),
             software: ("xmppkit test server".into(), env!("CARGO_PKG_VERSION").into()),
         }
@@ -409,6 +412,8 @@ impl Differences {
             header_lang: Some("en".into()),
             whitespace_keepalive: None,
             signature_in_challenge: false,
+            // mod_disco.lua `get_server_caps_feature`.
+            announces_caps: true,
             management: Management::prosody(),
             software: ("Prosody".into(), "0.12.3".into()),
         }
@@ -469,6 +474,8 @@ impl Differences {
             header_lang: Some("en".into()),
             whitespace_keepalive: None,
             signature_in_challenge: false,
+            // mod_caps.erl `caps_stream_features`.
+            announces_caps: true,
             management: Management::old_ejabberd(),
             software: ("ejabberd".into(), "23.01".into()),
         }
@@ -533,6 +540,8 @@ impl Differences {
             header_lang: Some("en".into()),
             whitespace_keepalive: None,
             signature_in_challenge: false,
+            // LocalClientSession.java `getAvailableStreamFeatures`: EntityCapabilitiesManager's hash of the domain.
+            announces_caps: true,
             management: Management::openfire(),
             software: ("Openfire".into(), "5.0".into()),
         }

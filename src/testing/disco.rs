@@ -1,38 +1,79 @@
-//! Small services: disco (XEP-0030), ping (XEP-0199), version (XEP-0092), and RFC 3921's session.
+//! Small services: disco (XEP-0030) and capabilities (XEP-0115), ping (XEP-0199), version (XEP-0092), time (XEP-0202), last
+//! activity (XEP-0012), and RFC 3921's session.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha1::{Digest as _, Sha1};
 
 use super::archive;
+use super::clock;
 use super::iq::{self, Answer, Request, Scope};
 use super::routing::cancel;
 use super::state::State;
 use super::tree::{Element, ns};
-use crate::error::StanzaError;
+use crate::error::{StanzaError, StanzaErrorType};
 
 pub(super) fn info(state: &mut State, request: &Request) -> Result<Answer, StanzaError> {
     if request.is_set {
         return Err(cancel("feature-not-implemented"));
     }
-    if request.payload.get("node").is_some() {
-        return Err(cancel("item-not-found"));
-    }
-    let query = Element::new("query", ns::DISCO_INFO);
-    let feature = |var: &str| Element::new("feature", ns::DISCO_INFO).attr("var", var);
-    let query = match &request.scope {
-        Scope::Server => query
-            .child(identity("server", "im").attr("name", state.differences().software.0.clone()))
-            .child(feature("msgoffline"))
-            .children_from(iq::features().map(feature))
-            .children_from(state.differences().carbons.then(|| feature(ns::CARBONS))),
-        Scope::Own(_) => query
-            .child(identity("account", "registered"))
-            .child(feature(ns::DISCO_INFO))
-            .children_from(archive::features(state).into_iter().map(feature)),
-        Scope::Other(Some(account)) if state.sees(&request.from, account) => {
-            query.child(identity("account", "registered")).child(feature(ns::DISCO_INFO))
+    let (identities, features) = match &request.scope {
+        Scope::Server => server(state),
+        Scope::Own(_) => {
+            let (identities, features) = account();
+            (identities, features.into_iter().chain(archive::features(state)).collect())
         }
+        Scope::Other(Some(account_of)) if state.sees(&request.from, account_of) => account(),
         // XEP-0030 §8: who is not subscribed learns nothing, not even whether the account exists.
         Scope::Other(_) => return Err(cancel("service-unavailable")),
     };
-    Ok(Answer::Result(Some(query)))
+    let node = request.payload.get("node");
+    if node.is_some_and(|node| request.scope != Scope::Server || node != caps_node(state)) {
+        return Err(cancel("item-not-found"));
+    }
+    let feature = |var| Element::new("feature", ns::DISCO_INFO).attr("var", var);
+    let query = Element::new("query", ns::DISCO_INFO).maybe_attr("node", node);
+    Ok(Answer::Result(Some(query.children_from(identities).children_from(features.into_iter().map(feature)))))
+}
+
+/// What the server is, and what it can do.
+fn server(state: &State) -> (Vec<Element>, Vec<&'static str>) {
+    let own = identity("server", "im").attr("name", state.differences().software.0.clone());
+    let caps = state.differences().announces_caps.then_some(ns::CAPS);
+    let carbons = state.differences().carbons.then_some(ns::CARBONS);
+    (vec![own], iq::features().chain(["msgoffline"]).chain(caps).chain(carbons).collect())
+}
+
+fn account() -> (Vec<Element>, Vec<&'static str>) {
+    (vec![identity("account", "registered")], vec![ns::DISCO_INFO])
+}
+
+/// `<c/>` among the stream features (XEP-0115 §6.3).
+pub(super) fn caps(state: &State) -> Option<Element> {
+    let c = || Element::new("c", ns::CAPS).attr("hash", "sha-1").attr("node", CAPS_NODE).attr("ver", ver(state));
+    state.differences().announces_caps.then(c)
+}
+
+const CAPS_NODE: &str = "urn:xmppkit:testing";
+
+fn caps_node(state: &State) -> String {
+    format!("{CAPS_NODE}#{}", ver(state))
+}
+
+/// XEP-0115 §5.1, of one identity without language and no forms.
+fn ver(state: &State) -> String {
+    let (identities, mut features) = server(state);
+    let mut text = String::new();
+    for own in identities {
+        let part = |name| own.get(name).unwrap_or_default();
+        text += &format!("{}/{}//{}<", part("category"), part("type"), part("name"));
+    }
+    features.sort_unstable();
+    for feature in features {
+        text += feature;
+        text.push('<');
+    }
+    BASE64.encode(Sha1::digest(text))
 }
 
 fn identity(category: &str, kind: &str) -> Element {
@@ -72,6 +113,41 @@ pub(super) fn version(state: &mut State, request: &Request) -> Result<Answer, St
     let query = Element::new("query", ns::VERSION)
         .child(Element::with_text("name", ns::VERSION, name))
         .child(Element::with_text("version", ns::VERSION, version));
+    Ok(Answer::Result(Some(query)))
+}
+
+pub(super) fn time(_: &mut State, request: &Request) -> Result<Answer, StanzaError> {
+    if request.scope != Scope::Server || request.is_set {
+        return Err(cancel("service-unavailable"));
+    }
+    let time = Element::new("time", ns::TIME).child(Element::with_text("tzo", ns::TIME, "+00:00")).child(Element::with_text(
+        "utc",
+        ns::TIME,
+        &clock::stamp(clock::unix_now()),
+    ));
+    Ok(Answer::Result(Some(time)))
+}
+
+pub(super) fn last(state: &mut State, request: &Request) -> Result<Answer, StanzaError> {
+    if request.is_set {
+        return Err(cancel("service-unavailable"));
+    }
+    let query = Element::new("query", ns::LAST);
+    let since = |then: i64| (clock::unix_now() - then).max(0).to_string();
+    let query = match &request.scope {
+        Scope::Server => query.attr("seconds", since(state.started)),
+        Scope::Own(_) => query.attr("seconds", "0"),
+        Scope::Other(Some(account)) if state.sees(&request.from, account) => {
+            let is_there = state.sessions_of(account).any(|(_, bound)| bound.presence.is_some());
+            match state.accounts.get(account).and_then(|account| account.left.as_ref()) {
+                _ if is_there => query.attr("seconds", "0"),
+                Some((when, status)) => query.attr("seconds", since(*when)).text_node(status),
+                // Nobody ever left.
+                None => return Err(cancel("service-unavailable")),
+            }
+        }
+        Scope::Other(_) => return Err(StanzaError::new(StanzaErrorType::Auth, "forbidden")),
+    };
     Ok(Answer::Result(Some(query)))
 }
 

@@ -67,7 +67,7 @@ fn after_login(state: &State, features: Element) -> Element {
     if differences.pre_approval {
         features = features.child(Element::new("sub", ns::PRE_APPROVAL));
     }
-    limits(state, features)
+    limits(state, features.children_from(super::disco::caps(state)))
 }
 
 fn limits(state: &State, features: Element) -> Element {

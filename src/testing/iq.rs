@@ -17,6 +17,8 @@ const SERVICES: &[Service] = &[
     Service { ns: ns::DISCO_ITEMS, name: "query", feature: true, handle: disco::items },
     Service { ns: ns::PING, name: "ping", feature: true, handle: disco::ping },
     Service { ns: ns::VERSION, name: "query", feature: true, handle: disco::version },
+    Service { ns: ns::TIME, name: "time", feature: true, handle: disco::time },
+    Service { ns: ns::LAST, name: "query", feature: true, handle: disco::last },
     Service { ns: ns::CARBONS, name: "enable", feature: false, handle: carbons::switch },
     Service { ns: ns::CARBONS, name: "disable", feature: false, handle: carbons::switch },
     Service { ns: ns::MAM, name: "query", feature: false, handle: archive::query },

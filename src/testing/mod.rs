@@ -2,8 +2,9 @@
 //!
 //! It is made for the tests of applications: it listens on loopback, on ports of its own, behind TLS with a CA of its
 //! own, and it needs nothing installed and no cleaning up. It speaks RFC 6120 and RFC 6121 (SCRAM and PLAIN, several
-//! resources, rosters with versioning, subscriptions, presence, offline messages), XEP-0077 (registration), XEP-0030,
-//! XEP-0092, XEP-0198, XEP-0199, XEP-0203, XEP-0280 and XEP-0313 with XEP-0441. It does not talk to other servers.
+//! resources, rosters with versioning, subscriptions, presence, offline messages), XEP-0077 (registration), XEP-0012, XEP-0030,
+//! XEP-0092, XEP-0115 (its own), XEP-0198 (stream management), XEP-0199, XEP-0202,
+//! XEP-0203, XEP-0280 and XEP-0313 with XEP-0441. It does not talk to other servers.
 //!
 //! Turn it on for tests alone:
 //!

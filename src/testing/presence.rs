@@ -80,6 +80,7 @@ impl State {
         let was_available = bound.presence.take().is_some();
         let directed = std::mem::take(&mut bound.directed);
         if was_available {
+            self.note_left(account, stanza.find_text("status", ns::CLIENT).unwrap_or_default());
             self.broadcast(id, account, stanza, true);
         }
         for to in directed {
@@ -98,12 +99,19 @@ impl State {
         let was_available = bound.presence.take().is_some();
         let directed = std::mem::take(&mut bound.directed);
         if was_available {
+            self.note_left(&account, String::new());
             self.broadcast(id, &account, &stanza, false);
         }
         for to in directed {
             if !(was_available && self.sees(&to, &account)) {
                 self.route(stanza.clone(), &to);
             }
+        }
+    }
+
+    fn note_left(&mut self, account: &NodePart, status: String) {
+        if let Some(account) = self.accounts.get_mut(account) {
+            account.left = Some((super::clock::unix_now(), status));
         }
     }
 

@@ -80,6 +80,8 @@ pub(super) struct State {
     pub(super) weather: Weather,
     pub(super) totals: Totals,
     pub(super) received: VecDeque<Received>,
+    /// When the server was made, in seconds since 1970.
+    pub(super) started: i64,
     /// Sessions that can no longer be resumed, the oldest first.
     pub(super) expired: VecDeque<Expired>,
     /// Cuts that wait for their moment.
@@ -101,6 +103,8 @@ pub(super) struct Account {
     pub(super) archive: Archive,
     /// What was given at registration beside name and password.
     pub(super) registered: BTreeMap<String, String>,
+    /// When its last resource left, in seconds since 1970, and what it said then.
+    pub(super) left: Option<(i64, String)>,
 }
 
 impl Account {
@@ -113,6 +117,7 @@ impl Account {
             offline: Vec::new(),
             archive: Archive::default(),
             registered: BTreeMap::new(),
+            left: None,
         }
     }
 }
@@ -213,6 +218,7 @@ impl State {
             weather: Weather::default(),
             totals: Totals::default(),
             received: VecDeque::new(),
+            started: super::clock::unix_now(),
             expired: VecDeque::new(),
             armed: Vec::new(),
             unanswered: Vec::new(),

@@ -36,6 +36,9 @@ pub(super) mod ns {
     pub(in crate::testing) const SM2: &str = "urn:xmpp:sm:2";
     pub(in crate::testing) const PING: &str = "urn:xmpp:ping";
     pub(in crate::testing) const VERSION: &str = "jabber:iq:version";
+    pub(in crate::testing) const CAPS: &str = "http://jabber.org/protocol/caps";
+    pub(in crate::testing) const TIME: &str = "urn:xmpp:time";
+    pub(in crate::testing) const LAST: &str = "jabber:iq:last";
     pub(in crate::testing) const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
     pub(in crate::testing) const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
     pub(in crate::testing) const XML: &str = "http://www.w3.org/XML/1998/namespace";

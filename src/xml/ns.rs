@@ -56,6 +56,8 @@ pub const REGISTER: &str = "jabber:iq:register";
 pub const REGISTER_FEATURE: &str = "http://jabber.org/features/iq-register";
 /// Chat states (XEP-0085).
 pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+/// Last activity (XEP-0012).
+pub const LAST_ACTIVITY: &str = "jabber:iq:last";
 /// Software version (XEP-0092).
 pub const VERSION: &str = "jabber:iq:version";
 /// Entity capabilities (XEP-0115).
@@ -144,6 +146,7 @@ pub(super) const KNOWN: &[&str] = &[
     REGISTER,
     REGISTER_FEATURE,
     CHAT_STATES,
+    LAST_ACTIVITY,
     VERSION,
     CAPS,
     OOB,

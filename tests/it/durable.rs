@@ -32,6 +32,7 @@ impl Event for Text {
 async fn online(server: &Server, store: &Arc<MemoryStore>) -> Client {
     let client = builder(server, "juliet").store(Arc::clone(store) as _).build().await.expect("a client");
     client.connect().await.expect("online");
+    crate::archive::caught_up(&client).await;
     client
 }
 

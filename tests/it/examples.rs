@@ -18,6 +18,10 @@ mod console_chat;
 mod custom_extension;
 #[path = "../../examples/echo_bot.rs"]
 mod echo_bot;
+#[path = "../../examples/history.rs"]
+mod history;
+#[path = "../../examples/offline_reader.rs"]
+mod offline_reader;
 #[path = "../../examples/own_store.rs"]
 mod own_store;
 #[path = "../../examples/pin_a_certificate.rs"]
@@ -135,6 +139,46 @@ async fn pin_a_certificate_asks_once_and_goes_by_the_answer() {
 }
 
 #[tokio::test]
+async fn history_exports_a_conversation_as_json_lines_from_the_server_and_the_store() {
+    let mut out = Vec::new();
+    assert_eq!(within("the export", history::show(&mut out)).await.expect("no error"), 4);
+    let out = String::from_utf8(out).expect("text");
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines.len(), 4, "{out}");
+    for (line, part) in lines.iter().zip([
+        r#""body":"Shall I hear more?""#,
+        r#""body":"\"Wherefore\"\nart thou?""#,
+        r#""way":"in","from":"romeo@example.org/"#,
+        r#""way":"out","from":"juliet@example.org/"#,
+    ]) {
+        assert!(line.contains(part) && line.starts_with("{\"time\":\"2") && line.ends_with('}'), "{part} in {line}");
+    }
+    for (text, json) in [
+        ("plain \u{e9} \u{1f600} /", "\"plain \u{e9} \u{1f600} /\""),
+        ("\"\\\n\r\t", r#""\"\\\n\r\t""#),
+        ("\u{0}\u{1f}\u{7f}\u{2028}", r#""\u0000\u001f\u007f\u2028""#),
+    ] {
+        assert_eq!(history::json_string(text), json);
+    }
+}
+
+#[tokio::test]
+async fn the_offline_reader_needs_no_connection() {
+    let mut seen = Vec::new();
+    within("the reader", offline_reader::show(|line| seen.push(line))).await.expect("no error");
+    let expected = [
+        "romeo@example.org (4 unread)",
+        "  …",
+        "  they: O that I were a glove",
+        "  they: Good night!",
+        "  me: A thousand times good night!",
+        "night: Good night! in romeo@example.org",
+        "night: A thousand times good night! in romeo@example.org",
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
 async fn the_examples_that_need_a_server_show_themselves_on_one_inside() {
     within("the echo bot", echo_bot::show()).await.expect("no error");
     within("the registration", register_account::show()).await.expect("no error");
@@ -177,7 +221,7 @@ async fn roster_watch_does_what_it_is_told_and_says_what_it_finds() {
 
 #[tokio::test]
 async fn two_accounts_forward_from_one_to_the_other() {
-    assert_eq!(within("the example", two_accounts::show()).await.expect("no error"), 2);
+    assert_eq!(within("the example", Box::pin(two_accounts::show())).await.expect("no error"), 2);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod account;
 mod archive;
+mod caps;
 mod carbons;
 mod client;
 mod common;
@@ -23,4 +24,5 @@ mod roster;
 mod suite;
 mod support;
 mod testing_server;
+mod xep;
 mod xml_traffic;

@@ -436,6 +436,10 @@ async fn without_the_extension_the_handle_says_so() {
     let client = builder(&server, "romeo")
         .without::<xmppkit::roster::RosterService>()
         .without::<xmppkit::presence::PresenceService>()
+        .without::<xmppkit::xep::caps::CapsService>()
+        .without::<xmppkit::xep::version::VersionService>()
+        .without::<xmppkit::xep::time::TimeService>()
+        .without::<xmppkit::xep::last_activity::LastActivityService>()
         .build()
         .await
         .expect("a client");

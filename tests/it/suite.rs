@@ -1,10 +1,12 @@
 //! The suite that runs unchanged against every real server: the four the tests start, and any other that is named by
 //! environment variables (docs/testing.md).
 
+mod archive;
 mod chat;
 mod contacts;
 mod owner;
 mod resume;
+mod services;
 
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -20,6 +22,10 @@ use xmppkit::error::{AuthError, ErrorKind};
 use xmppkit::event::{Event, Inbound, Route};
 use xmppkit::roster::Rosters as _;
 
+use self::archive::{
+    preferences_and_metadata_are_told_or_typed_errors, the_log_is_what_the_archive_of_the_server_is,
+    two_clients_of_one_account_see_the_same_conversation, what_was_sent_while_away_comes_exactly_once_and_in_order,
+};
 use self::chat::{
     a_conversation_is_locked_to_the_resource_that_replied, a_registration_form_is_filled_in_while_the_server_waits,
     messages_are_confirmed_both_ways, typing_is_told,
@@ -30,6 +36,10 @@ use self::contacts::{
 };
 use self::owner::{a_deleted_account_is_gone, a_password_is_changed};
 use self::resume::a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice;
+use self::services::{
+    a_contacts_capabilities_are_verified_and_known, the_server_and_the_account_say_what_they_are,
+    the_server_answers_ping_version_time_and_last_activity,
+};
 use crate::examples::the_tour_is_ok;
 use crate::main_job::{
     a_chat_goes_both_ways_by_stream_and_by_handler, a_contact_is_asked_accepts_and_is_seen_per_resource,
@@ -89,7 +99,14 @@ const CASES: &[Case] = cases![
     a_password_is_changed,
     a_deleted_account_is_gone,
     a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice,
+    the_server_and_the_account_say_what_they_are,
+    a_contacts_capabilities_are_verified_and_known,
+    the_server_answers_ping_version_time_and_last_activity,
     the_tour_is_ok,
+    what_was_sent_while_away_comes_exactly_once_and_in_order,
+    the_log_is_what_the_archive_of_the_server_is,
+    preferences_and_metadata_are_told_or_typed_errors,
+    two_clients_of_one_account_see_the_same_conversation,
 ];
 
 /// What came of every case.

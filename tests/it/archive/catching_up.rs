@@ -278,6 +278,31 @@ async fn the_first_session_of_all_takes_the_newest_page_as_history() {
 }
 
 #[tokio::test]
+async fn history_goes_on_backwards_where_it_ended_the_last_time() {
+    let server = started(Dialect::Strict).await;
+    let other = with_store(&server, "juliet", &Arc::default()).await;
+    for n in 0..9 {
+        say(&server, ROMEO, other.jid().expect("bound"), &n.to_string(), "");
+    }
+    settle(&other).await;
+    let store = Arc::new(MemoryStore::new());
+    let settings = ArchiveSettings::new().first_page(2).page_size(2);
+    let build = || builder(&server, "juliet").store(Arc::clone(&store) as _).setting(settings.clone());
+    for (taken, wanted) in [(2, &["6", "5"][..]), (3, &["4", "3", "2"]), (9, &["0"]), (9, &[])] {
+        let client = build().build().await.expect("a client");
+        client.connect().await.expect("online");
+        caught_up(&client).await;
+        // The third page is fetched whole, and only half of it looked at.
+        assert_eq!(texts(client.archive().server().older().take(taken)).await, wanted);
+        client.close().await;
+    }
+    let client = build().build().await.expect("a client");
+    let all: Vec<_> = (0..9).map(|n| n.to_string()).collect();
+    assert_eq!(log_of(&client).await, all);
+    other.close().await;
+}
+
+#[tokio::test]
 async fn a_first_session_gets_what_waited_in_offline_storage_as_events() {
     for dialect in Dialect::ALL {
         let server = started(dialect).await;

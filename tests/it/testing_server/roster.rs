@@ -133,7 +133,7 @@ async fn dialects_address_results_and_pushes_in_their_own_way() {
 }
 
 #[tokio::test]
-async fn the_server_answers_disco_ping_and_version_and_refuses_the_unknown() {
+async fn the_server_answers_small_questions_and_refuses_the_unknown() {
     let server = start(Dialect::Strict).await;
     let mut client = Client::online(&server, "romeo", "x").await;
     client.send("<iq type='get' id='i' to='example.org'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>").await;
@@ -149,6 +149,18 @@ async fn the_server_answers_disco_ping_and_version_and_refuses_the_unknown() {
     assert_eq!(identity.attr("category").as_deref(), Some("account"));
     client.send("<iq type='get' id='v' to='example.org'><query xmlns='jabber:iq:version'/></iq>").await;
     assert!(client.until("v").await.0.child("jabber:iq:version", "query").unwrap().child("jabber:iq:version", "name").is_some());
+    client.send("<iq type='get' id='t' to='example.org'><time xmlns='urn:xmpp:time'/></iq>").await;
+    let time = client.until("t").await.0.child("urn:xmpp:time", "time").unwrap().to_standalone_xml();
+    assert!(time.contains("<tzo>+00:00</tzo>") && time.contains("Z</utc>"), "{time}");
+    for (to, seconds) in [("example.org", true), ("romeo@example.org", true), ("juliet@example.org", false)] {
+        client.send(&format!("<iq type='get' id='l' to='{to}'><query xmlns='jabber:iq:last'/></iq>")).await;
+        let (reply, _) = client.until("l").await;
+        let query = reply.child("jabber:iq:last", "query").filter(|query| query.attr("seconds").is_some());
+        assert_eq!(query.is_some(), seconds, "{to}");
+        if !seconds {
+            assert_eq!(condition(&reply).as_deref(), Some("forbidden"), "{to}");
+        }
+    }
     for to in ["example.org", "nobody@example.org", "romeo@example.org/gone"] {
         client.send(&format!("<iq type='get' id='u' to='{to}'><x xmlns='urn:unknown'/></iq>")).await;
         assert_eq!(condition(&client.until("u").await.0).as_deref(), Some("service-unavailable"), "{to}");

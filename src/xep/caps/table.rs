@@ -1,0 +1,227 @@
+//! Who announces what, and what is known of it: bounded, and without input or output.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use jid::{BareJid, Jid};
+
+use crate::xep::caps::hash::{self, SHA_1};
+use crate::xep::disco::Info;
+use crate::xml::Node;
+
+/// Resources of one address that are kept.
+const MAX_RESOURCES: usize = 64;
+/// Addresses that are no contacts and are kept nevertheless.
+const MAX_STRANGERS: usize = 1_000;
+/// Hashes whose meaning is kept.
+const MAX_HASHES: usize = 1_000;
+/// Questions that wait to be asked.
+const MAX_WAITING: usize = 1_000;
+/// The longest `<c/>` that is kept: the bytes of its attributes together.
+const MAX_ANNOUNCED_BYTES: usize = 1_024;
+
+/// What a `<c/>` says (XEP-0115 §4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Announced {
+    node: String,
+    ver: String,
+    hash: Option<String>,
+}
+
+/// What there is to find out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Question {
+    /// What this `ver` stands for, of everybody who announces it with SHA-1.
+    Hash(String),
+    /// What this address can do: its announcement cannot be verified, so that the answer holds for it alone.
+    Of(Jid),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entities: HashMap<BareJid, BTreeMap<Jid, Entity>>,
+    strangers: HashSet<BareJid>,
+    hashes: HashMap<String, Arc<Info>>,
+    /// The hashes, oldest first.
+    ages: VecDeque<String>,
+    waiting: VecDeque<Question>,
+}
+
+#[derive(Debug)]
+struct Entity {
+    announced: Announced,
+    /// What it answered itself, where that could not be verified.
+    answered: Option<Arc<Info>>,
+    /// It was asked, and did not answer what its hash promises.
+    tried: bool,
+}
+
+impl Announced {
+    /// None of an announcement without what it must have, or of one that is too long.
+    pub(super) fn read(c: Node<'_>) -> Option<Self> {
+        let (node, ver, hash) = (c.attr("node")?, c.attr("ver")?, c.attr("hash"));
+        let length = node.len() + ver.len() + hash.as_ref().map_or(0, |hash| hash.len());
+        if length > MAX_ANNOUNCED_BYTES {
+            return None;
+        }
+        Some(Self { node: node.into_owned(), ver: ver.into_owned(), hash: hash.map(Into::into) })
+    }
+
+    fn question(&self, jid: &Jid) -> Question {
+        if self.hash.as_deref() == Some(SHA_1) { Question::Hash(self.ver.clone()) } else { Question::Of(jid.clone()) }
+    }
+
+    /// The node to ask for (XEP-0115 §6.2). In the legacy format (§11) it stands for a part of the features only.
+    pub(super) fn query_node(&self) -> Option<String> {
+        self.hash.as_ref().map(|_| format!("{}#{}", self.node, self.ver))
+    }
+
+    pub(super) fn is_legacy(&self) -> bool {
+        self.hash.is_none()
+    }
+}
+
+impl Entity {
+    fn known(&self, hashes: &HashMap<String, Arc<Info>>) -> Option<Arc<Info>> {
+        let shared = if self.announced.hash.as_deref() == Some(SHA_1) { hashes.get(&self.announced.ver) } else { None };
+        shared.or(self.answered.as_ref()).cloned()
+    }
+}
+
+impl Table {
+    /// An address announces this. Returns whether that is news and is kept; then what is known of it is another thing now.
+    pub(super) fn announce(&mut self, jid: &Jid, announced: Announced, is_contact: bool) -> bool {
+        let bare = jid.to_bare();
+        let resources = self.entities.get(&bare);
+        let old = resources.and_then(|resources| resources.get(jid));
+        if old.is_some_and(|old| old.announced == announced) {
+            return false;
+        }
+        let room = old.is_some() || resources.map_or(0, BTreeMap::len) < MAX_RESOURCES;
+        let admitted = is_contact || self.strangers.contains(&bare) || self.strangers.len() < MAX_STRANGERS;
+        if !room || !admitted {
+            return false;
+        }
+        if !is_contact {
+            self.strangers.insert(bare.clone());
+        }
+        let entity = Entity { announced, answered: None, tried: false };
+        self.entities.entry(bare).or_default().insert(jid.clone(), entity);
+        true
+    }
+
+    /// An address is gone. Returns whether it was there.
+    pub(super) fn remove(&mut self, jid: &Jid) -> bool {
+        let bare = jid.to_bare();
+        let Some(resources) = self.entities.get_mut(&bare) else { return false };
+        let was_there = resources.remove(jid).is_some();
+        if resources.is_empty() {
+            self.entities.remove(&bare);
+            self.strangers.remove(&bare);
+        }
+        was_there
+    }
+
+    /// The session is over: nobody is there, and nothing is to be asked. What hashes stand for stays true.
+    pub(super) fn clear(&mut self) {
+        self.entities.clear();
+        self.strangers.clear();
+        self.waiting.clear();
+    }
+
+    pub(super) fn announced(&self, jid: &Jid) -> Option<&Announced> {
+        self.entity(jid).map(|entity| &entity.announced)
+    }
+
+    /// What is known of an address.
+    pub(super) fn known(&self, jid: &Jid) -> Option<Arc<Info>> {
+        self.entity(jid)?.known(&self.hashes)
+    }
+
+    /// What there is to find out about an address that announces something of which nothing is known.
+    pub(super) fn question(&self, jid: &Jid) -> Option<Question> {
+        let entity = self.entity(jid)?;
+        entity.known(&self.hashes).is_none().then(|| entity.announced.question(jid))
+    }
+
+    /// Puts a question to those that wait, if there is room. Returns whether it waits now and did not before.
+    pub(super) fn wait(&mut self, question: Question) -> bool {
+        let room = self.waiting.len() < MAX_WAITING && !self.waiting.contains(&question);
+        if room {
+            self.waiting.push_back(question);
+        }
+        room
+    }
+
+    /// The next question that still has no answer.
+    pub(super) fn next(&mut self) -> Option<Question> {
+        while let Some(question) = self.waiting.pop_front() {
+            let open = match &question {
+                Question::Hash(ver) => !self.hashes.contains_key(ver) && self.candidate(ver).is_some(),
+                Question::Of(jid) => self.question(jid).is_some(),
+            };
+            if open {
+                return Some(question);
+            }
+        }
+        None
+    }
+
+    /// Somebody who announces this hash and was not asked yet.
+    pub(super) fn candidate(&self, ver: &str) -> Option<Jid> {
+        self.announcing(ver).find(|(_, entity)| !entity.tried).map(|(jid, _)| jid.clone())
+    }
+
+    /// An address is asked now.
+    pub(super) fn try_it(&mut self, jid: &Jid) {
+        if let Some(entity) = self.entity_mut(jid) {
+            entity.tried = true;
+        }
+    }
+
+    /// What an address answered while it announced this. Returns for whom it is to be believed: for everybody who announces
+    /// the same hash, if the hash vouches for it, else for the address alone.
+    pub(super) fn answer(&mut self, jid: &Jid, announced: &Announced, info: Arc<Info>) -> Vec<Jid> {
+        if announced.hash.as_deref() == Some(SHA_1) && hash::vouches(&info, &announced.ver) {
+            return self.learn(&announced.ver, info);
+        }
+        match self.entity_mut(jid) {
+            Some(entity) if entity.announced == *announced => {
+                entity.answered = Some(info);
+                vec![jid.clone()]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What a hash stands for, verified. Returns who announces it.
+    pub(super) fn learn(&mut self, ver: &str, info: Arc<Info>) -> Vec<Jid> {
+        if self.hashes.insert(ver.to_owned(), info).is_none() {
+            self.ages.push_back(ver.to_owned());
+        }
+        let learnt = self.announcing(ver).map(|(jid, _)| jid.clone()).collect();
+        if self.ages.len() > MAX_HASHES
+            && let Some(oldest) = self.ages.pop_front()
+        {
+            self.hashes.remove(&oldest);
+        }
+        learnt
+    }
+
+    pub(super) fn meaning(&self, ver: &str) -> Option<&Arc<Info>> {
+        self.hashes.get(ver)
+    }
+
+    fn announcing(&self, ver: &str) -> impl Iterator<Item = (&Jid, &Entity)> {
+        let same = move |entity: &Entity| entity.announced.ver == ver && entity.announced.hash.as_deref() == Some(SHA_1);
+        self.entities.values().flatten().filter(move |(_, entity)| same(entity))
+    }
+
+    fn entity(&self, jid: &Jid) -> Option<&Entity> {
+        self.entities.get(&jid.to_bare())?.get(jid)
+    }
+
+    fn entity_mut(&mut self, jid: &Jid) -> Option<&mut Entity> {
+        self.entities.get_mut(&jid.to_bare())?.get_mut(jid)
+    }
+}

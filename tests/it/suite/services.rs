@@ -1,0 +1,116 @@
+//! What the server and others say of themselves: service discovery, capabilities, ping, version, time, last activity.
+
+use std::time::{Duration, SystemTime};
+
+use xmppkit::ext::{Extension, Registrar};
+use xmppkit::jid::{BareJid, Jid};
+use xmppkit::prelude::*;
+
+use super::{Outcome, TOO_FEW, accounts, client};
+use crate::support::{Failure, ServerUnderTest};
+
+const CAPS: &str = "http://jabber.org/protocol/caps";
+
+pub(super) async fn the_server_and_the_account_say_what_they_are(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some([account]) = accounts(server).await? else { return TOO_FEW };
+    let client = client(server, &account)?.build().await?;
+    client.connect().await?;
+    let host: BareJid = server.domain.parse()?;
+    let info = client.disco().server().await?;
+    assert!(info.is("server", "im") && info.supports("http://jabber.org/protocol/disco#info"), "{info:?}");
+    let own = client.disco().account().await?;
+    assert!(own.is("account", "registered"), "{own:?}");
+    for item in client.disco().items(host.clone()).limit(50).await? {
+        assert!(!item.jid.domain().is_empty());
+    }
+    // What it announces in its stream features is the hash of what it says.
+    let features = client.stream_features().ok_or("online without features")?;
+    if let Some(c) = features.child(CAPS, "c") {
+        let key = format!("sha-1 {}", c.attr("ver").ok_or("no hash")?);
+        assert!(client.store().caps(&key).await?.is_some(), "{key}: {info:?}");
+        assert_eq!(client.caps().get(&host.into()), Some(info));
+    }
+    client.close().await;
+    Ok(Outcome::Passed)
+}
+
+/// A program of its own, by what it can do.
+struct Game;
+
+impl Extension for Game {
+    fn register(&self, reg: &mut Registrar<'_>) {
+        reg.feature("urn:example:game");
+        reg.form_field("urn:example:game#form", "boards", ["9x9", "19x19"]);
+    }
+}
+
+pub(super) async fn a_contacts_capabilities_are_verified_and_known(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some([one, other]) = accounts(server).await? else { return TOO_FEW };
+    let (romeo, juliet) = (client(server, &one)?.build().await?, client(server, &other)?.with(Game).build().await?);
+    juliet.on(|request: SubscriptionRequest| async move { request.accept_and_subscribe().await }).detach();
+    romeo.on(|request: SubscriptionRequest| async move { request.accept().await }).detach();
+    romeo.connect().await?;
+    juliet.connect().await?;
+    let (r, j) = (romeo.jid().ok_or("no address")?, juliet.jid().ok_or("no address")?);
+    romeo.roster().add(juliet.account().clone()).and_subscribe().await?;
+    let is_known = |client: &Client, jid: &Jid| {
+        client.caps().watch().wait_for({
+            let jid = jid.clone();
+            move |state| state.get(&jid).is_some()
+        })
+    };
+    is_known(&romeo, &j.clone().into()).await?;
+    is_known(&juliet, &r.clone().into()).await?;
+    let info = romeo.disco().info(j.clone()).await?;
+    assert!(info.supports("urn:example:game"), "{info:?}");
+    assert_eq!(info.form("urn:example:game#form").ok_or("no form")?.values("boards"), ["19x19", "9x9"]);
+    assert_eq!(*info, juliet.disco().own()?);
+    assert!(!juliet.disco().supports(r.clone(), "urn:example:game").await?);
+    let presence = romeo.presence().best(juliet.account()).ok_or("she is not there")?;
+    let c = presence.stanza().child(CAPS, "c").ok_or("not announced")?;
+    let key = format!("sha-1 {}", c.attr("ver").ok_or("no hash")?);
+    assert!(romeo.store().caps(&key).await?.is_some(), "it is verified");
+
+    // And what contacts tell each other by their servers.
+    assert!(romeo.ping(j.clone()).await?.supported);
+    assert_eq!(romeo.software_version(j.clone()).await?.name, "xmppkit");
+    assert_eq!(romeo.entity_time(j.clone()).await?.offset, 0);
+    juliet.last_activity().used_now()?;
+    assert!(romeo.last_activity().of(j).await?.ago < Duration::from_secs(60));
+
+    romeo.roster().remove(juliet.account()).await?;
+    juliet.roster().remove(romeo.account()).await?;
+    romeo.close().await;
+    juliet.close().await;
+    Ok(Outcome::Passed)
+}
+
+pub(super) async fn the_server_answers_ping_version_time_and_last_activity(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some([account]) = accounts(server).await? else { return TOO_FEW };
+    let client = client(server, &account)?.build().await?;
+    client.connect().await?;
+    let host: BareJid = server.domain.parse()?;
+    let info = client.disco().server().await?;
+    let pong = client.ping_server().await?;
+    assert_eq!(pong.supported, info.supports("urn:xmpp:ping"));
+    let mut offered = 0;
+    if info.supports("jabber:iq:version") {
+        offered += 1;
+        let version = client.software_version(host.clone()).await?;
+        assert!(!version.name.is_empty() && !version.version.is_empty(), "{version:?}");
+    }
+    if info.supports("urn:xmpp:time") {
+        offered += 1;
+        let time = client.entity_time(host.clone()).await?;
+        let now = SystemTime::now();
+        let apart = now.duration_since(time.time).or_else(|_| time.time.duration_since(now))?;
+        // A server that is not on this machine may have another clock.
+        assert!(!server.registers() || apart < Duration::from_secs(600), "{time:?}");
+    }
+    if info.supports("jabber:iq:last") {
+        offered += 1;
+        client.last_activity().of(host).await?;
+    }
+    client.close().await;
+    Ok(if offered > 0 { Outcome::Passed } else { Outcome::Skipped("it offers none but ping") })
+}
