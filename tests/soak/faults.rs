@@ -26,31 +26,28 @@ pub(crate) enum Fault {
     Restart,
 }
 
-/// Every kind, with how many of a hundred faults are of it.
-const KINDS: [(Fault, usize); 12] = [
-    (Fault::Rst, 14),
-    (Fault::Fin, 12),
-    (Fault::HalfClose, 8),
-    (Fault::Stall, 7),
-    (Fault::Drop, 7),
-    (Fault::MidStanza, 14),
-    (Fault::InTls, 6),
-    (Fault::InResume, 12),
-    (Fault::Expired, 7),
-    (Fault::Forgotten, 2),
-    (Fault::Kill, 9),
-    (Fault::Restart, 2),
-];
-
 impl Fault {
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        KINDS.into_iter().map(|(fault, _)| fault)
-    }
+    /// Every kind, with how many of a hundred faults are of it.
+    pub(crate) const SHARES: [(Self, usize); 12] = [
+        (Self::Rst, 14),
+        (Self::Fin, 12),
+        (Self::HalfClose, 8),
+        (Self::Stall, 7),
+        (Self::Drop, 7),
+        (Self::MidStanza, 14),
+        (Self::InTls, 6),
+        (Self::InResume, 12),
+        (Self::Expired, 7),
+        (Self::Forgotten, 2),
+        (Self::Kill, 9),
+        (Self::Restart, 2),
+    ];
 
-    /// This many faults, each kind by its share, at least one of each, in an order of chance.
-    pub(crate) fn plan(count: usize, random: &mut Random) -> Vec<Self> {
-        let mut plan: Vec<Self> =
-            KINDS.into_iter().flat_map(|(fault, share)| std::iter::repeat_n(fault, (share * count).div_ceil(100))).collect();
+    /// This many faults or a few more, each kind by its share, at least one of each, in an order of chance.
+    pub(crate) fn plan(kinds: &[(Self, usize)], count: usize, random: &mut Random) -> Vec<Self> {
+        let all: usize = kinds.iter().map(|(_, share)| share).sum();
+        let some = |(fault, share): &(Self, usize)| std::iter::repeat_n(*fault, (share * count).div_ceil(all));
+        let mut plan: Vec<Self> = kinds.iter().flat_map(some).collect();
         for i in (1..plan.len()).rev() {
             plan.swap(i, random.below(i + 1));
         }

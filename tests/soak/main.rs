@@ -9,7 +9,12 @@ mod client;
 mod faults;
 mod journal;
 mod options;
+mod proxy;
 mod run;
+#[path = "../it/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the soak needs a part of it")]
+mod support;
+mod target;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,8 @@ the soak: messages both ways through faults, counted
   --messages N      messages each way
   --faults N        faults
   --seed N          the same faults in the same order
+  --servers         2000 messages each way and 60 faults on each of the real servers that are installed
+  --only NAME       of those this one, for example "prosody 13"
   --no-archive      a server without archives: what nobody can tell may come twice
   --verbose         say each fault";
 
@@ -21,13 +23,16 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) archive: bool,
     pub(crate) verbose: bool,
+    /// On the real servers.
+    pub(crate) servers: bool,
+    pub(crate) only: Option<String>,
 }
 
 impl Options {
     /// `None`: there is nothing to run.
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let seed = RandomState::new().build_hasher().finish() % 1_000_000;
-        let mut options = Self { messages: 600, faults: 30, seed, archive: true, verbose: false };
+        let mut options = Self { messages: 600, faults: 30, seed, archive: true, verbose: false, servers: false, only: None };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             let mut number = || arguments.next().and_then(|text| text.parse().ok()).ok_or(format!("{argument} takes a number"));
@@ -42,6 +47,8 @@ impl Options {
                     return Ok(None);
                 }
                 "--full" => (options.messages, options.faults) = (20_000, 300),
+                "--servers" => (options.messages, options.faults, options.servers) = (2_000, 60, true),
+                "--only" => options.only = arguments.next(),
                 "--messages" => options.messages = number()?,
                 "--faults" => options.faults = number()? as usize,
                 "--seed" => options.seed = number()?,

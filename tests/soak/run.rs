@@ -9,12 +9,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use xmppkit::testing::Server;
 
 use crate::client::{Failure, Line, Settings};
 use crate::faults::Fault;
 use crate::journal::Journal;
 use crate::options::{Options, Random};
+use crate::support::Kind;
+use crate::target::{PASSWORD, Target};
 
 /// How long a client may take to come back.
 const COMES_BACK: Duration = Duration::from_secs(60);
@@ -23,13 +24,36 @@ const SETTLES: Duration = Duration::from_secs(90);
 /// How long a fault waits for messages to be under way both ways.
 const UNDER_WAY: Duration = Duration::from_secs(2);
 
-/// Does a run, prints its last line, and says whether it was as it must be.
+/// The real servers of a run with `--servers`.
+const SERVERS: [Kind; 4] = [Kind::Prosody13, Kind::Prosody012, Kind::Ejabberd24, Kind::Ejabberd23];
+
+/// Does the runs that were asked for, and says whether all were as they must be.
 pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
     println!("soak: seed={} {options:?}", options.seed);
+    if !options.servers {
+        return on(Target::in_process(options.archive).await?, options).await;
+    }
+    let mut good = true;
+    for kind in SERVERS {
+        let asked_for = options.only.as_ref().is_none_or(|only| kind.to_string().to_lowercase().contains(only));
+        if !asked_for {
+            continue;
+        }
+        if let Some(target) = Target::real(kind).await? {
+            good &= on(target, options).await?;
+        } else {
+            good &= !crate::support::servers_required();
+        }
+    }
+    Ok(good)
+}
+
+/// Does one run, prints its last line, and says whether it was as it must be.
+async fn on(target: Target, options: &Options) -> Result<bool, Failure> {
     let began = Instant::now();
-    let mut soak = Soak::start(options).await?;
     let mut random = Random::new(options.seed);
-    let plan = Fault::plan(options.faults, &mut random);
+    let plan = Fault::plan(&target.faults(), options.faults, &mut random);
+    let mut soak = Soak::start(target, options).await?;
     for (done, fault) in plan.iter().enumerate() {
         let limit = options.messages * (done as u64 + 1) / plan.len() as u64;
         soak.allow(limit).await?;
@@ -37,13 +61,12 @@ pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
     }
     soak.allow(options.messages).await?;
     soak.settle(options.messages).await?;
-    let result = soak.end(options).await;
     println!("soak: took {:?}", began.elapsed());
-    result
+    soak.end(options)
 }
 
 struct Soak {
-    server: Server,
+    target: Target,
     folder: PathBuf,
     clients: Vec<Client>,
     lines: mpsc::UnboundedReceiver<(usize, Option<Line>)>,
@@ -65,29 +88,22 @@ struct Client {
 }
 
 impl Soak {
-    async fn start(options: &Options) -> Result<Self, Failure> {
+    async fn start(target: Target, options: &Options) -> Result<Self, Failure> {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("soak-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder)?;
-        let archive = options.archive;
-        let server = Server::builder()
-            .domain("example.org")
-            .account("romeo", "secret")
-            .account("juliet", "secret")
-            .differences(|differences| differences.archive &= archive)
-            .start()
-            .await?;
         let ca = folder.join("ca.pem");
-        std::fs::write(&ca, server.ca_pem())?;
+        std::fs::write(&ca, target.ca_pem())?;
         let (said, lines) = mpsc::unbounded_channel();
         let mut clients = Vec::new();
         for (index, (name, peer)) in [("romeo", "juliet"), ("juliet", "romeo")].into_iter().enumerate() {
+            let (host, port) = target.address(index);
             let settings = Settings {
-                jid: server.jid(name)?,
-                peer: server.jid(peer)?,
-                password: "secret".into(),
-                host: server.address().ip().to_string(),
-                port: server.address().port(),
+                jid: target.jid(name)?,
+                peer: target.jid(peer)?,
+                password: PASSWORD.to_owned(),
+                host,
+                port,
                 ca: ca.clone(),
                 store: folder.join(format!("{name}.db")),
                 sent: 0,
@@ -95,7 +111,7 @@ impl Soak {
             clients.push(Client::start(index, settings, Journal::default(), &said)?);
         }
         let (struck, verbose) = (BTreeMap::new(), options.verbose);
-        let mut soak = Self { server, folder, clients, lines, said, limit: 0, verbose, struck, in_flight: 0 };
+        let mut soak = Self { target, folder, clients, lines, said, limit: 0, verbose, struck, in_flight: 0 };
         soak.until("both clients to come online", COMES_BACK, |soak| {
             soak.clients.iter().all(|client| client.journal.fresh > 0)
         })
@@ -117,9 +133,8 @@ impl Soak {
         let victim = random.below(2);
         let jid = self.clients[victim].settings.jid.clone();
         let under_way = |soak: &Self| {
-            let session = soak.server.sessions().into_iter().find(|session| session.jid.to_bare() == jid && session.connected);
-            let journal = &soak.clients[victim].journal;
-            session.is_some_and(|session| session.unacknowledged > 0) && journal.sent > journal.ok
+            let (journal, peer) = (&soak.clients[victim].journal, &soak.clients[1 - victim].journal);
+            journal.sent > journal.ok && soak.target.waits_for(&jid).unwrap_or(peer.sent > journal.received())
         };
         let in_flight = self.wait(UNDER_WAY, under_way).await?;
         self.in_flight += usize::from(in_flight);
@@ -132,8 +147,7 @@ impl Soak {
         let before = online(self);
         match fault {
             Fault::Kill => self.kill(victim).await?,
-            Fault::Restart => self.server.restart().await?,
-            fault => fault.strike(&self.server, &jid, random),
+            fault => self.target.strike(fault, victim, &jid, random).await?,
         }
         let what = format!("{jid} to come back from fault {number}, {fault:?}");
         self.until(&what, COMES_BACK, |soak| {
@@ -174,7 +188,8 @@ impl Soak {
         self.until("the clients to end", COMES_BACK, |soak| soak.clients.iter().all(|client| client.silent)).await
     }
 
-    async fn end(&mut self, options: &Options) -> Result<bool, Failure> {
+    /// The judgement.
+    fn end(&self, options: &Options) -> Result<bool, Failure> {
         let journals: Vec<&Journal> = self.clients.iter().map(|client| &client.journal).collect();
         let missing = [journals[1].missing(journals[0].sent), journals[0].missing(journals[1].sent)];
         for journal in &journals {
@@ -187,7 +202,8 @@ impl Soak {
         let lost: usize = missing.iter().map(Vec::len).sum();
         let (duplicated, out_of_order) = (sum(|j| j.duplicated), sum(|j| j.out_of_order));
         let unverified = sum(|j| j.unverified.unwrap_or_default());
-        let counters = self.server.counters();
+        // Each account's first session had none to resume.
+        let (resumes, failed_resumes) = (sum(|j| j.resumed), sum(|j| j.fresh.saturating_sub(1)));
         let faults: usize = self.struck.values().sum();
         let count = |fault| self.struck.get(&fault).copied().unwrap_or_default();
         println!("soak: {:?}, redelivered={}", self.struck, sum(|j| j.redelivered));
@@ -195,24 +211,24 @@ impl Soak {
         for (what, found, least) in [
             ("faults while messages were under way both ways", self.in_flight, faults * 4 / 5),
             ("kills", count(Fault::Kill), options.share(20)),
-            ("resumes", counters.resumes as usize, options.share(100)),
-            ("failed resumes", counters.failed_resumes as usize, options.share(20)),
+            ("resumes", resumes as usize, options.share(100)),
+            ("failed resumes", failed_resumes as usize, options.share(20)),
         ] {
             if found < least {
                 println!("soak: only {found} {what}, which is no test");
                 good = false;
             }
         }
-        if let Some(rare) = Fault::all().find(|fault| count(*fault) < options.share(5).max(1)) {
+        if let Some((rare, _)) = self.target.faults().into_iter().find(|(fault, _)| count(*fault) < options.share(5).max(1)) {
             println!("soak: too few of {rare:?}");
             good = false;
         }
         let may_come_twice = if options.archive { 0 } else { unverified };
         good &= lost == 0 && duplicated <= may_come_twice && out_of_order == 0;
-        let target = if options.archive { "in-process" } else { "in-process-without-archive" };
+        let target = self.target.name();
         println!(
-            "soak: target={target} sent={}+{} received={}+{} faults={faults} in_flight_faults={} kills={} restarts={} resumes={} \
-             failed_resumes={} resent_unverified={unverified} lost={lost} duplicated={duplicated} out_of_order={out_of_order}",
+            "soak: target={target} sent={}+{} received={}+{} faults={faults} in_flight_faults={} kills={} restarts={} resumes={resumes} \
+             failed_resumes={failed_resumes} resent_unverified={unverified} lost={lost} duplicated={duplicated} out_of_order={out_of_order}",
             journals[0].sent,
             journals[1].sent,
             journals[1].received(),
@@ -220,8 +236,6 @@ impl Soak {
             self.in_flight,
             count(Fault::Kill),
             count(Fault::Restart),
-            counters.resumes,
-            counters.failed_resumes,
         );
         if good {
             let _ = std::fs::remove_dir_all(&self.folder);
@@ -241,7 +255,7 @@ impl Soak {
         if self.wait(limit, condition).await? {
             return Ok(());
         }
-        Err(format!("waited in vain for {what}: {}, {:#?}", self.progress(), self.server.sessions()).into())
+        Err(format!("waited in vain for {what}: {}, {}", self.progress(), self.target.about()).into())
     }
 
     /// Reads what the clients say until this is so; `false` if it is not so in time.
