@@ -291,7 +291,14 @@ impl State {
             let managed = connection.bound.as_ref().and_then(|bound| bound.managed.as_ref());
             connection.account.as_ref() == Some(account) && managed.is_some_and(|m| m.borrow().is_resumed_by(previous))
         });
-        let Some(old) = found.map(|(id, _)| *id) else {
+        let found = found.map(|(id, _)| *id);
+        if let Some(old) = found.filter(|old| self.managed_mut(*old).is_some_and(|managed| managed.fate != Fate::Kept)) {
+            // It was given up, and its client is not there any more.
+            self.unbind(old);
+            self.command(old, Command::Close(None));
+            self.drop_if_closed(old);
+        }
+        let Some(old) = found.filter(|old| self.bound(*old).is_some()) else {
             let gone = self.expired.iter().find(|gone| gone.id == previous && gone.account == *account);
             let h = gone.filter(|_| self.differences().management.failed_tells_count).map(|gone| gone.handled.to_string());
             return Err(Refusal::Failed(failed(namespace, "item-not-found").maybe_attr("h", h)));
@@ -437,7 +444,7 @@ impl State {
 
 impl Managed {
     fn is_resumed_by(&self, id: &str) -> bool {
-        self.id.as_deref() == Some(id) && self.fate != Fate::Forgotten
+        self.id.as_deref() == Some(id)
     }
 }
 

@@ -7,6 +7,7 @@ mod garbage;
 mod login;
 mod management;
 mod matching;
+mod model;
 mod refusals;
 mod registration;
 mod session;

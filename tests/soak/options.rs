@@ -1,0 +1,94 @@
+//! What a run is asked to be.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+
+const HELP: &str = "\
+the soak: messages both ways through faults, counted
+
+  --full            the long run: 20000 messages each way, 300 faults; without it a short one
+  --messages N      messages each way
+  --faults N        faults
+  --seed N          the same faults in the same order
+  --servers         2000 messages each way and 60 faults on each of the real servers that are installed
+  --only NAME       of those this one, for example "prosody 13"
+  --no-archive      a server without archives: what nobody can tell may come twice
+  --verbose         say each fault";
+
+/// A run.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) messages: u64,
+    pub(crate) faults: usize,
+    pub(crate) seed: u64,
+    pub(crate) archive: bool,
+    pub(crate) verbose: bool,
+    /// On the real servers.
+    pub(crate) servers: bool,
+    pub(crate) only: Option<String>,
+}
+
+impl Options {
+    /// `None`: there is nothing to run.
+    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
+        let seed = RandomState::new().build_hasher().finish() % 1_000_000;
+        let mut options = Self { messages: 600, faults: 30, seed, archive: true, verbose: false, servers: false, only: None };
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
+            let mut number = || arguments.next().and_then(|text| text.parse().ok()).ok_or(format!("{argument} takes a number"));
+            match argument.as_str() {
+                "--help" => {
+                    println!("{HELP}");
+                    return Ok(None);
+                }
+                // What the test harness of cargo would be asked.
+                "--list" => {
+                    println!("soak: test");
+                    return Ok(None);
+                }
+                "--full" => (options.messages, options.faults) = (20_000, 300),
+                "--servers" => (options.messages, options.faults, options.servers) = (2_000, 60, true),
+                "--only" => options.only = arguments.next(),
+                "--messages" => options.messages = number()?,
+                "--faults" => options.faults = number()? as usize,
+                "--seed" => options.seed = number()?,
+                "--no-archive" => options.archive = false,
+                "--verbose" => options.verbose = true,
+                filter if !filter.starts_with('-') && !"soak".contains(filter) => return Ok(None),
+                // Filters that mean this one, and options of the harness.
+                _ => {}
+            }
+        }
+        Ok(Some(options))
+    }
+
+    /// A figure of the long run, in proportion to this one.
+    pub(crate) fn share(&self, of: usize) -> usize {
+        (of * self.faults.min(300)) / 300
+    }
+}
+
+/// SplitMix64: the same numbers for the same seed.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    pub(crate) fn choose<T: Copy>(&mut self, among: &[T]) -> T {
+        among[self.below(among.len())]
+    }
+}
