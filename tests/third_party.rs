@@ -6,6 +6,7 @@
 
 #![allow(unused_qualifications, reason = "a foreign crate has only what xmppkit re-exports")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 

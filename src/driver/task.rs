@@ -251,7 +251,7 @@ impl Loop {
             // The session's time may be over before.
             let next = self.carried.until().map_or(end, |until| until.min(end));
             let sleep = tokio::time::sleep_until(next.into());
-            match interruptible(async { sleep.await }, inbox, &mut self.carried, || Some(())).await {
+            match interruptible(sleep, inbox, &mut self.carried, || Some(())).await {
                 Ok(()) if next < end && now() >= next => self.lose_expired(surface, inbox),
                 Ok(()) => return None,
                 Err(End::Suspended) => return Some(State::Offline { last: None }),

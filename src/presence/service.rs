@@ -60,10 +60,8 @@ impl Own {
     /// Presence of ours is sent (RFC 6121 §4.6): the server keeps the same list, and tells those on it when we leave.
     fn note_directed(&mut self, presence: &WirePresence, cx: &Ctx) {
         match (&presence.to, &presence.type_) {
-            (Some(to), Type::None) if self.directed.len() < MAX_DIRECTED => {
-                if self.directed.insert(to.clone()) {
-                    cx.put_session_row(ROWS, format!("to/{to}"), "");
-                }
+            (Some(to), Type::None) if self.directed.len() < MAX_DIRECTED && self.directed.insert(to.clone()) => {
+                cx.put_session_row(ROWS, format!("to/{to}"), "");
             }
             (Some(to), Type::Unavailable) => self.forget_directed(to, cx),
             (None, Type::Unavailable) => std::mem::take(&mut self.directed).iter().for_each(|to| self.forget_directed(to, cx)),

@@ -170,7 +170,7 @@ impl StreamCore {
                 continue;
             }
             let Stage::Bound(session) = &mut self.stage else { return None };
-            return session.to_record().map(Output::Event);
+            return session.take_unrecorded().map(Output::Event);
         }
     }
 

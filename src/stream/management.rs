@@ -242,7 +242,7 @@ impl Outbound {
     }
 
     /// The messages whose numbers are to be noted and were not asked for yet.
-    pub(super) fn to_record(&mut self) -> Vec<(u64, u32)> {
+    pub(super) fn take_unrecorded(&mut self) -> Vec<(u64, u32)> {
         let first = self.acked() + 1;
         let from = self.asked_to_record.max(self.acked());
         self.asked_to_record = self.sent;
@@ -252,7 +252,7 @@ impl Outbound {
     }
 
     /// Whether some message waits for its number to be noted.
-    pub(super) fn has_to_record(&self) -> bool {
+    pub(super) fn waits_for_record(&self) -> bool {
         self.asked_to_record < self.sent && self.queue.back().is_some_and(|_| self.recorded < self.last_message)
     }
 

@@ -169,8 +169,8 @@ impl Session {
     }
 
     /// The messages whose numbers are to be noted now.
-    pub(super) fn to_record(&mut self) -> Option<Event> {
-        let numbers = if self.outbound.has_to_record() { self.outbound.to_record() } else { Vec::new() };
+    pub(super) fn take_unrecorded(&mut self) -> Option<Event> {
+        let numbers = if self.outbound.waits_for_record() { self.outbound.take_unrecorded() } else { Vec::new() };
         (!numbers.is_empty()).then_some(Event::Record(numbers))
     }
 

@@ -38,7 +38,7 @@ pub(super) enum End {
 pub(super) struct Failure {
     error: StreamError,
     /// An application's condition beside the defined one.
-    application: Option<Element>,
+    application: Option<Box<Element>>,
 }
 
 impl Failure {
@@ -50,13 +50,13 @@ impl Failure {
     pub(super) fn too_many_handled(h: u32, sent: u32) -> Self {
         let condition = Element::new("handled-count-too-high", ns::SM);
         let condition = condition.attr("h", h.to_string()).attr("send-count", sent.to_string());
-        Self { error: StreamError::new("undefined-condition", None), application: Some(condition) }
+        Self { error: StreamError::new("undefined-condition", None), application: Some(Box::new(condition)) }
     }
 
     fn to_element(&self) -> Element {
         let error = Element::new("error", ns::STREAM).child(Element::new(&self.error.condition, ns::STREAM_ERRORS));
         let text = self.error.text.as_deref().map(|text| Element::with_text("text", ns::STREAM_ERRORS, text));
-        error.children_from(text).children_from(self.application.clone())
+        error.children_from(text).children_from(self.application.as_deref().cloned())
     }
 }
 
@@ -387,7 +387,7 @@ impl Connection {
             ErrorKind::Protocol(ProtocolError::LimitExceeded) => {
                 let oversize = self.shared.lock().differences().oversize.clone();
                 let condition = Element::new("stanza-too-big", "urn:xmpp:errors");
-                let application = oversize.application_condition.then_some(condition);
+                let application = oversize.application_condition.then(|| Box::new(condition));
                 Failure { error: StreamError::new("policy-violation", oversize.text), application }
             }
             _ => Failure::new("not-well-formed", None),
