@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_count_can_be_foretold() {
         let mut n = Numbers::default();
-        (0..6).for_each(|_| drop(n.next()));
+        (0..6).for_each(|_| assert!(!n.next().again));
         n.taken_over(3);
         assert_eq!(n.h_with(&[1, 2, 6]), (3, vec![6]));
         assert_eq!((n.h(), n.h_with(&[5])), (0, (0, vec![3, 5])));
