@@ -144,6 +144,7 @@ const STANDARD_METHODS: &[&str] = &[
     "borrow",
     "id",
     "now",
+    "load",
     "bytes",
 ];
 

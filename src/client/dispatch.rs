@@ -211,21 +211,26 @@ impl Surface for Shared {
         let hook = |entry: &crate::ext::Entry| -> BoxFuture<'static, ()> {
             let (entry, cx) = (entry.clone(), Ctx::new(Arc::clone(&self)));
             Box::pin(async move {
-                if let Err(error) = entry.extension.session(&cx, kind).await {
-                    tracing::warn!(extension = entry.name, %error, "an extension failed at the start of the session");
+                match AssertUnwindSafe(entry.extension.session(&cx, kind)).catch_unwind().await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(extension = entry.name, %error, "an extension failed at the start of the session");
+                    }
+                    Err(_) => tracing::error!(extension = entry.name, "an extension panicked at the start of the session"),
                 }
             })
         };
-        let mut hooks: Vec<_> = self.registry.extensions.iter().map(hook).collect();
-        let shared = Arc::clone(&self);
-        hooks.push(Box::pin(async move { shared.resolve_sent().await }));
-        if self.persistent && !resumed {
-            hooks.push(Box::pin(async move {
+        let begun = futures::future::join_all(self.registry.extensions.iter().map(hook));
+        let (resolving, shared) = (Arc::clone(&self), self);
+        let complete = async move {
+            begun.await;
+            // Only now another process can go on with the session: before, what extensions fetch may be missing (R9).
+            if shared.persistent && !resumed {
                 let whole = Batch::new().put_session_row(SESSION_ROWS, COMPLETE, "1");
-                self.note("that the session is complete", whole).await;
-            }));
-        }
-        hooks
+                shared.note("that the session is complete", whole).await;
+            }
+        };
+        vec![Box::pin(complete), Box::pin(async move { resolving.resolve_sent().await })]
     }
 
     fn session_lost(&self) {

@@ -60,7 +60,7 @@ impl Cutter {
     }
 
     /// What is there of a piece that will not be completed. A tag that has begun is not shown: who knows what it says.
-    pub(super) fn rest(mut self) -> Option<String> {
+    pub(super) fn last_part(mut self) -> Option<String> {
         if self.piece.is_empty() && self.markup.is_empty() {
             return None;
         }
@@ -189,7 +189,7 @@ mod tests {
         for part in parts {
             cutter.pass(part, |kind, xml| pieces.push((kind, xml)));
         }
-        (pieces, cutter.rest())
+        (pieces, cutter.last_part())
     }
 
     fn redacted(xml: &str) -> String {
@@ -298,6 +298,6 @@ mod tests {
         }
         cutter.pass(b"</iq><auth>hush</auth>", |kind, xml| pieces.push((kind, xml)));
         assert_eq!((pieces.len(), pieces[0].0), (1, XmlKind::Fragment));
-        assert!(cutter.rest().is_none());
+        assert!(cutter.last_part().is_none());
     }
 }

@@ -81,19 +81,19 @@ impl Asked<'_> {
                 true => Source::Stamps,
                 false => Source::Timeline(usize::MAX),
             };
-            return Ok(self.collect(connection, source)?.0);
+            return Ok(self.gather(connection, source)?.0);
         }
         let looked_at = self.query.limit.saturating_mul(2).saturating_add(LOOKED_AT);
-        let (found, candidates) = self.collect(connection, Source::Timeline(looked_at))?;
+        let (found, candidates) = self.gather(connection, Source::Timeline(looked_at))?;
         if found.len() > self.query.limit || candidates < looked_at {
             return Ok(found);
         }
         let source = if self.few_texts(connection)? { Source::Words } else { Source::WordsAlongTimeline };
-        Ok(self.collect(connection, source)?.0)
+        Ok(self.gather(connection, source)?.0)
     }
 
     /// What matches of the candidates, and how many candidates there were.
-    pub(super) fn collect(&self, connection: &Connection, source: Source) -> Outcome<(Vec<LoggedMessage>, usize)> {
+    pub(super) fn gather(&self, connection: &Connection, source: Source) -> Outcome<(Vec<LoggedMessage>, usize)> {
         let Statement { sql, values } = self.statement(source);
         let reading = Reading { connection, account: self.account };
         let mut statement = connection.prepare_cached(&sql)?;
