@@ -109,7 +109,7 @@ impl XmlLog {
     /// Nothing more comes on this connection, or nothing that came counts any more: shows what is there of an element.
     pub(super) fn end(&mut self, surface: &dyn Surface) {
         for (direction, cutter) in [(XmlDirection::Sent, self.sent.take()), (XmlDirection::Received, self.received.take())] {
-            if let Some(rest) = cutter.and_then(Cutter::rest).filter(|_| surface.xml_is_watched()) {
+            if let Some(rest) = cutter.and_then(Cutter::last_part).filter(|_| surface.xml_is_watched()) {
                 surface.xml(piece(direction, XmlKind::Fragment, rest));
             }
         }
