@@ -1,6 +1,6 @@
 //! What became of messages of a session that is lost: the archive has them, or not (R12, R13).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
@@ -10,7 +10,6 @@ use super::{ArchiveService, Archives, KeepByDefault, Preferences};
 use crate::client::{Resolution, Unresolved};
 use crate::error::Result;
 use crate::ext::Ctx;
-use crate::roster::RosterService;
 use crate::store::{IdentityKey, Origin};
 
 /// For so long after a cut the old connection may still hold bytes of ours that the server has not read.
@@ -58,8 +57,11 @@ async fn archived<'a>(cx: &Ctx, contacts: impl Iterator<Item = &'a BareJid>) -> 
         tracing::debug!(%error, "what the archive keeps is not known");
         Preferences::new(KeepByDefault::Always)
     });
-    let is_contact = |jid: &BareJid| cx.ext::<RosterService>().is_some_and(|roster| roster.contains(jid));
-    Ok(contacts.filter(|contact| preferences.keeps(contact, is_contact(contact))).cloned().collect())
+    let roster: HashSet<BareJid> = match preferences.default {
+        KeepByDefault::Contacts => cx.store().roster().await?.items.into_iter().map(|(jid, _)| jid).collect(),
+        KeepByDefault::Always | KeepByDefault::Never => HashSet::new(),
+    };
+    Ok(contacts.filter(|contact| preferences.keeps(contact, roster.contains(*contact))).cloned().collect())
 }
 
 /// Reads what the archive has of this conversation since; what is found is known in the log afterwards.
