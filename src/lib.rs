@@ -63,7 +63,7 @@
 //! | feature | |
 //! |---|---|
 //! | `native-tls` (default) | TLS by the operating system's library. Without it there is no TLS, and only [`dangerous_plaintext`](client::ClientBuilder::dangerous_plaintext) connects |
-//! | `sqlite` | the [store](store) in an SQLite file, by the system's SQLite: 3.40 or newer, with FTS5 |
+//! | `sqlite` | the [store] in an SQLite file, by the system's SQLite: 3.40 or newer, with FTS5 |
 //! | `sqlite-bundled` | the same, with an SQLite of its own that is compiled from source (needs a C compiler) |
 //! | `testing` | the in-process server, and the contract of a store as tests |
 //!
