@@ -11,7 +11,7 @@ the soak: messages both ways through faults, counted
   --faults N        faults
   --seed N          the same faults in the same order
   --servers         2000 messages each way and 60 faults on each of the real servers that are installed
-  --only NAME       of those this one, for example "prosody 13"
+  --only NAME       of those this one, for example 'prosody 13'
   --no-archive      a server without archives: what nobody can tell may come twice
   --verbose         say each fault";
 

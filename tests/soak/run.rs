@@ -112,10 +112,8 @@ impl Soak {
         }
         let (struck, verbose) = (BTreeMap::new(), options.verbose);
         let mut soak = Self { target, folder, clients, lines, said, limit: 0, verbose, struck, in_flight: 0 };
-        soak.until("both clients to come online", COMES_BACK, |soak| {
-            soak.clients.iter().all(|client| client.journal.fresh > 0)
-        })
-        .await?;
+        soak.until("both clients to come online", COMES_BACK, |soak| soak.clients.iter().all(|client| client.journal.fresh > 0))
+            .await?;
         Ok(soak)
     }
 

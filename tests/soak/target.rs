@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use xmppkit::jid::BareJid;
-use xmppkit::testing;
+use xmppkit::testing::{self, Way};
 
 use crate::client::Failure;
 use crate::faults::Fault;
@@ -28,6 +28,8 @@ impl Target {
             .differences(|differences| differences.archive &= archive)
             .start()
             .await?;
+        // As far apart as in a town: so messages are under way when a fault strikes.
+        server.delay(testing::Target::All, Way::Both, Duration::from_millis(10));
         Ok(Self::InProcess { server, name: if archive { "in-process" } else { "in-process-without-archive" } })
     }
 
@@ -99,7 +101,13 @@ impl Target {
     }
 
     /// Does it to this client. [`Fault::Kill`] is not the network's matter.
-    pub(crate) async fn strike(&mut self, fault: Fault, client: usize, jid: &BareJid, random: &mut Random) -> Result<(), Failure> {
+    pub(crate) async fn strike(
+        &mut self,
+        fault: Fault,
+        client: usize,
+        jid: &BareJid,
+        random: &mut Random,
+    ) -> Result<(), Failure> {
         match self {
             Self::InProcess { server, .. } if fault == Fault::Restart => server.restart().await?,
             Self::InProcess { server, .. } => fault.strike(server, jid, random),

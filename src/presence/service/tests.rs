@@ -93,7 +93,7 @@ async fn whom_presence_was_sent_to_is_known_until_they_or_all_are_told_otherwise
     let directed = || client.presence().directed().iter().map(ToString::to_string).collect::<Vec<_>>();
     let send = |mut presence: WirePresence, to: Option<&str>| {
         presence.to = to.map(|to| to.parse().unwrap());
-        service.decorate(&mut presence);
+        service.decorate(&mut presence, &cx);
     };
     send(WirePresence::available(), None);
     send(WirePresence::subscribe(), Some("nurse@example.com"));
