@@ -9,7 +9,7 @@ use jid::Jid;
 
 use super::message::{HistoryMessage, HistoryPage, TimelineItem};
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::messaging::Direction;
 use crate::store::{GapRecord, LoggedMessage, MessageFlags, MessageKind, MessageQuery, PageFrom, Place, Position};
 
@@ -125,12 +125,12 @@ impl LocalQuery {
     ///
     /// The stream ends after an error: [`ErrorKind::Store`](crate::ErrorKind::Store).
     pub fn forwards(self) -> impl Stream<Item = Result<HistoryMessage>> + Send + Unpin + 'static {
-        self.read(false).filter_map(async |message| message.transpose()).boxed()
+        self.read(false)
     }
 
     /// The messages from the newest to the oldest; otherwise as [`forwards`](Self::forwards).
     pub fn backwards(self) -> impl Stream<Item = Result<HistoryMessage>> + Send + Unpin + 'static {
-        self.read(true).filter_map(async |message| message.transpose()).boxed()
+        self.read(true)
     }
 
     /// One page, the oldest message first: that behind [`after`](Self::after), else that before [`before`](Self::before),
@@ -141,8 +141,7 @@ impl LocalQuery {
     pub async fn page(self) -> Result<HistoryPage> {
         let backwards = self.after.is_none();
         let wanted = self.query.limit;
-        let read = self.read(backwards).filter_map(async |message| message.transpose());
-        let mut messages: Vec<_> = read.take(wanted + 1).try_collect().await?;
+        let mut messages: Vec<_> = self.read(backwards).take(wanted + 1).try_collect().await?;
         let more = messages.len() > wanted;
         messages.truncate(wanted);
         if backwards {
@@ -174,10 +173,12 @@ impl LocalQuery {
     pub async fn timeline(self) -> Result<impl Stream<Item = Result<TimelineItem>> + Send + Unpin + 'static> {
         let gaps = self.client.store().gaps().await?;
         let concerns = |gap: &GapRecord| {
+            let (begin, end) = (gap.since, gap.until.or(gap.since));
             self.query.conversation.as_ref().is_none_or(|wanted| gap.conversation.as_ref().is_none_or(|jid| jid == wanted))
-                && self.after.is_none_or(|after| gap.since.is_none_or(|since| Place::order_of(since) >= after.order))
-                && self.query.since.is_none_or(|since| gap.since.is_none_or(|begin| begin >= since))
-                && self.query.until.is_none_or(|until| gap.since.is_none_or(|begin| begin < until))
+                && self.after.is_none_or(|after| end.is_none_or(|end| Place::order_of(end) >= after.order))
+                && self.before.is_none_or(|before| begin.is_none_or(|begin| Place::order_of(begin) < before.order))
+                && self.query.since.is_none_or(|since| end.is_none_or(|end| end >= since))
+                && self.query.until.is_none_or(|until| begin.is_none_or(|begin| begin < until))
         };
         let mut gaps: Vec<_> = gaps.into_iter().filter(|(_, gap)| concerns(gap)).collect();
         gaps.sort_by_key(|(position, gap)| (gap.since.map(Place::order_of), *position));
@@ -193,8 +194,7 @@ impl LocalQuery {
         self.after.is_none_or(|after| place > after) && self.before.is_none_or(|before| place < before)
     }
 
-    /// Every message of the log that may be meant, in this direction; `None` is one that was left out.
-    fn read(self, backwards: bool) -> BoxStream<'static, Result<Option<HistoryMessage>>> {
+    fn read(self, backwards: bool) -> BoxStream<'static, Result<HistoryMessage>> {
         let first = match (backwards, self.after, self.before) {
             (false, Some(after), _) => PageFrom::After(after),
             (false, None, _) => PageFrom::Oldest,
@@ -204,7 +204,7 @@ impl LocalQuery {
         let pages = stream::try_unfold(Some(first), move |next| {
             let this = self.clone();
             async move {
-                let Some(from) = next else { return Ok(None) };
+                let Some(from) = next else { return Ok::<_, Error>(None) };
                 let mut query = this.query.clone();
                 query.page = from;
                 let mut page = this.client.store().messages(&query).await?;
@@ -220,20 +220,12 @@ impl LocalQuery {
                     _ => None,
                 };
                 let client = this.client.downgrade();
-                let read = |message: LoggedMessage| {
-                    let wanted = this.is_wanted(&message) && this.is_within(&message);
-                    if wanted { HistoryMessage::new(message, &client) } else { Ok(None) }
-                };
-                let messages: Vec<_> = page.messages.into_iter().map(read).collect();
-                Ok(Some((stream::iter(messages), next)))
+                let wanted = page.messages.into_iter().filter(|message| this.is_wanted(message) && this.is_within(message));
+                let messages = wanted.filter_map(|message| HistoryMessage::new(message, &client).transpose());
+                Ok(Some((messages.collect::<Vec<_>>(), next)))
             }
         });
-        pages
-            .flat_map(|page| match page {
-                Ok(messages) => messages.left_stream(),
-                Err(error) => stream::once(async { Err(error) }).right_stream(),
-            })
-            .boxed()
+        pages.map_ok(stream::iter).try_flatten().boxed()
     }
 }
 

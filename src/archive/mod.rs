@@ -53,8 +53,7 @@ mod wire;
 
 use std::fmt;
 
-use futures::stream::{self, BoxStream};
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use jid::{BareJid, Jid};
 
 pub use catch_up::CatchUp;
@@ -65,7 +64,7 @@ pub use server::{ServerArchive, ServerQuery};
 pub use service::{ArchiveService, ArchiveSettings};
 
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ext::{Observable, Watch};
 use crate::store::{Batch, Direction, LogId, MessageFlags, MessageQuery, Place};
 
@@ -102,19 +101,15 @@ impl Archive {
         let pages = stream::try_unfold(Some(None::<Place>), move |next| {
             let client = client.clone();
             async move {
-                let Some(after) = next else { return Ok(None) };
+                let Some(after) = next else { return Ok::<_, Error>(None) };
                 let page = client.store().conversations(after, PAGE).await?;
                 let next = page.last().filter(|_| page.len() == PAGE).map(|last| Some(last.newest.place()));
                 let weak = client.downgrade();
                 let read: Vec<_> = page.into_iter().filter_map(|found| Conversation::new(found, &weak).transpose()).collect();
-                Ok(Some((stream::iter(read), next)))
+                Ok(Some((read, next)))
             }
         });
-        let flat = pages.flat_map(|page| match page {
-            Ok(conversations) => conversations.left_stream(),
-            Err(error) => stream::once(async { Err(error) }).right_stream(),
-        });
-        flat.boxed() as BoxStream<'static, _>
+        pages.map_ok(stream::iter).try_flatten().boxed()
     }
 
     /// A message of the log by its name there. `None` if it is not there (any more).

@@ -53,7 +53,9 @@ pub(super) enum Verdict {
 impl Running {
     pub(super) fn new() -> Self {
         // Only that the ids of two runs differ matters; without random numbers there is no connection either.
-        Self { open: Mutex::default(), count: AtomicU64::new(0), salt: getrandom::u64().unwrap_or_default() }
+        let mut salt = [0; 8];
+        let _ = getrandom::fill(&mut salt);
+        Self { open: Mutex::default(), count: AtomicU64::new(0), salt: u64::from_le_bytes(salt) }
     }
 
     /// Opens a query of this archive, for a page of at most `max` results.
@@ -158,8 +160,8 @@ mod tests {
         running.offer(&stanza, &ACCOUNT.parse().expect("a JID"))
     }
 
-    #[test]
-    fn results_count_only_from_the_archive_that_was_asked_and_while_it_is() {
+    #[tokio::test]
+    async fn results_count_only_from_the_archive_that_was_asked_and_while_it_is() {
         let running = Arc::new(Running::new());
         let own = running.open(ACCOUNT.parse().expect("a JID"), 10);
         let room = running.open("garden@rooms.example".parse().expect("a JID"), 10);
@@ -178,7 +180,7 @@ mod tests {
             assert_eq!(offer(&running, from, query, "1"), verdict, "{from} {query}");
         }
         let id = own.id().to_owned();
-        assert_eq!(own.results(None).now_or_never().expect("at once").expect("results").len(), 2);
+        assert_eq!(own.results(None).await.expect("results").len(), 2);
         assert_eq!(offer(&running, "", &id, "2"), Verdict::Stray, "the query is closed");
     }
 
@@ -199,13 +201,13 @@ mod tests {
         assert!(error.is_timeout(), "{error}");
     }
 
-    #[test]
-    fn a_page_without_end_is_refused() {
+    #[tokio::test]
+    async fn a_page_without_end_is_refused() {
         let running = Arc::new(Running::new());
         let open = running.open(ACCOUNT.parse().expect("a JID"), 10);
         for n in 0..10 + EXTRA + 1 {
             assert_eq!(offer(&running, "", open.id(), &n.to_string()), Verdict::Taken);
         }
-        assert!(open.results(Some("0")).now_or_never().expect("at once").is_err());
+        assert!(open.results(Some("0")).await.is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use jid::{BareJid, Jid};
 
 use super::message::HistoryMessage;
@@ -250,14 +250,9 @@ impl Run {
     fn into_stream(self) -> BoxStream<'static, Result<HistoryMessage>> {
         let pages = stream::try_unfold(self, |mut run| async move {
             let page = run.next_page().boxed().await?;
-            Ok(page.map(|page| (stream::iter(page.into_iter().map(Ok)), run)))
+            Ok::<_, Error>(page.map(|page| (page.into_iter().map(Ok), run)))
         });
-        pages
-            .flat_map(|page| match page {
-                Ok(messages) => messages.left_stream(),
-                Err(error) => stream::once(async { Err(error) }).right_stream(),
-            })
-            .boxed()
+        pages.map_ok(stream::iter).try_flatten().boxed()
     }
 
     /// Fetches the next page, and takes it in; the messages in the order they are wanted.

@@ -10,10 +10,10 @@ use crate::xml::{Node, Stanza, ns};
 /// How deep into a message its content is looked at: each level is read once for every level above it.
 const DEPTH: u8 = 16;
 
-/// The keys of a message that came, by whichever way.
-pub(super) fn received(account: &BareJid, stanza: &Stanza) -> Vec<IdentityKey> {
+/// The keys of a message that came, by whichever way. `body` is its body, decoded already.
+pub(super) fn received(account: &BareJid, stanza: &Stanza, body: Option<&str>) -> Vec<IdentityKey> {
     let sender = stanza.from_jid().unwrap_or_else(|| account.clone().into());
-    keys(account, stanza, &sender)
+    keys(account, stanza, &sender, body)
 }
 
 /// The keys of a message that is sent here, under this id. It has no sender's address yet: `from` is the session's, if there
@@ -23,11 +23,14 @@ pub(super) fn sent(account: &BareJid, stanza: &Stanza, from: Option<Jid>, id: &s
     // Without a session it is not known from which resource it will go.
     let is_similar_known = from.is_some();
     let sender = from.unwrap_or_else(|| account.clone().into());
-    keys.extend(self::keys(account, stanza, &sender).into_iter().filter(|key| key.is_exact() || is_similar_known));
+    let body = stanza.child_text(ns::CLIENT, "body");
+    keys.extend(
+        self::keys(account, stanza, &sender, body.as_deref()).into_iter().filter(|key| key.is_exact() || is_similar_known),
+    );
     keys
 }
 
-fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid) -> Vec<IdentityKey> {
+fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, body: Option<&str>) -> Vec<IdentityKey> {
     let mut keys = Vec::new();
     let kind = stanza.stanza_type();
     let kind = MessageKind::from_attribute(kind.as_deref());
@@ -44,7 +47,7 @@ fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid) -> Vec<IdentityKey> {
         (_, None) if sender.to_bare() == *account => keys.extend(id.as_deref().filter(|id| is_ours(id)).map(IdentityKey::own)),
         (_, None) => {}
     }
-    let body = stanza.child_text(ns::CLIENT, "body").unwrap_or_else(|| content(stanza).into());
+    let body = body.map_or_else(|| content(stanza).into(), std::borrow::Cow::Borrowed);
     keys.push(IdentityKey::similar(Some(sender), stanza.to_jid().as_ref(), kind.as_str(), id.as_deref(), &body));
     keys
 }
@@ -98,7 +101,8 @@ mod tests {
 
     fn keys_of(xml: &str) -> Vec<IdentityKey> {
         let stanza = Frame::parse(xml).expect("XML").stanza().expect("a stanza");
-        received(&"juliet@capulet.example".parse().expect("a JID"), &stanza)
+        let body = stanza.child_text(ns::CLIENT, "body");
+        received(&"juliet@capulet.example".parse().expect("a JID"), &stanza, body.as_deref())
     }
 
     fn message(attributes: &str, inside: &str) -> Vec<IdentityKey> {

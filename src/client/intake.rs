@@ -13,7 +13,7 @@ use crate::error::{ErrorKind, Result};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, Intake, Notes, TakenIn};
 use crate::store::{
-    Applied, Batch, Change, Copies, Direction, Feed, IdentityKey, LoggedMessage, MessageFlags, NewMessage, Origin, Place,
+    Applied, Batch, Change, Direction, Feed, IdentityKey, LoggedMessage, MessageFlags, NewMessage, Origin, Place,
 };
 
 /// How long taking in waits for subscribers that are slow; they are then cut off (R2 gives the live lane as long).
@@ -67,7 +67,8 @@ impl Shared {
             record.flags = record.flags.union(MessageFlags::STAMPED);
         }
         record.archive_ids = notes.archive_ids;
-        let keys = notes.keys.into_iter().chain(identity::received(&self.account, stanza));
+        let proposed = identity::received(&self.account, stanza, record.text.as_deref());
+        let keys = notes.keys.into_iter().chain(proposed);
         let message = keys.fold(NewMessage::new(record, inbound.origin()).feed(notes.feed), NewMessage::key);
         notes.rows.into_iter().fold(message, NewMessage::when_new)
     }
@@ -188,7 +189,7 @@ impl Shared {
 
 /// A message that was sent here is no news when an archive has it too.
 fn was_sent_here(known: &LoggedMessage) -> bool {
-    known.direction == Direction::Outgoing && known.copies.intersects(Copies::of(Origin::Live)) && known.feed == Feed::History
+    known.direction == Direction::Outgoing && known.copies.contains(Origin::Live) && known.feed == Feed::History
 }
 
 /// The keys in the timeline of messages that follow one another: rising, as near to their stamps as those let them that are

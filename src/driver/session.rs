@@ -410,7 +410,7 @@ impl Session {
 
     /// Waits for the next thing to happen, and tells the core.
     async fn wait(&mut self, inbox: &mut Inbox) {
-        let reading = self.lane.may_read(now());
+        let reading = !self.bound || self.lane.may_read(now());
         if !reading {
             // It is we who do not listen.
             self.pulse.heard(now());
@@ -698,6 +698,27 @@ impl Session {
         }
     }
 
+    /// Brings to its end what was read; what that may wait for goes on meanwhile. Dropped before it is done, it leaves the rest in
+    /// the lane.
+    async fn deliver_last(&mut self) {
+        loop {
+            if self.lane.running.is_none() {
+                let Some(batch) = self.lane.next_batch(true, now()) else { return };
+                self.lane.running = Some(self.commit(batch));
+            }
+            let taken = tokio::select! {
+                taken = ended(self.lane.running.as_mut()) => taken,
+                Some(()) = self.jobs.next(), if !self.jobs.is_empty() => continue,
+                () = ended(self.login.as_mut()) => {
+                    self.login = None;
+                    continue;
+                }
+            };
+            self.lane.running = None;
+            self.taken_over(taken);
+        }
+    }
+
     /// The connection is over: say the last words, release everything.
     async fn finish(mut self, ended: Ended, carried: &mut Carried) -> End {
         self.log.end(&*self.surface);
@@ -707,10 +728,9 @@ impl Session {
                 carried.event(event, &self.surface);
             }
         }
-        let suspended = self.core.suspend().filter(|_| !matches!(self.order, Some(Control::Close)));
-        carried.numbered = self.core.numbered().max(suspended.as_ref().map_or(0, crate::driver::Suspended::numbered));
+        let is_suspended = self.core.is_suspended() && !matches!(self.order, Some(Control::Close));
         // A session that may be resumed is not closed: the old connection is only dropped (R5).
-        let last_words = self.io.as_ref().is_some_and(|io| io.unwritten() > 0) || suspended.is_none();
+        let last_words = self.io.as_ref().is_some_and(|io| io.unwritten() > 0) || !is_suspended;
         if let Some(mut io) = self.io.take().filter(|_| last_words && !matches!(self.order, Some(Control::Suspend))) {
             let goodbye = async {
                 io.flush().await?;
@@ -724,19 +744,12 @@ impl Session {
             }
         }
         // What was read is delivered before the session is given up.
-        let mut last = self.lane.next_batch(true, now()).map(|batch| self.commit(batch));
-        let lane = &mut self.lane;
-        let deliver = async {
-            if let Some(run) = lane.running.take() {
-                run.await;
-            }
-            if let Some(batch) = last.take() {
-                batch.await;
-            }
-        };
-        if tokio::time::timeout(LAST_WRITES, deliver).await.is_err() {
-            tracing::error!("messages that were read last are lost: the store took too long");
+        if tokio::time::timeout(LAST_WRITES, self.deliver_last()).await.is_err() {
+            // They are still in the lane; without another connection nobody brings them to their end.
+            tracing::error!("messages that were read last are not stored yet: the store takes too long");
         }
+        carried.numbered = self.core.numbered();
+        let suspended = self.core.suspend().filter(|_| is_suspended);
         carried.lane = self.lane;
         match suspended {
             Some(suspended) => {

@@ -116,6 +116,8 @@ impl StreamCore {
             Input::TakenOver(seq) => {
                 if let Stage::Bound(session) | Stage::Closing(Some(session)) = &mut self.stage {
                     session.taken_over(seq, &mut self.io);
+                } else if let Some(suspended) = self.left.as_mut().or(self.io.resume.as_mut()) {
+                    suspended.taken_over(seq);
                 }
             }
             Input::Nonza(xml) => {
@@ -242,8 +244,10 @@ impl StreamCore {
     /// before the server is told (R8). `None` on a session that cannot be resumed.
     #[must_use]
     pub fn handled_with(&self, seqs: &[u64]) -> Option<(u32, Vec<u32>)> {
-        let session = self.session().filter(|session| session.is_resumable())?;
-        Some(session.numbers().h_with(seqs))
+        if let Some(session) = self.session() {
+            return session.is_resumable().then(|| session.numbers().h_with(seqs));
+        }
+        self.left.as_ref().or(self.io.resume.as_ref()).map(|suspended| suspended.handled_with(seqs))
     }
 
     /// The highest number that an inbound stanza has got.
@@ -278,6 +282,12 @@ impl StreamCore {
     #[must_use]
     pub fn unacknowledged(&self) -> usize {
         self.session().map_or(0, |session| session.outbound().unacknowledged())
+    }
+
+    /// Whether there is a session for another connection to resume.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.left.is_some() || self.io.resume.is_some()
     }
 
     /// Takes the session that outlived its stream: it was cut, not closed, and the server keeps it for a while. Also one that

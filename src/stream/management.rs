@@ -66,6 +66,8 @@ pub struct Suspended {
     pub(super) outbound: Outbound,
     /// When the connection was cut; requests' deadlines stand still since (R6).
     pub(super) since: Instant,
+    /// Up to which inbound stanza the server was told that all are taken over, when it was last asked for the session.
+    pub(super) told: u64,
 }
 
 impl Suspended {
@@ -80,6 +82,7 @@ impl Suspended {
             numbers: Numbers::restored(h, above),
             outbound: Outbound { lenient: true, ..Outbound::default() },
             since: now,
+            told: u64::from(h),
         }
     }
 
@@ -140,8 +143,19 @@ impl Suspended {
         out
     }
 
-    /// `<resume/>`.
-    pub(super) fn request(&self) -> String {
+    /// Responsibility for an inbound stanza of its last connection has been taken over.
+    pub(super) fn taken_over(&mut self, seq: u64) {
+        self.numbers.taken_over(seq);
+    }
+
+    /// As [`StreamCore::handled_with`](super::StreamCore::handled_with).
+    pub(super) fn handled_with(&self, seqs: &[u64]) -> (u32, Vec<u32>) {
+        self.numbers.h_with(seqs)
+    }
+
+    /// `<resume/>`. More may be taken over until the answer comes; the server begins behind what this says.
+    pub(super) fn request(&mut self) -> String {
+        self.told = self.numbers.handled();
         format!(
             "<resume xmlns='{}' h='{}' previd='{}'/>",
             self.resumption.namespace,

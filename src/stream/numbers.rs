@@ -41,10 +41,10 @@ impl Numbers {
         self.base = self.read;
     }
 
-    /// The session goes on with a new connection, on which the server begins behind [`h`](Self::h).
-    pub(super) fn resume(&mut self) {
+    /// The session goes on with a new connection, on which the server begins behind the number it was told.
+    pub(super) fn resume(&mut self, told: u64) {
         self.passed_on = self.highest();
-        self.read = self.handled;
+        self.read = told;
     }
 
     /// The number of the stanza that was just read.
@@ -89,7 +89,7 @@ impl Numbers {
 
     /// The highest number given so far.
     pub(super) fn highest(&self) -> u64 {
-        self.read.max(self.passed_on)
+        self.read.max(self.passed_on).max(self.handled)
     }
 
     /// How many stanzas were read and not taken over yet, those ahead of the prefix included.
@@ -145,7 +145,7 @@ mod tests {
         // 11 came before the stream was managed; 12 and 14 are taken over, 13 and 15 are not.
         [11, 12, 14].into_iter().for_each(|seq| n.taken_over(seq));
         assert_eq!((n.h(), n.handled()), (1, 12));
-        n.resume();
+        n.resume(n.handled());
         let copies: Vec<(u64, bool)> = (0..4).map(|_| n.next()).map(|next| (next.seq, next.again)).collect();
         assert_eq!(copies, [(13, true), (14, true), (15, true), (16, false)]);
         n.taken_over(13);
@@ -158,7 +158,7 @@ mod tests {
     fn what_was_taken_over_late_counts_before_its_copy_comes() {
         let mut n = Numbers::default();
         n.next();
-        n.resume();
+        n.resume(0);
         n.taken_over(1);
         assert_eq!((n.h(), n.lag()), (1, 0));
         assert!(n.next().again);

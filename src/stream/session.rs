@@ -49,8 +49,8 @@ impl Session {
 
     /// The session as it was when its connection was cut.
     pub(super) fn resumed(suspended: Suspended) -> Self {
-        let Suspended { resumption, own, requests, mut numbers, outbound, .. } = suspended;
-        numbers.resume();
+        let Suspended { resumption, own, requests, mut numbers, outbound, told, .. } = suspended;
+        numbers.resume(told);
         let management = Management::On(resumption.namespace, Some(Box::new(resumption)));
         let mut told = Told::default();
         told.tell(&numbers);
@@ -122,7 +122,8 @@ impl Session {
         let Management::On(_, Some(resumption)) = self.management else { return None };
         let (mut requests, own, numbers, outbound) = (self.requests, self.own, self.numbers, self.outbound);
         requests.cut(taken);
-        Some(Suspended { resumption: *resumption, own, requests, numbers, outbound, since: now })
+        let told = numbers.handled();
+        Some(Suspended { resumption: *resumption, own, requests, numbers, outbound, since: now, told })
     }
 
     /// Whether the server acknowledges what it handles; `None` while that is being agreed on.

@@ -143,8 +143,8 @@ struct Query {
     seconds: Option<u64>,
 }
 
-/// The extension behind [`Client::last_activity`](LastActivities::last_activity), which also answers. It requires the
-/// [roster](RosterService).
+/// The extension behind [`Client::last_activity`](LastActivities::last_activity), which also answers. It uses the
+/// [roster](RosterService) to know who is a contact.
 #[derive(Debug, Default)]
 pub struct LastActivityService {
     used: Arc<Mutex<Option<Instant>>>,
@@ -164,7 +164,7 @@ impl LastActivityService {
 
 impl Extension for LastActivityService {
     fn register(&self, reg: &mut Registrar<'_>) {
-        reg.requires::<RosterService>();
+        reg.uses::<RosterService>();
         reg.setting(LastActivitySetting::default());
         reg.feature(ns::LAST_ACTIVITY);
         let used = Arc::clone(&self.used);

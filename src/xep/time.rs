@@ -132,7 +132,7 @@ struct Told {
     utc: String,
 }
 
-/// The extension that answers, and lets clients ask. It requires the [roster](RosterService).
+/// The extension that answers, and lets clients ask. It uses the [roster](RosterService) to know who is a contact.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TimeService;
@@ -147,7 +147,7 @@ impl TimeService {
 
 impl Extension for TimeService {
     fn register(&self, reg: &mut Registrar<'_>) {
-        reg.requires::<RosterService>();
+        reg.uses::<RosterService>();
         reg.setting(TimeSetting::new());
         reg.feature(ns::TIME);
         reg.on_iq_get(|request: IqRequest<TimeQuery>, cx: Ctx| async move { answer(request.from(), &cx) });

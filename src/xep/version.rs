@@ -120,7 +120,7 @@ impl Default for VersionSetting {
     }
 }
 
-/// The extension that answers, and lets clients ask. It requires the [roster](RosterService).
+/// The extension that answers, and lets clients ask. It uses the [roster](RosterService) to know who is a contact.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct VersionService;
@@ -135,7 +135,7 @@ impl VersionService {
 
 impl Extension for VersionService {
     fn register(&self, reg: &mut Registrar<'_>) {
-        reg.requires::<RosterService>();
+        reg.uses::<RosterService>();
         reg.setting(VersionSetting::default());
         reg.feature(ns::VERSION);
         reg.on_iq_get(|request: IqRequest<VersionQuery>, cx: Ctx| async move { answer(request.from(), &cx) });

@@ -161,6 +161,8 @@ impl Scan {
             self.items.push((line(&tokens[at]), name.clone()));
         }
         match (name.as_str(), next) {
+            // `use<>` in a type says what it captures.
+            ("use", None) if matches!(tokens.get(at + 1), Some(TokenTree::Punct(p)) if p.as_char() == '<') => at + 1,
             ("use", _) => {
                 let end = tokens[at..].iter().position(|t| matches!(t, TokenTree::Punct(p) if p.as_char() == ';'));
                 let end = end.map_or(tokens.len(), |n| at + n);

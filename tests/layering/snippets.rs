@@ -111,9 +111,13 @@ fn what_only_built_ins_could_use_is_caught_and_counted() {
         "ext/registrar.rs",
         "impl Registrar { pub(crate) fn step(&mut self) {} pub fn on_iq(&mut self) {} } pub(crate) struct Slot;",
     );
-    for text in
-        ["fn f(r: &mut R) { r.step() }", "fn f() { R::step(r) }", "use crate::ext::registrar::Slot;", "use crate::stream::Step;"]
-    {
+    for text in [
+        "fn f(r: &mut R) { r.step() }",
+        "fn f() { R::step(r) }",
+        "use crate::ext::registrar::Slot;",
+        "use crate::stream::Step;",
+        "impl X { fn e() -> impl Y + use<> {} fn f(r: &mut R) { r.step() } }",
+    ] {
         let found = violations(&[surface, ("roster/mod.rs", text)]);
         assert!(found.len() == 1, "{text}: {found:?}");
         let files = [surface, ("register/mod.rs", text)].map(|(f, t)| (f.to_owned(), t.to_owned()));

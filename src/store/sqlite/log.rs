@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::apply::{Writing, int};
 use super::failure::Outcome;
 use super::search;
-use crate::store::encoding::{from_bytes, micros, number_of, time, to_bytes};
+use crate::store::encoding::{choice, from_bytes, micros, number_of, time, to_bytes};
 use crate::store::{
     Appended, ArchiveId, Copies, Feed, GapRecord, IdentityKey, LogId, MessageFlags, NewMessage, Origin, Position, StoredXml,
 };
@@ -140,6 +140,7 @@ fn merge(writing: &mut Writing<'_>, id: i64, copy: &NewMessage) -> Outcome<Appen
         refer(writing, conversation, new, id)?;
         origin_id = Some(new.clone());
     }
+    let known = choice::<Feed>(u8::try_from(feed).unwrap_or(u8::MAX))?;
     let risen = feed.max(i64::from(number_of(&copy.feed)));
     if risen == DELIVERED && position.is_none() {
         position = Some(writing.next_position());
@@ -149,7 +150,7 @@ fn merge(writing: &mut Writing<'_>, id: i64, copy: &NewMessage) -> Outcome<Appen
         WHERE id = ?1";
     let archive_ids = (!ids.is_empty()).then(|| to_bytes(&ids));
     writing.run(sql, (id, risen, position, copies | origin, origin_id, archive_ids, flags))?;
-    Ok(appended(id, position, true))
+    Ok(appended(id, position, true).known_as(known))
 }
 
 /// The row of a conversation, made if there is none.

@@ -30,12 +30,13 @@ impl Step<Authenticated> for Resume {
     }
 
     fn start(&mut self, features: &Frame, _level: &Authenticated, io: &mut Io) -> Result<Progress<Authenticated>, Error> {
-        let Some(suspended) = &io.resume else { return Ok(Progress::Done) };
+        let Some(suspended) = &mut io.resume else { return Ok(Progress::Done) };
         if features.child(suspended.resumption.namespace, "sm").is_none() {
             io.lose_session(None);
             return Ok(Progress::Done);
         }
-        io.wire.element(&suspended.request());
+        let request = suspended.request();
+        io.wire.element(&request);
         io.wait(io.config.deadlines.bind);
         Ok(Progress::Wait)
     }

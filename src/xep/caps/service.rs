@@ -67,7 +67,7 @@ struct C {
     ver: String,
 }
 
-/// The extension behind [`Client::caps`](crate::xep::caps::Capabilities::caps). It requires the [roster](RosterService) and
+/// The extension behind [`Client::caps`](crate::xep::caps::Capabilities::caps). It uses the [roster](RosterService), and requires
 /// [service discovery](DiscoService), which answers from it.
 ///
 /// Other extensions [require](Registrar::requires) it and reach it through [`Ctx::ext`].
@@ -316,7 +316,7 @@ impl InfoSource for Source {
 
 impl Extension for CapsService {
     fn register(&self, reg: &mut Registrar<'_>) {
-        reg.requires::<RosterService>();
+        reg.uses::<RosterService>();
         reg.requires::<DiscoService>();
         reg.setting(CapsNode::default());
         reg.feature(ns::CAPS);
