@@ -3,6 +3,8 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 
+use xmppkit::testing::Dialect;
+
 const HELP: &str = "\
 the soak: messages both ways through faults, counted
 
@@ -12,6 +14,8 @@ the soak: messages both ways through faults, counted
   --seed N          the same faults in the same order
   --servers         2000 messages each way and 60 faults on each of the real servers that are installed
   --only NAME       of those this one, for example 'prosody 13'
+  --kinds NAMES     faults of these kinds only, for example kill,expired
+  --dialect NAME    the server inside resembles prosody, oldejabberd or openfire
   --no-archive      a server without archives: what nobody can tell may come twice
   --verbose         say each fault";
 
@@ -26,13 +30,26 @@ pub(crate) struct Options {
     /// On the real servers.
     pub(crate) servers: bool,
     pub(crate) only: Option<String>,
+    /// Which kinds of faults, by parts of their names.
+    pub(crate) kinds: Option<String>,
+    pub(crate) dialect: Dialect,
 }
 
 impl Options {
     /// `None`: there is nothing to run.
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let seed = RandomState::new().build_hasher().finish() % 1_000_000;
-        let mut options = Self { messages: 600, faults: 30, seed, archive: true, verbose: false, servers: false, only: None };
+        let mut options = Self {
+            messages: 600,
+            faults: 30,
+            seed,
+            archive: true,
+            verbose: false,
+            servers: false,
+            only: None,
+            kinds: None,
+            dialect: Dialect::Strict,
+        };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             let mut number = || arguments.next().and_then(|text| text.parse().ok()).ok_or(format!("{argument} takes a number"));
@@ -49,6 +66,12 @@ impl Options {
                 "--full" => (options.messages, options.faults) = (20_000, 300),
                 "--servers" => (options.messages, options.faults, options.servers) = (2_000, 60, true),
                 "--only" => options.only = arguments.next(),
+                "--kinds" => options.kinds = arguments.next(),
+                "--dialect" => {
+                    let name = arguments.next().unwrap_or_default();
+                    let named = |dialect: &Dialect| format!("{dialect:?}").eq_ignore_ascii_case(&name);
+                    options.dialect = Dialect::ALL.into_iter().find(named).ok_or(format!("no dialect {name}"))?;
+                }
                 "--messages" => options.messages = number()?,
                 "--faults" => options.faults = number()? as usize,
                 "--seed" => options.seed = number()?,

@@ -20,9 +20,10 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    pub(crate) async fn in_process(archive: bool) -> Result<Self, Failure> {
+    pub(crate) async fn in_process(archive: bool, dialect: testing::Dialect) -> Result<Self, Failure> {
         let server = testing::Server::builder()
             .domain("example.org")
+            .dialect(dialect)
             .account("romeo", PASSWORD)
             .account("juliet", PASSWORD)
             .differences(|differences| differences.archive &= archive)
