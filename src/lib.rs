@@ -88,6 +88,8 @@ pub mod prelude;
 pub mod presence;
 pub mod register;
 pub mod roster;
+#[cfg(xmppkit_sabotage)]
+mod sabotage;
 pub mod store;
 pub mod stream;
 #[cfg(feature = "testing")]

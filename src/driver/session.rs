@@ -296,6 +296,11 @@ impl Session {
     /// Starts the next batch of messages; `true` if one was finished on the spot.
     fn dispatch(&mut self) -> bool {
         let Some(batch) = self.lane.next_batch(self.core.owes_ack(), now()) else { return false };
+        #[cfg(xmppkit_sabotage)]
+        if crate::sabotage::is("commit-after-ack") {
+            self.taken_over(batch.seqs());
+            self.transmit();
+        }
         let mut run = self.commit(batch);
         match (&mut run).now_or_never() {
             Some(taken) => {

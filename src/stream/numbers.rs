@@ -51,6 +51,10 @@ impl Numbers {
     pub(super) fn next(&mut self) -> Numbered {
         self.read += 1;
         let again = self.read <= self.passed_on.max(self.handled) || self.ahead.contains(&self.read);
+        #[cfg(xmppkit_sabotage)]
+        if crate::sabotage::is("ack-on-parse") {
+            self.taken_over(self.read);
+        }
         Numbered { seq: self.read, again }
     }
 

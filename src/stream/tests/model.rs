@@ -16,7 +16,7 @@ use crate::stream::{Event, Framing, Input, Output, Resumption, StreamCore, Suspe
 use crate::xml::{Framer, Limits, OutStanza, StreamItem};
 
 const SM: &str = "urn:xmpp:sm:3";
-const RUNS: u64 = 400;
+const RUNS: u64 = 200;
 const STEPS: u32 = 150;
 /// Requests have tokens above this one, messages below.
 const REQUESTS: u64 = 1 << 32;
@@ -221,6 +221,7 @@ impl World {
             if let Some(link) = &mut self.link {
                 link.bench.input(Input::AskForAck);
                 self.react();
+                self.down(&format!("<r xmlns='{SM}'/>"));
             }
         }
         let about = self.about();
@@ -228,6 +229,8 @@ impl World {
         assert_eq!(self.app.received, self.peer.said, "said and lost: {about}");
         let left: Vec<_> = self.app.outbox.iter().map(|waiting| waiting.token).collect();
         assert!(left.is_empty(), "never acknowledged: {left:?}, {about}");
+        let kept = self.peer.session.as_ref().map_or(0, |session| session.queue.len());
+        assert_eq!(kept, 0, "taken over, and the server was never told: {about}");
         assert!(self.app.requests.is_empty(), "never answered: {:?}, {about}", self.app.requests);
     }
 
