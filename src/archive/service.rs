@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use jid::{BareJid, Jid};
-use xmpp_parsers::disco::DiscoInfoQuery;
 
 use super::catch_up::{CatchUp, Phase};
 use super::running::{Running, Verdict};
@@ -19,6 +18,7 @@ use crate::ext::{BoxFuture, Ctx, Extension, InboundDraft, Observable, Position, 
 use crate::messaging::MessagingService;
 use crate::store::{ArchiveCursor, Change, Feed, IdentityKey, Origin};
 use crate::xep::carbons::CarbonsService;
+use crate::xep::disco::{DiscoService, Discos};
 use crate::xml::ns;
 
 /// The extension's rows: what the account's archive announced, and whether a session was left open.
@@ -319,25 +319,20 @@ impl ArchiveService {
 
 /// Asks an archive what it can do (XEP-0313 §7).
 async fn ask_what_it_can(client: &Client, archive: &BareJid) -> Result<Announced> {
-    let reply = client.iq_get(Jid::from(archive.clone()), &DiscoInfoQuery { node: None }).await?;
-    let query = reply.stanza().child(ns::DISCO_INFO, "query").ok_or_else(|| no_payload("query"))?;
-    let mut announced = Announced::default();
-    for feature in query.children().filter(|child| child.is(ns::DISCO_INFO, "feature")) {
-        match feature.attr("var").as_deref() {
-            Some(ns::MAM) => announced.archive = true,
-            Some("urn:xmpp:mam:2#extended") => announced.extended = true,
-            Some("urn:xmpp:mam:2#groupchat-field") => announced.tells_rooms = true,
-            Some(ns::SID) => announced.stanza_ids = true,
-            _ => {}
-        }
-    }
-    Ok(announced)
+    let info = client.disco().info(archive.clone()).await?;
+    Ok(Announced {
+        archive: info.supports(ns::MAM),
+        extended: info.supports("urn:xmpp:mam:2#extended"),
+        tells_rooms: info.supports("urn:xmpp:mam:2#groupchat-field"),
+        stanza_ids: info.supports(ns::SID),
+    })
 }
 
 impl Extension for ArchiveService {
     fn register(&self, reg: &mut Registrar<'_>) {
         reg.requires::<CarbonsService>();
         reg.requires::<MessagingService>();
+        reg.requires::<DiscoService>();
         reg.setting(ArchiveSettings::default());
         reg.store_namespace(ROWS, 1, |_, rows| Ok(rows));
         let service = self.clone();

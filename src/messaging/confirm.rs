@@ -22,13 +22,16 @@ pub(super) struct ReceiptDue {
 
 impl ReceiptDue {
     /// The receipt that is due for a message, if one is: its sender asks, may know, and the message comes the first time,
-    /// from its sender. Carbons are another device's to confirm, and what an archive gives was (XEP-0184 §5.5).
+    /// from its sender. Carbons are another device's to confirm; of what an archive gives only what is received by it, not history
+    /// that is looked at (XEP-0184 §5.5).
     pub(super) fn for_message(inbound: &Inbound, cx: &Ctx) -> Option<Self> {
         let stanza = inbound.stanza();
-        if !matches!(inbound.origin(), Origin::Live | Origin::Offline)
-            || stanza.child(ns::RECEIPTS, "request").is_none()
-            || stanza.child(ns::RECEIPTS, "received").is_some()
-        {
+        let received = match inbound.origin() {
+            Origin::Live | Origin::Offline => true,
+            Origin::Archive => inbound.position().is_some(),
+            Origin::Carbon => false,
+        };
+        if !received || stanza.child(ns::RECEIPTS, "request").is_none() || stanza.child(ns::RECEIPTS, "received").is_some() {
             return None;
         }
         let (to, id) = (stanza.from_jid()?, stanza.id()?.into_owned());
@@ -95,5 +98,9 @@ mod tests {
             let due = ReceiptDue::for_message(&inbound, &client.ctx());
             assert_eq!(due.map(|due| due.id), expected.then(|| "m".to_owned()), "{origin:?}");
         }
+        let mut caught_up = Inbound::new(stanza.clone(), 1, SystemTime::UNIX_EPOCH);
+        caught_up.replace(stanza, Origin::Archive);
+        caught_up.set_position(crate::store::Position::new(1));
+        assert!(ReceiptDue::for_message(&caught_up, &client.ctx()).is_some(), "it comes by the archive for the first time");
     }
 }

@@ -20,14 +20,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
-use jid::{DomainRef, Jid};
 use xmpp_parsers::carbons::{Disable, Enable};
-use xmpp_parsers::disco::DiscoInfoQuery;
 
 use crate::client::{Client, Reply};
 use crate::error::{ErrorKind, Result};
 use crate::ext::{BoxFuture, Ctx, Extension, InboundDraft, Position, Registrar, SessionKind, inbound, outbound};
 use crate::store::Origin;
+use crate::xep::disco::{DiscoService, Discos};
 use crate::xml::{Stanza, ns, parse_datetime};
 
 /// The extension's rows: whether the server offered carbons the last time.
@@ -159,7 +158,7 @@ impl CarbonsService {
 
     /// Asks the server whether it offers them (XEP-0280 §3).
     async fn learn(&self, cx: &Ctx) -> Result<bool> {
-        let offered = offers_carbons(&cx.client(), cx.account().domain()).await?;
+        let offered = offers_carbons(&cx.client()).await?;
         let before = {
             let mut state = self.state();
             state.is_remembered = false;
@@ -190,16 +189,13 @@ impl CarbonsService {
     }
 }
 
-async fn offers_carbons(client: &Client, domain: &DomainRef) -> Result<bool> {
-    let server = Jid::from_parts(None, domain, None);
-    let reply = client.iq_get(server, &DiscoInfoQuery { node: None }).await?;
-    let query = reply.stanza().child(ns::DISCO_INFO, "query");
-    let mut features = query.into_iter().flat_map(|query| query.children()).filter(|child| child.is(ns::DISCO_INFO, "feature"));
-    Ok(features.any(|feature| feature.attr("var").as_deref() == Some(ns::CARBONS)))
+async fn offers_carbons(client: &Client) -> Result<bool> {
+    Ok(client.disco().server().await?.supports(ns::CARBONS))
 }
 
 impl Extension for CarbonsService {
     fn register(&self, reg: &mut Registrar<'_>) {
+        reg.requires::<DiscoService>();
         reg.setting(CarbonSettings::default());
         reg.store_namespace(ROWS, 1, |_, rows| Ok(rows));
         reg.inbound_stage("carbons:unwrap", Position::After(inbound::UNWRAP), unwrap);

@@ -18,7 +18,8 @@ use xmppkit::xmpp_parsers::ping::Ping;
 use crate::common::{builder, server, within};
 
 pub(crate) async fn started(dialect: Dialect) -> Server {
-    server().dialect(dialect).start().await.expect("a server")
+    // A cut ends a session, as if its time to be resumed were over.
+    server().dialect(dialect).differences(|d| d.management.versions.clear()).start().await.expect("a server")
 }
 
 /// A client with this store, that has looked at its archive.

@@ -63,6 +63,8 @@ fn questions(server: &Server, name: &str) -> Vec<(String, String)> {
         let text = |attribute: Option<std::borrow::Cow<'_, str>>| attribute.unwrap_or_default().into_owned();
         Some((text(query.attr("node")), text(frame.attr("to"))))
     })
+    // What the server does for an account is others' matter to ask.
+    .filter(|(node, to)| !(node.is_empty() && (*to == server.domain() || !to.contains('/'))))
     .collect()
 }
 

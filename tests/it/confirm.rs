@@ -1,6 +1,7 @@
 //! Receipts, markers and chat states, on the in-process server.
 
 use futures::StreamExt;
+use xmppkit::archive::ArchiveService;
 use xmppkit::client::{Client, Milestone};
 use xmppkit::error::ErrorKind;
 use xmppkit::messaging::{ChatState, ChatStateEvent, Confirm, MessagingService, MessagingSettings};
@@ -286,7 +287,8 @@ async fn who_answers_without_chat_states_is_told_none() {
 
     romeo.close().await;
     assert!(!chat.send_state(ChatState::Composing).await.expect("no error"), "who is offline does not type later");
-    let without = builder(&server, "romeo").without::<MessagingService>().build().await.expect("a client");
+    let without =
+        builder(&server, "romeo").without::<MessagingService>().without::<ArchiveService>().build().await.expect("a client");
     let error = without.chat(juliet.account()).send_state(ChatState::Gone).await.expect_err("missing");
     assert!(matches!(error.kind(), ErrorKind::ExtensionMissing("MessagingService")), "{error}");
 }

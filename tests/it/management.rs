@@ -16,7 +16,8 @@ use crate::common::{builder, within};
 fn quick(server: &Server, name: &str) -> ClientBuilder {
     let mut pace = Reconnect::default().base(Duration::from_millis(10)).cap(Duration::from_millis(20));
     pace.overload = Duration::from_millis(20);
-    builder(server, name).reconnect(pace)
+    // What an archive can tell of a lost session is its own tests' matter.
+    builder(server, name).reconnect(pace).without::<xmppkit::archive::ArchiveService>()
 }
 
 async fn online(server: &Server, name: &str) -> Client {

@@ -113,7 +113,7 @@ async fn the_index_finds_exactly_what_matches() {
             continue;
         }
         for source in [Source::Timeline(usize::MAX), Source::Words, Source::WordsAlongTimeline] {
-            let (mut found, candidates) = asked.collect(&connection, source).expect("a page");
+            let (mut found, candidates) = asked.gather(&connection, source).expect("a page");
             found.reverse();
             let found: Vec<_> = found.iter().map(|message| message.log_id).collect();
             assert_eq!(found, expected, "round {round}: {words:?} by {source:?}");
@@ -146,7 +146,7 @@ async fn more_and_longer_words_than_the_index_is_asked_for_are_looked_at_as_well
         let query = MessageQuery::new().text(&*text);
         for source in [Source::Words, Source::WordsAlongTimeline] {
             let asked = Asked { account: 1, conversation: None, query: &query, words: search::words(&text) };
-            assert_eq!(asked.collect(&connection, source).expect("a page").0.len(), count, "{text} by {source:?}");
+            assert_eq!(asked.gather(&connection, source).expect("a page").0.len(), count, "{text} by {source:?}");
         }
     }
 }
@@ -215,6 +215,6 @@ async fn an_index_made_by_another_unicode_is_made_anew() {
     for words in ["今", "晚", "花园", "indo"] {
         let query = MessageQuery::new().text(words);
         let asked = Asked { account: 1, conversation: None, query: &query, words: search::words(words) };
-        assert_eq!(asked.collect(&connection, Source::Words).expect("a page").0.len(), 1, "{words}");
+        assert_eq!(asked.gather(&connection, Source::Words).expect("a page").0.len(), 1, "{words}");
     }
 }
