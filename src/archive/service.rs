@@ -332,7 +332,7 @@ impl Extension for ArchiveService {
     fn register(&self, reg: &mut Registrar<'_>) {
         reg.requires::<CarbonsService>();
         reg.requires::<MessagingService>();
-        reg.requires::<DiscoService>();
+        reg.uses::<DiscoService>();
         reg.setting(ArchiveSettings::default());
         reg.store_namespace(ROWS, 1, |_, rows| Ok(rows));
         let service = self.clone();

@@ -68,6 +68,16 @@ impl Carried {
         }
     }
 
+    /// Whether a stanza is suspected: messages then go out one at a time, so that the next time it is certain which it was.
+    pub(super) fn is_careful(&self) -> bool {
+        self.blamed.is_some()
+    }
+
+    /// A session has held: nothing is suspected.
+    pub(super) fn acquit(&mut self) {
+        self.blamed = None;
+    }
+
     /// The server ended the stream with an error: the first stanza it has not acknowledged is suspected. Gives it up the second
     /// time, and says so.
     pub(super) fn blame(&mut self, condition: &str, surface: &Arc<dyn Surface>) -> bool {

@@ -82,6 +82,8 @@ pub(super) struct Session {
     before_auth: Option<RunningProcedure>,
     registered: bool,
     login: Option<BoxFuture<'static, ()>>,
+    /// Messages go out one at a time, each when the one before is acknowledged.
+    careful: bool,
     /// The login steps are over, and only what stream management makes of it is not known yet.
     logged_in: bool,
     /// The numbers of messages that are being noted; the last of them.
@@ -144,6 +146,7 @@ impl Session {
             before_auth: None,
             registered: false,
             login: None,
+            careful: carried.is_careful(),
             logged_in: false,
             recording: None,
             to_record: Vec::new(),
@@ -423,13 +426,17 @@ impl Session {
         let surface = Arc::clone(&self.surface);
         let unwritten = self.io.as_ref().map_or(0, Io::unwritten);
         self.record();
+        let online = self.online_since.is_some();
+        if self.careful && online && self.core.unacknowledged() > 0 {
+            self.core.handle(Input::AskForAck, now());
+            self.transmit();
+        }
         self.pulse.waits_since(self.core.asked_for_ack_since());
         self.arm();
         let reading = reading && unwritten < WRITE_MAX;
         // While the closing hooks run too: they have last words, and what was accepted before goes out before the end.
         let sending = self.bound && (self.order.is_none() || self.closing.is_some()) && unwritten < WRITE_HIGH;
-        let acknowledged = self.core.unacknowledged() < MAX_UNACKNOWLEDGED && self.recording.is_none();
-        let online = self.online_since.is_some();
+        let acknowledged = self.core.unacknowledged() < self.most_unacknowledged() && self.recording.is_none();
         let Some(io) = &mut self.io else {
             self.core.handle(Input::Eof, now());
             return;
@@ -511,7 +518,7 @@ impl Session {
 
     /// Takes messages from the outbox while there is room.
     fn send_messages(&mut self) {
-        let mut room = MAX_UNACKNOWLEDGED.saturating_sub(self.core.unacknowledged());
+        let mut room = self.most_unacknowledged().saturating_sub(self.core.unacknowledged());
         let mut bytes = 0;
         while room > 0 && self.io.as_ref().is_some_and(|io| io.unwritten() + bytes < WRITE_HIGH) {
             let Some(Outgoing::Stanza { token, stanza }) = self.surface.next_message() else { return };
@@ -524,6 +531,10 @@ impl Session {
                 self.mark(token);
             }
         }
+    }
+
+    fn most_unacknowledged(&self) -> usize {
+        if self.careful && self.core.is_managed() == Some(true) { 1 } else { MAX_UNACKNOWLEDGED }
     }
 
     /// What was written last holds this message.

@@ -220,6 +220,9 @@ impl Loop {
             // R47: after a registration whose login failed on the same stream, for whatever reason, log in on a new one.
             return None;
         }
+        if online_since.is_some_and(|since| self.backoff.is_stable(now().saturating_duration_since(since))) {
+            self.carried.acquit();
+        }
         if let ErrorKind::Stream(stream) = error.kind()
             && by_server
             && self.carried.blame(&stream.condition, surface)

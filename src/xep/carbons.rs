@@ -195,7 +195,7 @@ async fn offers_carbons(client: &Client) -> Result<bool> {
 
 impl Extension for CarbonsService {
     fn register(&self, reg: &mut Registrar<'_>) {
-        reg.requires::<DiscoService>();
+        reg.uses::<DiscoService>();
         reg.setting(CarbonSettings::default());
         reg.store_namespace(ROWS, 1, |_, rows| Ok(rows));
         reg.inbound_stage("carbons:unwrap", Position::After(inbound::UNWRAP), unwrap);
