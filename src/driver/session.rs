@@ -1,4 +1,6 @@
 //! One connection's life: the core, the socket, and everything that waits for either.
+//!
+//! One file, because every wait is a branch of one `select` over the fields of one value, and what follows a branch is read beside it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
