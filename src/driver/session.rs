@@ -770,6 +770,11 @@ impl Session {
         let suspended = self.core.suspend().filter(|_| is_suspended);
         carried.lane = self.lane;
         match suspended {
+            // Cut in the middle of its login it would go on without what the login brings: roster, presence, catch-up.
+            Some(suspended) if self.bound && self.online_since.is_none() => {
+                carried.suspended = Some(suspended);
+                carried.lose(&self.surface);
+            }
             Some(suspended) => {
                 carried.suspended = Some(suspended);
                 carried.jobs = self.jobs;
