@@ -286,14 +286,6 @@ impl ArchiveService {
         if !announced.archive {
             return;
         }
-        #[cfg(xmppkit_sabotage)]
-        if crate::sabotage::is("cursor-by-live")
-            && let Some(cursor) = &known.cursor
-        {
-            let cursor = wire::moved(cursor, Some(&id.id), Some(draft.received()));
-            draft.also(Change::ArchiveCursor(id.by.clone(), cursor.clone()));
-            known.cursor = Some(cursor);
-        }
         // Only where nothing can have gone by unseen: not the account's other clients, not what was older than the session.
         if known.phase == Phase::UpToDate
             && draft.origin() != Origin::Offline
