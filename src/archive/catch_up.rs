@@ -311,6 +311,6 @@ fn is_over(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::SessionLost { .. } | ErrorKind::NotOnline | ErrorKind::ClientClosed)
 }
 
-fn is_item_not_found(error: &Error) -> bool {
+pub(super) fn is_item_not_found(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Stanza(error) if error.condition == "item-not-found")
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt;
 use jid::BareJid;
 
-use super::{ArchiveService, Archives, KeepByDefault, Preferences};
+use super::catch_up::is_item_not_found;
+use super::{ArchiveService, Archives, KeepByDefault, Preferences, ServerQuery};
 use crate::client::{Resolution, Unresolved};
 use crate::error::Result;
 use crate::ext::Ctx;
@@ -32,9 +33,11 @@ pub(super) async fn resolve(unresolved: Vec<Unresolved>, cx: Ctx) -> Vec<(String
             return Vec::new();
         }
     }
-    let cut = unresolved.iter().map(|message| message.cut).max().unwrap_or(SystemTime::UNIX_EPOCH);
-    let since = SystemTime::now().duration_since(cut).unwrap_or_default();
-    tokio::time::sleep(UNREAD.saturating_sub(since)).await;
+    let cuts = unresolved.iter().filter(|message| !message.counted).map(|message| message.cut);
+    if let Some(cut) = cuts.max() {
+        let since = SystemTime::now().duration_since(cut).unwrap_or_default();
+        tokio::time::sleep(UNREAD.saturating_sub(since)).await;
+    }
     let mut found = Vec::new();
     for (contact, messages) in contacts {
         match ask(&cx, &contact, &messages).await {
@@ -66,11 +69,19 @@ async fn archived<'a>(cx: &Ctx, contacts: impl Iterator<Item = &'a BareJid>) -> 
 
 /// Reads what the archive has of this conversation since; what is found is known in the log afterwards.
 async fn ask(cx: &Ctx, contact: &BareJid, messages: &[&Unresolved]) -> Result<Vec<(String, Resolution)>> {
-    let first = messages.iter().map(|message| message.written).min().unwrap_or(SystemTime::UNIX_EPOCH);
-    let start = first.checked_sub(SKEW).unwrap_or(SystemTime::UNIX_EPOCH);
-    let mut results = cx.client().archive().server().query().with(&contact.clone().into()).start(start).forwards();
-    while let Some(result) = results.next().await {
-        result?;
+    let query = || cx.client().archive().server().query().with(&contact.clone().into());
+    // They come in the order they were sent.
+    let after = messages.first().and_then(|message| message.after.as_ref()).filter(|after| after.by == *cx.account());
+    let by_id = match after {
+        Some(after) => match read(query().after_id(&after.id)).await {
+            Err(error) if is_item_not_found(&error) => false,
+            result => result.map(|()| true)?,
+        },
+        None => false,
+    };
+    if !by_id {
+        let first = messages.iter().map(|message| message.written).min().unwrap_or(SystemTime::UNIX_EPOCH);
+        read(query().start(first.checked_sub(SKEW).unwrap_or(SystemTime::UNIX_EPOCH))).await?;
     }
     let mut found = Vec::new();
     for message in messages {
@@ -84,4 +95,12 @@ async fn ask(cx: &Ctx, contact: &BareJid, messages: &[&Unresolved]) -> Result<Ve
         found.push((message.id.clone(), resolution));
     }
     Ok(found)
+}
+
+async fn read(query: ServerQuery) -> Result<()> {
+    let mut results = query.forwards();
+    while let Some(result) = results.next().await {
+        result?;
+    }
+    Ok(())
 }

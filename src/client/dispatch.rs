@@ -92,7 +92,7 @@ impl Surface for Shared {
 
     fn abandoned(&self, error: Error) {
         if self.bound_jid().is_some() {
-            self.session_lost();
+            self.session_lost(None);
         }
         Surface::state(self, State::Failed(error));
     }
@@ -169,12 +169,8 @@ impl Surface for Shared {
         Box::pin(async move {
             let now = SystemTime::now();
             let archive_after = self.newest_in_archive().await;
-            let update = |batch: Batch, (id, number): (String, u32)| {
-                let mut update = SentUpdate::new(id).written(Some(number), now);
-                update.archive_after.clone_from(&archive_after);
-                batch.update_sent(update)
-            };
-            let batch = self.outbox.ids(&numbers).into_iter().fold(Batch::new(), update);
+            let updates = self.outbox.numbered(&numbers, archive_after.as_ref(), now);
+            let batch = updates.into_iter().fold(Batch::new(), Batch::update_sent);
             self.note("the numbers of messages", batch).await;
         })
     }
@@ -191,7 +187,7 @@ impl Surface for Shared {
         self.set_bound(Some((jid, features)));
         self.outbox.set_managed(false);
         if self.take_restored() {
-            self.note_dropped(self.outbox.session_lost());
+            self.note_sent_soon(self.outbox.session_lost(None));
             self.forget_session();
         }
         Box::pin(async move {
@@ -233,10 +229,10 @@ impl Surface for Shared {
         vec![Box::pin(complete), Box::pin(async move { resolving.resolve_sent().await })]
     }
 
-    fn session_lost(&self) {
+    fn session_lost(&self, h: Option<u32>) {
         self.set_bound(None);
         self.take_incomplete();
-        self.note_dropped(self.outbox.session_lost());
+        self.note_sent_soon(self.outbox.session_lost(h));
         self.requests.session_lost();
         self.take_restored();
         self.forget_session();

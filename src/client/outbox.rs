@@ -10,8 +10,11 @@ use tokio::sync::Notify;
 use crate::client::sent::{Sent, SentState};
 use crate::driver::Outgoing;
 use crate::error::{ErrorKind, Result};
-use crate::store::{OutboxEntry, SendFailure, SendStatus, SentUpdate};
+use crate::store::{ArchiveId, OutboxEntry, SendFailure, SendStatus, SentUpdate};
 use crate::xml::{OutStanza, escape_attr, format_datetime, ns};
+
+#[cfg(test)]
+mod tests;
 
 /// Messages the outbox keeps.
 const CAPACITY: usize = 10_000;
@@ -36,7 +39,8 @@ struct Inner {
     taken: VecDeque<Queued>,
     managed: bool,
     /// Those of which nobody can tell, in the order they were sent.
-    unresolved: Vec<Queued>,
+    unresolved: Vec<Doubtful>,
+    /// When the session was cut that can be resumed.
     cut: Option<SystemTime>,
     /// Messages to the addresses of those: they must not overtake them (R11).
     parked: VecDeque<Queued>,
@@ -48,9 +52,20 @@ struct Queued {
     token: u64,
     stanza: OutStanza,
     ephemeral: bool,
-    /// Its number in the session that an earlier process had (R8).
-    number: Option<u32>,
+    /// An earlier process left it; its number in the session that one had, if it was written there (R8).
+    left: Option<Option<u32>>,
+    /// The newest id its archive was known to have before it was written.
+    after: Option<ArchiveId>,
     record: Arc<SentState>,
+}
+
+/// A message that was written in a session that is lost.
+struct Doubtful {
+    queued: Queued,
+    /// When that session was cut.
+    cut: SystemTime,
+    /// The server's last count is known, and this message is behind it.
+    counted: bool,
 }
 
 /// A message of a lost session of which nobody can tell whether the server has it.
@@ -63,9 +78,14 @@ pub struct Unresolved {
     pub to: Option<Jid>,
     /// When it was first written.
     pub written: SystemTime,
+    /// The newest id that the archive which would hold it was known to have before that, if it was noted.
+    pub after: Option<ArchiveId>,
     /// When the connection was cut, or what an earlier process left was found: for some seconds after that the server may still
     /// be reading what was written.
     pub cut: SystemTime,
+    /// The server said how much of the lost session it had handled, and this is not of it (R10): it reads no more of that session,
+    /// and without any better evidence this one is missing.
+    pub counted: bool,
 }
 
 /// What was found out about an [`Unresolved`] message.
@@ -89,7 +109,9 @@ impl Outbox {
                 tracing::error!(id = entry.id, "a message in the outbox cannot be read");
                 continue;
             };
-            inner.push(entry.id, stanza, entry.ephemeral, entry.number, SendStatus::clone(&entry.status));
+            let mut queued = inner.accept(entry.id, stanza, entry.ephemeral, SendStatus::clone(&entry.status));
+            (queued.left, queued.after) = (Some(entry.number), entry.archive_after);
+            inner.push(queued);
         }
     }
 
@@ -122,7 +144,9 @@ impl Outbox {
             return Err(ErrorKind::ClientClosed.into());
         }
         let status = SendStatus { queued: Some(queued), ..SendStatus::default() };
-        let sent = inner.push(id, stanza, ephemeral, None, status);
+        let queued = inner.accept(id, stanza, ephemeral, status);
+        let sent = Sent::new(Arc::clone(&queued.record));
+        inner.push(queued);
         drop(inner);
         self.waiting.notify_one();
         Ok(sent)
@@ -201,21 +225,25 @@ impl Outbox {
         done.into_iter().map(|queued| queued.acked(at)).collect()
     }
 
-    /// The session that an earlier process had goes on: what was numbered up to the server's count has arrived, the rest is
-    /// written again. Gives the ids of those that have arrived.
+    /// The session goes on. Of what an earlier process left: what was numbered up to the server's count has arrived; what has a
+    /// higher number is written again; of what has none and was written, in a session before, nobody can tell. Gives the ids of
+    /// those that have arrived.
     pub(crate) fn resumed_at(&self, h: u32, at: SystemTime) -> Vec<String> {
         let mut inner = self.lock();
+        inner.cut = None;
         // What is in the hands of the driver was written again, and may have arrived when the session is lost after all.
         for queued in &inner.taken {
             queued.record.merge(&SentUpdate::new("").written(None, at).status);
         }
-        let (numbered, rest) = std::mem::take(&mut inner.queue)
-            .into_iter()
-            .partition(|queued: &Queued| queued.number.is_some_and(|number| h.wrapping_sub(number) <= u32::MAX / 2));
-        inner.queue = rest;
-        inner.queue.iter_mut().for_each(|queued| queued.number = None);
-        let arrived: VecDeque<Queued> = numbered;
-        inner.bytes = inner.queue.iter().map(|queued| queued.stanza.byte_len()).sum();
+        let mut arrived = Vec::new();
+        for mut queued in std::mem::take(&mut inner.queue) {
+            match queued.left.take() {
+                Some(Some(number)) if is_within(number, h) => arrived.push(queued),
+                Some(None) if queued.record.is_written() => inner.unresolved.push(Doubtful { queued, cut: at, counted: false }),
+                _ => inner.queue.push_back(queued),
+            }
+        }
+        inner.park();
         drop(inner);
         self.room.notify_waiters();
         arrived.into_iter().map(|queued| queued.acked(at)).collect()
@@ -226,50 +254,56 @@ impl Outbox {
         self.lock().cut = Some(SystemTime::now());
     }
 
-    /// The session is lost. What was not written goes back to its place; of what was, nobody can tell, unless the server does
-    /// not acknowledge anyway. Gives the ids of ephemeral messages, which are given up (R1).
-    pub(crate) fn session_lost(&self) -> Vec<String> {
+    /// The session is lost; `h` is how much of it the server had handled, if it says so (R10). What was not written goes back to
+    /// its place; of what was, nobody can tell, unless the server does not acknowledge anyway. Gives what is to be noted, of
+    /// those that have arrived, and of ephemeral messages, which are given up (R1).
+    pub(crate) fn session_lost(&self, h: Option<u32>) -> Vec<SentUpdate> {
+        let now = SystemTime::now();
         let mut inner = self.lock();
         inner.managed = false;
-        inner.cut.get_or_insert_with(SystemTime::now);
+        let cut = inner.cut.take().unwrap_or(now);
+        let mut arrived = Vec::new();
         let mut dropped = Vec::new();
-        inner.bytes = inner.parked.iter().map(|queued| queued.stanza.byte_len()).sum();
         let taken = std::mem::take(&mut inner.taken);
         #[cfg(xmppkit_sabotage)]
         let taken = if crate::sabotage::is("clear-unacked") { Default::default() } else { taken };
-        // Of an earlier process's messages those that have a number were written.
         let queue = std::mem::take(&mut inner.queue);
         for mut queued in taken.into_iter().chain(queue) {
-            let written = queued.number.take().is_some() || queued.record.is_written();
-            if !written {
-                inner.enqueue(queued);
+            let (is_left, number) = (queued.left.is_some(), queued.left.take().flatten());
+            let arrives = h.zip(number).is_some_and(|(h, number)| is_within(number, h));
+            if arrives {
+                arrived.push(queued);
+            } else if !(number.is_some() || queued.record.is_written()) {
+                inner.queue.push_back(queued);
             } else if queued.ephemeral {
                 dropped.push(queued);
             } else {
-                inner.unresolved.push(queued);
+                // What has no number was written in a session before, of which this count does not tell.
+                let counted = h.is_some() && (number.is_some() || !is_left);
+                inner.unresolved.push(Doubtful { queued, cut, counted });
             }
         }
-        // What waits for the same addresses keeps its place behind them.
-        let blocked = inner.blocked();
-        let (parked, queue) =
-            std::mem::take(&mut inner.queue).into_iter().partition(|queued: &Queued| blocked.contains(&queued.address()));
-        let parked: VecDeque<Queued> = parked;
-        inner.queue = queue;
-        inner.parked.extend(parked);
+        inner.park();
         drop(inner);
         self.room.notify_waiters();
-        let now = SystemTime::now();
-        dropped.into_iter().map(|queued| queued.failed(SendFailure::Ephemeral, now)).collect()
+        let arrived = arrived.into_iter().map(|queued| SentUpdate::new(queued.acked(now)).acked(now));
+        let dropped = dropped.into_iter().map(|queued| {
+            let id = queued.failed(SendFailure::Ephemeral, now);
+            SentUpdate::new(id).failed(SendFailure::Ephemeral, now)
+        });
+        arrived.chain(dropped).collect()
     }
 
     /// Those of which nobody can tell.
     pub(crate) fn unresolved(&self) -> Vec<Unresolved> {
         let inner = self.lock();
-        let describe = |queued: &Queued| Unresolved {
+        let describe = |Doubtful { queued, cut, counted }: &Doubtful| Unresolved {
             id: queued.record.id().to_owned(),
             to: queued.record.to().cloned(),
             written: queued.record.first_time().unwrap_or(SystemTime::UNIX_EPOCH),
-            cut: inner.cut.unwrap_or_else(SystemTime::now),
+            after: queued.after.clone(),
+            cut: *cut,
+            counted: *counted,
         };
         inner.unresolved.iter().map(describe).collect()
     }
@@ -279,11 +313,11 @@ impl Outbox {
         let now = SystemTime::now();
         let mut updates = Vec::new();
         let mut inner = self.lock();
-        inner.cut = None;
         let mut again = VecDeque::new();
         let mut arrived = Vec::new();
-        for mut queued in std::mem::take(&mut inner.unresolved) {
-            let resolution = found.get(queued.record.id()).copied().unwrap_or(Resolution::Unknown);
+        for Doubtful { mut queued, counted, .. } in std::mem::take(&mut inner.unresolved) {
+            let otherwise = if counted { Resolution::Missing } else { Resolution::Unknown };
+            let resolution = found.get(queued.record.id()).copied().unwrap_or(otherwise);
             if resolution == Resolution::Arrived {
                 updates.push(SentUpdate::new(queued.record.id()).acked(now));
                 arrived.push(queued);
@@ -301,7 +335,7 @@ impl Outbox {
         again.extend(std::mem::take(&mut inner.parked));
         again.extend(std::mem::take(&mut inner.queue));
         inner.queue = again;
-        inner.bytes = inner.queue.iter().map(|queued| queued.stanza.byte_len()).sum();
+        inner.count_bytes();
         drop(inner);
         for queued in arrived {
             queued.acked(now);
@@ -319,14 +353,21 @@ impl Outbox {
         Some(queued.failed(why, SystemTime::now()))
     }
 
-    /// The ids of these messages, which the driver has, with whatever belongs to each.
-    pub(crate) fn ids<T: Copy>(&self, tokens: &[(u64, T)]) -> Vec<(String, T)> {
-        let inner = self.lock();
-        let id = |(token, value): &(u64, T)| {
-            let queued = inner.taken.iter().rev().find(|queued| queued.token == *token)?;
-            Some((queued.record.id().to_owned(), *value))
+    /// These messages, which the driver has, are about to be written under these numbers, and their archive is known to have this
+    /// one; gives what is to be noted (R8).
+    pub(crate) fn numbered(&self, numbers: &[(u64, u32)], after: Option<&ArchiveId>, at: SystemTime) -> Vec<SentUpdate> {
+        let mut inner = self.lock();
+        let mut note = |(token, number): &(u64, u32)| {
+            let queued = inner.taken.iter_mut().rev().find(|queued| queued.token == *token)?;
+            // Where it was written before it may be found behind what was known then.
+            if !queued.record.is_written() {
+                queued.after = after.cloned();
+            }
+            let mut update = SentUpdate::new(queued.record.id()).written(Some(*number), at);
+            update.archive_after.clone_from(&queued.after);
+            Some(update)
         };
-        tokens.iter().filter_map(id).collect()
+        numbers.iter().filter_map(&mut note).collect()
     }
 
     /// Adds to a message's record.
@@ -378,22 +419,34 @@ impl Inner {
         waiting == 0 || (waiting < CAPACITY && self.bytes + bytes <= CAPACITY_BYTES)
     }
 
-    fn push(&mut self, id: String, stanza: OutStanza, ephemeral: bool, number: Option<u32>, status: SendStatus) -> Sent {
+    fn accept(&mut self, id: String, stanza: OutStanza, ephemeral: bool, status: SendStatus) -> Queued {
         let record = Arc::new(SentState::new(id, stanza.to().and_then(|to| Jid::new(to).ok()), status));
         self.remember(&record);
         self.last_token += 1;
-        let queued = Queued { token: self.last_token, stanza, ephemeral, number, record: Arc::clone(&record) };
-        if self.unresolved.iter().any(|other| other.address() == queued.address()) {
-            self.parked.push_back(queued);
-        } else {
-            self.enqueue(queued);
-        }
-        Sent::new(record)
+        Queued { token: self.last_token, stanza, ephemeral, left: None, after: None, record }
     }
 
-    fn enqueue(&mut self, queued: Queued) {
+    fn push(&mut self, queued: Queued) {
         self.bytes += queued.stanza.byte_len();
-        self.queue.push_back(queued);
+        if self.unresolved.iter().any(|other| other.queued.address() == queued.address()) {
+            self.parked.push_back(queued);
+        } else {
+            self.queue.push_back(queued);
+        }
+    }
+
+    /// What waits for the addresses of doubtful messages keeps its place behind them (R11).
+    fn park(&mut self) {
+        let blocked: HashSet<_> = self.unresolved.iter().map(|doubtful| doubtful.queued.address()).collect();
+        let (parked, queue): (VecDeque<_>, _) =
+            std::mem::take(&mut self.queue).into_iter().partition(|queued| blocked.contains(&queued.address()));
+        self.queue = queue;
+        self.parked.extend(parked);
+        self.count_bytes();
+    }
+
+    fn count_bytes(&mut self) {
+        self.bytes = self.queue.iter().chain(&self.parked).map(|queued| queued.stanza.byte_len()).sum();
     }
 
     fn remember(&mut self, record: &Arc<SentState>) {
@@ -401,10 +454,6 @@ impl Inner {
             self.records.retain(|_, record| record.strong_count() > 0);
         }
         self.records.insert(record.id().to_owned(), Arc::downgrade(record));
-    }
-
-    fn blocked(&self) -> HashSet<Option<BareJid>> {
-        self.unresolved.iter().map(Queued::address).collect()
     }
 }
 
@@ -423,6 +472,11 @@ impl Queued {
         self.record.merge(&SentUpdate::new("").failed(why, at).status);
         self.record.id().to_owned()
     }
+}
+
+/// Whether the count had come to this number, modulo 2^32.
+fn is_within(number: u32, h: u32) -> bool {
+    h.wrapping_sub(number) <= u32::MAX / 2
 }
 
 /// The message with the time of its first sending (R11, XEP-0203); as it is if it says so already.

@@ -15,7 +15,7 @@ use crate::client::shared::Shared;
 use crate::driver::{Resumption, Suspended};
 use crate::error::Result;
 use crate::ext::Ctx;
-use crate::store::{AccountStore, ArchiveId, Batch, OutboxEntry, SendFailure, SentUpdate, SessionRecord, StoredSession};
+use crate::store::{AccountStore, ArchiveId, Batch, OutboxEntry, SentUpdate, SessionRecord, StoredSession};
 
 /// Where the client keeps rows of its own that live as long as the session.
 pub(super) const SESSION_ROWS: &str = "xmppkit:session";
@@ -148,10 +148,8 @@ impl Shared {
         Ok(entry.map(|entry| self.outbox.known(&entry)))
     }
 
-    pub(super) fn note_dropped(&self, ids: Vec<String>) {
-        let now = SystemTime::now();
-        let drop = |batch: Batch, id| batch.update_sent(SentUpdate::new(id).failed(SendFailure::Ephemeral, now));
-        self.note_soon(ids.into_iter().fold(Batch::new(), drop));
+    pub(super) fn note_sent_soon(&self, updates: Vec<SentUpdate>) {
+        self.note_soon(updates.into_iter().fold(Batch::new(), Batch::update_sent));
     }
 
     /// The newest message the own archive is known to have (R12).

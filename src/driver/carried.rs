@@ -56,7 +56,7 @@ impl Carried {
                 self.event(event, surface);
             }
         }
-        surface.session_lost();
+        surface.session_lost(None);
     }
 
     /// What comes out of a stream that has ended.

@@ -121,8 +121,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn records(&self) -> bool;
     /// The client is online; the futures run until they or the session end.
     fn online(self: Arc<Self>, resumed: bool) -> Vec<BoxFuture<'static, ()>>;
-    /// The session is over, for good.
-    fn session_lost(&self);
+    /// The session is over, for good; with how much of what was sent the server had handled, if it says so (R10).
+    fn session_lost(&self, h: Option<u32>);
     /// The client is about to be closed; the stream is still open.
     fn closing(self: Arc<Self>) -> BoxFuture<'static, ()>;
 

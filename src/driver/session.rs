@@ -221,11 +221,11 @@ impl Session {
                     login => self.login = login,
                 }
             }
-            stream::Event::SessionLost { acked, .. } => {
+            stream::Event::SessionLost { acked, h, .. } => {
                 self.jobs.clear();
                 inbox.forget_stanzas();
                 self.surface.acked(acked);
-                self.surface.session_lost();
+                self.surface.session_lost(h);
             }
             stream::Event::Inbound { seq, stanza } => self.inbound(Numbered { seq, stanza, received: SystemTime::now() }),
             stream::Event::Reply { token, result } => self.surface.reply(token, result),
@@ -782,7 +782,7 @@ impl Session {
                     self.surface.suspended();
                 }
             }
-            None if self.bound => self.surface.session_lost(),
+            None if self.bound => self.surface.session_lost(None),
             None => {}
         }
         if let Some(procedure) = self.procedure.take() {

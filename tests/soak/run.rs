@@ -84,6 +84,7 @@ struct Soak {
     verbose: bool,
     struck: BTreeMap<Fault, usize>,
     in_flight: usize,
+    began: Instant,
 }
 
 /// A client, through all its processes.
@@ -120,7 +121,7 @@ impl Soak {
             clients.push(Client::start(index, settings, Journal::default(), &said)?);
         }
         let (struck, verbose) = (BTreeMap::new(), options.verbose);
-        let mut soak = Self { target, folder, clients, lines, said, limit: 0, verbose, struck, in_flight: 0 };
+        let mut soak = Self { target, folder, clients, lines, said, limit: 0, verbose, struck, in_flight: 0, began: Instant::now() };
         soak.until("both clients to come online", COMES_BACK, |soak| soak.clients.iter().all(|client| client.journal.fresh > 0))
             .await?;
         Ok(soak)
@@ -158,7 +159,8 @@ impl Soak {
         *self.struck.entry(fault).or_default() += 1;
         let number: usize = self.struck.values().sum();
         if self.verbose {
-            println!("soak: fault {number}: {fault:?} to {jid}, in flight: {in_flight}, at {}", self.progress());
+            let after = self.began.elapsed().as_secs_f32();
+            println!("soak: {after:.1} s: fault {number}: {fault:?} to {jid}, in flight: {in_flight}, at {}", self.progress());
         }
         let online = |soak: &Self| soak.clients.iter().map(|c| c.journal.resumed + c.journal.fresh).collect::<Vec<_>>();
         let before = online(self);
