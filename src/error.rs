@@ -92,6 +92,12 @@ impl Error {
         )
     }
 
+    /// Whether there is no session (any more) in which it could be done.
+    #[must_use]
+    pub(crate) fn is_session_over(&self) -> bool {
+        matches!(self.inner.kind, ErrorKind::SessionLost { .. } | ErrorKind::NotOnline | ErrorKind::ClientClosed)
+    }
+
     /// Whether the same attempt may succeed later without anybody changing anything.
     ///
     /// For errors that end a connection this is the reconnect table: `false` stops the reconnect loop, `true` keeps it

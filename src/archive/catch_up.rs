@@ -76,7 +76,7 @@ impl ArchiveService {
         }
         let announced = match self.announced_by(&cx.client(), None).await {
             Ok(announced) => announced,
-            Err(error) if is_over(&error) => return Err(error),
+            Err(error) if error.is_session_over() => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "the account could not be asked whether it has an archive");
                 Announced::default()
@@ -161,7 +161,7 @@ impl ArchiveService {
         match result {
             Ok(()) => {}
             // The session after this one goes on from the last page that was stored.
-            Err(error) if is_over(&error) => tracing::debug!(%error, "the session ended while it caught up"),
+            Err(error) if error.is_session_over() => tracing::debug!(%error, "the session ended while it caught up"),
             Err(error) => self.failed(cx, error).await,
         }
     }
@@ -305,10 +305,6 @@ impl ArchiveService {
         }
         self.show(CatchUp::Failed(error));
     }
-}
-
-fn is_over(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::SessionLost { .. } | ErrorKind::NotOnline | ErrorKind::ClientClosed)
 }
 
 pub(super) fn is_item_not_found(error: &Error) -> bool {

@@ -19,7 +19,10 @@ const UNREAD: Duration = Duration::from_secs(10);
 const SKEW: Duration = Duration::from_secs(60 * 60);
 
 /// Says of each message whether the own archive has it, where it would.
-pub(super) async fn resolve(unresolved: Vec<Unresolved>, cx: Ctx) -> Vec<(String, Resolution)> {
+///
+/// # Errors
+/// The session is over.
+pub(super) async fn resolve(unresolved: Vec<Unresolved>, cx: Ctx) -> Result<Vec<(String, Resolution)>> {
     let mut contacts: BTreeMap<BareJid, Vec<&Unresolved>> = BTreeMap::new();
     for message in &unresolved {
         if let Some(to) = &message.to {
@@ -28,9 +31,10 @@ pub(super) async fn resolve(unresolved: Vec<Unresolved>, cx: Ctx) -> Vec<(String
     }
     match archived(&cx, contacts.keys()).await {
         Ok(kept) => contacts.retain(|contact, _| kept.contains(contact)),
+        Err(error) if error.is_session_over() => return Err(error),
         Err(error) => {
             tracing::debug!(%error, "no archive can tell what became of messages");
-            return Vec::new();
+            return Ok(Vec::new());
         }
     }
     let cuts = unresolved.iter().filter(|message| !message.counted).map(|message| message.cut);
@@ -42,10 +46,11 @@ pub(super) async fn resolve(unresolved: Vec<Unresolved>, cx: Ctx) -> Vec<(String
     for (contact, messages) in contacts {
         match ask(&cx, &contact, &messages).await {
             Ok(answers) => found.extend(answers),
+            Err(error) if error.is_session_over() => return Err(error),
             Err(error) => tracing::warn!(%error, %contact, "the archive could not be asked what became of messages"),
         }
     }
-    found
+    Ok(found)
 }
 
 /// Which contacts' messages the own archive keeps.
@@ -56,10 +61,13 @@ async fn archived<'a>(cx: &Ctx, contacts: impl Iterator<Item = &'a BareJid>) -> 
         return Ok(Vec::new());
     }
     // A server that does not tell keeps all: that is what servers without preferences do.
-    let preferences = client.archive().server().preferences().await.unwrap_or_else(|error| {
-        tracing::debug!(%error, "what the archive keeps is not known");
-        Preferences::new(KeepByDefault::Always)
-    });
+    let preferences = match client.archive().server().preferences().await {
+        Err(error) if error.is_session_over() => return Err(error),
+        asked => asked.unwrap_or_else(|error| {
+            tracing::debug!(%error, "what the archive keeps is not known");
+            Preferences::new(KeepByDefault::Always)
+        }),
+    };
     let roster: HashSet<BareJid> = match preferences.default {
         KeepByDefault::Contacts => cx.store().roster().await?.items.into_iter().map(|(jid, _)| jid).collect(),
         KeepByDefault::Always | KeepByDefault::Never => HashSet::new(),
@@ -71,7 +79,7 @@ async fn archived<'a>(cx: &Ctx, contacts: impl Iterator<Item = &'a BareJid>) -> 
 async fn ask(cx: &Ctx, contact: &BareJid, messages: &[&Unresolved]) -> Result<Vec<(String, Resolution)>> {
     let query = || cx.client().archive().server().query().with(&contact.clone().into());
     // They come in the order they were sent.
-    let after = messages.first().and_then(|message| message.after.as_ref()).filter(|after| after.by == *cx.account());
+    let after = messages.first().and_then(|message| message.archive_after.as_ref()).filter(|after| after.by == *cx.account());
     let by_id = match after {
         Some(after) => match read(query().after_id(&after.id)).await {
             Err(error) if is_item_not_found(&error) => false,

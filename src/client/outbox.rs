@@ -54,8 +54,8 @@ struct Queued {
     ephemeral: bool,
     /// An earlier process left it; its number in the session that one had, if it was written there (R8).
     left: Option<Option<u32>>,
-    /// The newest id its archive was known to have before it was written.
-    after: Option<ArchiveId>,
+    /// The newest message the own archive was known to have before this one was first written (R12).
+    archive_after: Option<ArchiveId>,
     record: Arc<SentState>,
 }
 
@@ -78,8 +78,9 @@ pub struct Unresolved {
     pub to: Option<Jid>,
     /// When it was first written.
     pub written: SystemTime,
-    /// The newest id that the archive which would hold it was known to have before that, if it was noted.
-    pub after: Option<ArchiveId>,
+    /// The newest message that the account's archive was known to have before that, where it was noted: with a store that
+    /// outlives the process.
+    pub archive_after: Option<ArchiveId>,
     /// When the connection was cut, or what an earlier process left was found: for some seconds after that the server may still
     /// be reading what was written.
     pub cut: SystemTime,
@@ -110,7 +111,7 @@ impl Outbox {
                 continue;
             };
             let mut queued = inner.accept(entry.id, stanza, entry.ephemeral, SendStatus::clone(&entry.status));
-            (queued.left, queued.after) = (Some(entry.number), entry.archive_after);
+            (queued.left, queued.archive_after) = (Some(entry.number), entry.archive_after);
             inner.push(queued);
         }
     }
@@ -301,7 +302,7 @@ impl Outbox {
             id: queued.record.id().to_owned(),
             to: queued.record.to().cloned(),
             written: queued.record.first_time().unwrap_or(SystemTime::UNIX_EPOCH),
-            after: queued.after.clone(),
+            archive_after: queued.archive_after.clone(),
             cut: *cut,
             counted: *counted,
         };
@@ -355,16 +356,16 @@ impl Outbox {
 
     /// These messages, which the driver has, are about to be written under these numbers, and their archive is known to have this
     /// one; gives what is to be noted (R8).
-    pub(crate) fn numbered(&self, numbers: &[(u64, u32)], after: Option<&ArchiveId>, at: SystemTime) -> Vec<SentUpdate> {
+    pub(crate) fn numbered(&self, numbers: &[(u64, u32)], archive_after: Option<&ArchiveId>, at: SystemTime) -> Vec<SentUpdate> {
         let mut inner = self.lock();
         let mut note = |(token, number): &(u64, u32)| {
             let queued = inner.taken.iter_mut().rev().find(|queued| queued.token == *token)?;
             // Where it was written before it may be found behind what was known then.
             if !queued.record.is_written() {
-                queued.after = after.cloned();
+                queued.archive_after = archive_after.cloned();
             }
             let mut update = SentUpdate::new(queued.record.id()).written(Some(*number), at);
-            update.archive_after.clone_from(&queued.after);
+            update.archive_after.clone_from(&queued.archive_after);
             Some(update)
         };
         numbers.iter().filter_map(&mut note).collect()
@@ -423,7 +424,7 @@ impl Inner {
         let record = Arc::new(SentState::new(id, stanza.to().and_then(|to| Jid::new(to).ok()), status));
         self.remember(&record);
         self.last_token += 1;
-        Queued { token: self.last_token, stanza, ephemeral, left: None, after: None, record }
+        Queued { token: self.last_token, stanza, ephemeral, left: None, archive_after: None, record }
     }
 
     fn push(&mut self, queued: Queued) {

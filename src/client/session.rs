@@ -167,7 +167,12 @@ impl Shared {
             let open: Vec<_> = unresolved.iter().filter(|message| !found.contains_key(&message.id)).cloned().collect();
             let asked = AssertUnwindSafe(async { resolver(open, cx.clone()).await }).catch_unwind();
             match tokio::time::timeout(RESOLVING, asked).await {
-                Ok(Ok(answers)) => found.extend(answers.into_iter().filter(|(_, answer)| *answer != Resolution::Unknown)),
+                Ok(Ok(Err(error))) if error.is_session_over() => {
+                    tracing::debug!(%error, "what became of messages is left to the next session");
+                    return;
+                }
+                Ok(Ok(Err(error))) => tracing::warn!(%error, "what became of messages could not be found out"),
+                Ok(Ok(Ok(answers))) => found.extend(answers.into_iter().filter(|(_, answer)| *answer != Resolution::Unknown)),
                 Ok(Err(_)) => tracing::error!("an extension panicked while it looked for messages of a lost session"),
                 Err(_) => tracing::warn!("what became of messages of a lost session could not be found out in time"),
             }

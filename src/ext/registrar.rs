@@ -215,11 +215,12 @@ impl Registrar<'_> {
     /// Finds out what became of messages that were sent in a session that is lost (R10 to R13): asked once per new session, after
     /// it came online, if there are such messages. The answer names each by its id; one that is left out, or
     /// [`Unknown`](crate::client::Resolution::Unknown), is left to the next who asked to be asked, and is sent again if nobody
-    /// can tell. Until then newer messages to the same addresses wait, at most two minutes.
+    /// can tell. Until then newer messages to the same addresses wait, at most two minutes. Where the error is that the
+    /// session is over, the next session asks again; with any other, nobody asked can tell.
     pub fn resolve_sent<F, Fut>(&mut self, resolve: F)
     where
         F: Fn(Vec<Unresolved>, Ctx) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Vec<(String, Resolution)>> + Send + 'static,
+        Fut: Future<Output = Result<Vec<(String, Resolution)>>> + Send + 'static,
     {
         self.drafts.resolvers.push(Arc::new(move |unresolved, cx| Box::pin(resolve(unresolved, cx))));
     }

@@ -47,7 +47,7 @@ type Migrate = Box<dyn Fn(u32, Vec<Row>) -> Result<Vec<Row>> + Send + Sync>;
 type InstallHandler = Box<dyn FnOnce(&WeakClient, &Hub, &tokio::runtime::Handle) + Send>;
 type DecoratePresence = Arc<dyn Fn(&mut xmpp_parsers::presence::Presence, &Ctx) + Send + Sync>;
 /// Finds out what became of messages of a lost session.
-type ResolveSent = Arc<dyn Fn(Vec<Unresolved>, Ctx) -> BoxFuture<'static, Vec<(String, Resolution)>> + Send + Sync>;
+type ResolveSent = Arc<dyn Fn(Vec<Unresolved>, Ctx) -> BoxFuture<'static, Result<Vec<(String, Resolution)>>> + Send + Sync>;
 type Setting = (&'static str, TypeId, &'static str, Arc<dyn Any + Send + Sync>);
 
 pub(crate) struct NamespaceSpec {

@@ -130,5 +130,5 @@ fn the_archive_is_asked_from_what_it_had_before_the_first_writing() {
     let noted = outbox.numbered(&[(token, 1)], Some(&archive("b")), SystemTime::now());
     assert_eq!(noted[0].archive_after, Some(archive("a")), "the first copy may stand before what is known now");
     outbox.session_lost(None);
-    assert_eq!(outbox.unresolved()[0].after, Some(archive("a")));
+    assert_eq!(outbox.unresolved()[0].archive_after, Some(archive("a")));
 }
