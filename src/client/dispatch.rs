@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use jid::{BareJid, FullJid, Jid};
 
 use crate::client::intake::Staged;
-use crate::client::session::{COMPLETE, SESSION_ROWS, record_of};
+use crate::client::session::{COMPLETE, DELIVERED, SESSION_ROWS, record_of};
 use crate::client::shared::Shared;
 use crate::driver::{
     ConnectOptions, ConnectionInfo, CoreConfig, Handled, KeepAlive, Lag, Numbered, Outgoing, Procedure, Resumed, Resumption,
@@ -186,6 +186,7 @@ impl Surface for Shared {
     fn bound(self: Arc<Self>, jid: FullJid, features: Frame) -> BoxFuture<'static, ()> {
         self.set_bound(Some((jid, features)));
         self.outbox.set_managed(false);
+        self.forget_delivered();
         if self.take_restored() {
             self.note_sent_soon(self.outbox.session_lost(None));
             self.forget_session();
@@ -232,6 +233,7 @@ impl Surface for Shared {
     fn session_lost(&self, h: Option<u32>) {
         self.set_bound(None);
         self.take_incomplete();
+        self.forget_delivered();
         self.note_sent_soon(self.outbox.session_lost(h));
         self.requests.session_lost();
         self.take_restored();
@@ -367,23 +369,32 @@ impl Shared {
                 }
             }
         }
-        if let Some(Handled { h, above }) = handled {
+        if let Some(Handled { h, above, delivered }) = handled {
             batch = batch.and(self.take_session_rows()).handled(h, above, SystemTime::now());
+            if self.is_by_handling() {
+                batch = batch.put_session_row(SESSION_ROWS, DELIVERED, delivered.to_string());
+            }
         }
         let applied = if batch.is_empty() { None } else { self.commit(batch).await };
         for (mut inbound, index) in ready {
             let outcome = index.and_then(|(index, feed)| Some((applied.as_ref()?.appended.get(index)?, feed)));
             if let Some((outcome, feed)) = outcome {
-                if !outcome.is_news(feed) {
-                    tracing::debug!("a second copy of a message was dropped");
-                    taken.push(inbound.number());
-                    continue;
-                }
                 if let Some(position) = outcome.position {
                     inbound.set_position(position);
                 }
+                if !outcome.is_news(feed) {
+                    // What the earlier process was not done with comes again.
+                    if !(self.is_by_handling() && self.delivered_before(inbound.number())) {
+                        tracing::debug!("a second copy of a message was dropped");
+                        taken.push(inbound.number());
+                        continue;
+                    }
+                    inbound.set_redelivered(true);
+                }
             }
-            self.consume(&inbound);
+            if !inbound.redelivered() {
+                self.consume(&inbound);
+            }
             let claimed = || self.registry.claims.iter().any(|route| route.matches(&inbound));
             if self.hub.deliver_message(&inbound, crate::driver::now(), claimed) {
                 taken.push(inbound.number());

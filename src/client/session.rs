@@ -22,6 +22,9 @@ pub(super) const SESSION_ROWS: &str = "xmppkit:session";
 /// The row that says that the session had come online: what its login fetched is in the store.
 pub(super) const COMPLETE: &str = "complete";
 
+/// The row with the highest count of what was delivered, where it need not be handled yet.
+pub(super) const DELIVERED: &str = "delivered";
+
 /// How long after it was last heard of a session is asked for. Past the time a server keeps it, that costs one round trip, and
 /// the refusal may say how much of what was sent had arrived (R10).
 const ASKED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -36,6 +39,8 @@ pub(super) struct Left {
     pub(super) suspended: Option<Suspended>,
     /// It had come online.
     pub(super) complete: bool,
+    /// Up to this number its messages were delivered, though not all of them handled.
+    pub(super) delivered: u64,
     pub(super) outbox: Vec<OutboxEntry>,
 }
 
@@ -50,10 +55,21 @@ impl Left {
                 break;
             }
         }
-        let suspended = store.session().await?.and_then(restored);
-        let complete = store.session_rows(SESSION_ROWS, COMPLETE).await?.iter().any(|(key, _)| key == COMPLETE);
-        Ok(Self { suspended, complete, outbox })
+        let stored = store.session().await?;
+        let h = stored.as_ref().map_or(0, |stored| stored.h);
+        let suspended = stored.and_then(restored);
+        let rows = store.session_rows(SESSION_ROWS, "").await?;
+        let complete = rows.iter().any(|(key, _)| key == COMPLETE);
+        let delivered = rows.iter().find(|(key, _)| key == DELIVERED).and_then(|(_, value)| count_in(value)).unwrap_or(h);
+        // The numbers of a session that goes on begin with its count.
+        let ahead = delivered.wrapping_sub(h);
+        let delivered = if ahead > u32::MAX / 2 { 0 } else { u64::from(h) + u64::from(ahead) };
+        Ok(Self { suspended, complete, delivered, outbox })
     }
+}
+
+fn count_in(value: &[u8]) -> Option<u32> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 fn restored(stored: StoredSession) -> Option<Suspended> {

@@ -1,6 +1,6 @@
 //! What all handles of one client share.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     restored: AtomicBool,
     /// That session had not come online.
     incomplete: AtomicBool,
+    /// Up to this number its messages were delivered, though not all of them handled.
+    delivered: AtomicU64,
     session_rows: Mutex<Batch>,
     failure: Mutex<Option<Error>>,
 }
@@ -107,7 +109,7 @@ impl Observe for State {
 
 impl Shared {
     pub(super) fn new(weak: Weak<Self>, parts: Parts) -> Self {
-        let Left { suspended, complete, outbox: left } = parts.left;
+        let Left { suspended, complete, delivered, outbox: left } = parts.left;
         let restored = suspended.is_some() || !left.is_empty();
         let incomplete = suspended.is_some() && !complete;
         let outbox = Outbox::default();
@@ -137,6 +139,7 @@ impl Shared {
             suspended: Mutex::new(suspended),
             restored: AtomicBool::new(restored),
             incomplete: AtomicBool::new(incomplete),
+            delivered: AtomicU64::new(delivered),
             session_rows: Mutex::default(),
             failure: Mutex::default(),
         }
@@ -158,6 +161,16 @@ impl Shared {
     /// Whether the session that an earlier process left lacks what its login would have fetched; asked once.
     pub(super) fn take_incomplete(&self) -> bool {
         self.incomplete.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the message of this number was delivered by an earlier process, which the server was not told.
+    pub(super) fn delivered_before(&self, number: u64) -> bool {
+        number <= self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// The session that an earlier process left is over.
+    pub(super) fn forget_delivered(&self) {
+        self.delivered.store(0, Ordering::Relaxed);
     }
 
     /// Changes a row that lives as long as the session, with the next count that is noted (R9).

@@ -53,6 +53,8 @@ pub(crate) struct Numbered {
 pub(crate) struct Handled {
     pub(crate) h: u32,
     pub(crate) above: Vec<u32>,
+    /// The highest count of what is delivered with this, taken over or not.
+    pub(crate) delivered: u32,
 }
 
 /// A session that goes on.

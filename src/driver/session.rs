@@ -324,9 +324,9 @@ impl Session {
         let by_handling = self.surface.is_by_handling();
         let seqs = if by_handling { batch.others.clone() } else { batch.seqs() };
         let records = self.surface.records();
-        let handled = records.then(|| self.core.handled_with(&seqs)).flatten();
+        let handled = if records { self.handled_with(&seqs, &batch) } else { None };
         let others = batch.others;
-        let messages = Arc::clone(&self.surface).messages(batch.messages, handled.map(|(h, above)| Handled { h, above }));
+        let messages = Arc::clone(&self.surface).messages(batch.messages, handled);
         let surface = Arc::clone(&self.surface);
         Box::pin(messages.map(move |taken| {
             if !(records && by_handling) {
@@ -336,6 +336,12 @@ impl Session {
             taken.into_iter().for_each(|number| surface.taken_over().add(number));
             others
         }))
+    }
+
+    fn handled_with(&self, seqs: &[u64], batch: &Batch) -> Option<Handled> {
+        let (h, above) = self.core.handled_with(seqs)?;
+        let (all, above_all) = self.core.handled_with(&batch.seqs())?;
+        Some(Handled { h, above, delivered: above_all.last().copied().unwrap_or(all) })
     }
 
     fn taken_over(&mut self, numbers: Vec<u64>) {

@@ -102,7 +102,8 @@ impl<E> Delivery<E> {
         self.position
     }
 
-    /// Whether this durable subscription may have handed it out before, to a process that ended before it acknowledged.
+    /// Whether this durable subscription may have handed it out before, to a process that ended before it acknowledged. Under
+    /// [`AckPolicy::Handled`](crate::event::AckPolicy::Handled) a live one says the same of its items.
     #[must_use]
     pub fn redelivered(&self) -> bool {
         self.redelivered

@@ -53,7 +53,8 @@ pub enum AckPolicy {
     TakenOver,
     /// When every live subscriber is done with it: the [`Delivery`](crate::event::Delivery) was acknowledged or dropped, the next
     /// of [`events`](crate::event::Subscription::events) was asked for, the handler has ended. What was not is sent again by the
-    /// server if the process dies. After 200 such messages, or when one has waited for 10 s, reading pauses for at most 5 s; then
+    /// server if the process dies, and comes [redelivered](crate::event::Delivery::redelivered) to the next one, where the store
+    /// outlives the process. After 200 such messages, or when one has waited for 10 s, reading pauses for at most 5 s; then
     /// all of them count as taken over, and that is reported at warn level.
     Handled,
 }

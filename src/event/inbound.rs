@@ -83,7 +83,7 @@ impl Inbound {
         self.stamp
     }
 
-    /// Whether a durable subscription may have handed it out before.
+    /// Whether a subscription may have handed it out before, in an earlier process.
     #[must_use]
     pub fn redelivered(&self) -> bool {
         self.redelivered

@@ -1,6 +1,8 @@
 //! Stream management (XEP-0198) as an application sees it, on the in-process server: what a cut costs, and what it does not.
 
+mod handled;
 mod lost;
+mod process;
 mod resume;
 
 use std::time::Duration;
