@@ -81,6 +81,7 @@ pub(crate) fn run(surface: Arc<dyn Surface>, mut inbox: Inbox, mode: Mode, pace:
             redirects: 0,
             other: None,
             location_tried: false,
+            at_location: false,
             carried,
         };
         let span = tracing::info_span!("xmpp", account = %surface.account());
@@ -115,6 +116,8 @@ struct Loop {
     other: Option<(String, Option<u16>)>,
     /// Where the server would like the session to be resumed was tried already (XEP-0198 §5).
     location_tried: bool,
+    /// This attempt goes there.
+    at_location: bool,
     carried: Carried,
 }
 
@@ -138,7 +141,9 @@ impl Loop {
     /// One connection, from DNS to its end.
     async fn connect_and_live(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> End {
         let mut options = self.options(surface);
-        if let Some((host, port)) = self.location() {
+        let location = self.location();
+        self.at_location = location.is_some();
+        if let Some((host, port)) = location {
             tracing::debug!(%host, ?port, "the session is to be resumed there");
             options = options.host(host, port.unwrap_or(5222), TlsMode::StartTls);
         }
@@ -210,6 +215,10 @@ impl Loop {
             End::Failed { error, online_since, after_registration, .. } => (error, online_since, after_registration),
         };
         self.other = None;
+        if self.at_location && online_since.is_none() {
+            tracing::debug!(%error, "the session could not be resumed there; the usual ways are tried");
+            return None;
+        }
         if online_since.is_some() {
             self.attempt = 0;
             self.redirects = 0;

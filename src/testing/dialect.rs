@@ -188,6 +188,8 @@ pub struct Management {
     pub max: Duration,
     /// Whether that is told in `<enabled/>`.
     pub tells_max: bool,
+    /// Where clients are told to resume, host and port, if they are (XEP-0198 §5).
+    pub location: Option<String>,
     /// Whether `<failed/>` says how many stanzas had been handled, for a session whose time is over (XEP-0198 §5).
     pub failed_tells_count: bool,
     /// Whether messages and presence that are sent again after a resume say when they were sent first (XEP-0203).
@@ -228,6 +230,7 @@ impl Management {
             versions: vec![ns::SM.into()],
             max: Duration::from_secs(300),
             tells_max: true,
+            location: None,
             failed_tells_count: true,
             delays_resent: false,
             low_count: WrongCount::Closes,

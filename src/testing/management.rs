@@ -227,7 +227,8 @@ impl State {
         let management = &self.differences().management;
         let asked = request.get("max").and_then(|max| max.parse().ok()).map_or(management.max, Duration::from_secs);
         let (max, tells_max) = (management.max.min(asked), management.tells_max);
-        let resumable = matches!(request.get("resume"), Some("true" | "1"));
+        let location = management.location.clone().filter(|_| resumable(request));
+        let resumable = resumable(request);
         let reply = match (self.bound_mut(id), refusal) {
             (Some(bound), None) if bound.managed.is_none() => {
                 let session = resumable.then(random_id);
@@ -238,7 +239,7 @@ impl State {
                 };
                 let max_text = (tells_max && resumable).then(|| max.as_secs().to_string());
                 bound.managed = Some(Managed::new(&namespace, session, max).into());
-                enabled.maybe_attr("max", max_text)
+                enabled.maybe_attr("max", max_text).maybe_attr("location", location)
             }
             (_, refusal) => failed(&namespace, refusal.as_deref().unwrap_or("unexpected-request")),
         };
@@ -458,6 +459,11 @@ pub(super) fn delayed(stanza: &Element, at: i64, domain: &str) -> Element {
 
 fn failed(namespace: &str, condition: &str) -> Element {
     Element::new("failed", namespace).child(Element::new(condition, ns::STANZA_ERRORS))
+}
+
+/// Whether the session is to be resumed.
+fn resumable(enable: &Element) -> bool {
+    matches!(enable.get("resume"), Some("true" | "1"))
 }
 
 fn count(element: &Element) -> Option<u32> {

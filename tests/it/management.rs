@@ -1,5 +1,6 @@
 //! Stream management (XEP-0198) as an application sees it, on the in-process server: what a cut costs, and what it does not.
 
+mod elsewhere;
 mod handled;
 mod lost;
 mod process;
