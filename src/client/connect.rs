@@ -78,10 +78,14 @@ impl Drop for ForgetProcedure<'_> {
     }
 }
 
-/// Runs a driver unless one is running.
+/// Runs a driver; one that waits between two attempts waits no longer.
 pub(crate) fn start(shared: &Arc<Shared>, mode: Mode) {
     let mut link = shared.link();
-    if link.is_some() {
+    if let Some(running) = &*link {
+        if matches!(shared.state.get(), State::Waiting { .. }) {
+            // A driver that has just ended says so itself.
+            let _ = running.control.send(Control::Hurry);
+        }
         return;
     }
     let (control, control_receiver) = mpsc::unbounded_channel();

@@ -66,7 +66,8 @@ impl Client {
     }
 
     /// Begins to connect and returns at once; what comes of it is in the [state](Self::states). Keeps trying until a
-    /// final error. Does nothing if the client is running.
+    /// final error. Where the client waits between two attempts, the next one begins at once, as with
+    /// [`connect`](Self::connect); otherwise nothing happens if it is running.
     pub fn start(&self) {
         connect::start(&self.shared, Mode::KeepTrying);
     }
