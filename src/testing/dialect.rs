@@ -99,6 +99,10 @@ pub struct Differences {
     pub stanza_ids: bool,
     /// Whether carbons are offered (XEP-0280).
     pub carbons: bool,
+    /// Whether clients can say that nobody is looking (XEP-0352).
+    pub client_states: bool,
+    /// Whether push notifications can be asked for (XEP-0357).
+    pub push: bool,
     /// Whether registration offers a data form beside the legacy fields (XEP-0077 §3.1, §4).
     pub registration_form: bool,
     /// Legacy fields asked for beside `username` and `password`; they may stay empty.
@@ -333,6 +337,8 @@ impl Differences {
             archive_replaces_offline: false,
             stanza_ids: true,
             carbons: true,
+            client_states: true,
+            push: true,
             registration_form: true,
             registration_extra_fields: Vec::new(),
             announces_registration: true,
@@ -396,6 +402,9 @@ impl Differences {
             archive_replaces_offline: true,
             stanza_ids: true,
             carbons: true,
+            // mod_csi.lua, mod_cloud_notify.lua.
+            client_states: true,
+            push: true,
             // Seen (0.12.3 and 13.0.1); mod_register_ibr.lua adds a form to the legacy fields.
             registration_form: true,
             registration_extra_fields: Vec::new(),
@@ -461,6 +470,9 @@ impl Differences {
             archive_replaces_offline: false,
             stanza_ids: true,
             carbons: true,
+            // mod_client_state.erl, mod_push.erl.
+            client_states: true,
+            push: true,
             // Seen: legacy fields only.
             registration_form: false,
             registration_extra_fields: Vec::new(),
@@ -525,6 +537,9 @@ impl Differences {
             stanza_ids: false,
             // IQMessageCarbonsHandler.java.
             carbons: true,
+            // CsiManager.java; push only by a plugin.
+            client_states: true,
+            push: false,
             // IQRegisterHandler.java `initialize`: a form beside the legacy fields, both with name and email.
             registration_form: true,
             registration_extra_fields: vec!["email".into(), "name".into()],

@@ -21,7 +21,8 @@ pub(super) fn info(state: &mut State, request: &Request) -> Result<Answer, Stanz
         Scope::Server => server(state),
         Scope::Own(_) => {
             let (identities, features) = account();
-            (identities, features.into_iter().chain(archive::features(state)).collect())
+            let push = state.differences().push.then_some(ns::PUSH);
+            (identities, features.into_iter().chain(archive::features(state)).chain(push).collect())
         }
         Scope::Other(Some(account_of)) if state.sees(&request.from, account_of) => account(),
         // XEP-0030 §8: who is not subscribed learns nothing, not even whether the account exists.

@@ -67,7 +67,8 @@ fn after_login(state: &State, features: Element) -> Element {
     if differences.pre_approval {
         features = features.child(Element::new("sub", ns::PRE_APPROVAL));
     }
-    limits(state, features.children_from(super::disco::caps(state)))
+    let client_states = differences.client_states.then(|| Element::new("csi", ns::CSI));
+    limits(state, features.children_from(client_states).children_from(super::disco::caps(state)))
 }
 
 fn limits(state: &State, features: Element) -> Element {

@@ -6,7 +6,7 @@ use super::dialect::OwnFrom;
 use super::routing::{cancel, modify};
 use super::state::{ConnectionId, State};
 use super::tree::{Element, ns};
-use super::{archive, carbons, disco, registration, roster};
+use super::{archive, carbons, disco, mobile, registration, roster};
 use crate::error::StanzaError;
 
 /// Everything the server answers, by namespace and name of the payload. Extensions join here.
@@ -24,6 +24,8 @@ const SERVICES: &[Service] = &[
     Service { ns: ns::MAM, name: "query", feature: false, handle: archive::query },
     Service { ns: ns::MAM, name: "metadata", feature: false, handle: archive::metadata },
     Service { ns: ns::MAM, name: "prefs", feature: false, handle: archive::preferences },
+    Service { ns: ns::PUSH, name: "enable", feature: false, handle: mobile::push },
+    Service { ns: ns::PUSH, name: "disable", feature: false, handle: mobile::push },
     Service { ns: ns::SESSION, name: "session", feature: false, handle: disco::session },
 ];
 

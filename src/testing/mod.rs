@@ -4,7 +4,7 @@
 //! own, and it needs nothing installed and no cleaning up. It speaks RFC 6120 and RFC 6121 (SCRAM and PLAIN, several
 //! resources, rosters with versioning, subscriptions, presence, offline messages), XEP-0077 (registration), XEP-0012, XEP-0030,
 //! XEP-0092, XEP-0115 (its own), XEP-0198 (stream management), XEP-0199, XEP-0202,
-//! XEP-0203, XEP-0280 and XEP-0313 with XEP-0441. It does not talk to other servers.
+//! XEP-0203, XEP-0280, XEP-0313 with XEP-0441, XEP-0352, and XEP-0357 as far as clients see it. It does not talk to other servers.
 //!
 //! Turn it on for tests alone:
 //!
@@ -67,6 +67,7 @@ mod link;
 mod listen;
 mod management;
 mod message;
+mod mobile;
 mod options;
 mod presence;
 mod registration;

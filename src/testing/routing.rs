@@ -41,6 +41,9 @@ impl State {
         if let Some(done) = self.manage(id, &stanza) {
             return done;
         }
+        if self.client_state(id, &stanza) {
+            return Ok(());
+        }
         if stanza.ns() != ns::CLIENT || !matches!(stanza.name(), "message" | "presence" | "iq") {
             return Err(Failure::new("unsupported-stanza-type", None));
         }

@@ -220,6 +220,15 @@ impl Server {
         state.local_account(&jid.clone().into()).map(|account| state.archived(&account)).unwrap_or_default()
     }
 
+    /// Who is to be notified while an account's clients are away (XEP-0357): each `<enable/>` as an XML document, sorted by
+    /// service and node.
+    #[must_use]
+    pub fn push_targets(&self, jid: &BareJid) -> Vec<String> {
+        let state = self.shared.lock();
+        let account = state.local_account(&jid.clone().into()).and_then(|node| state.accounts.get(&node));
+        account.map(|account| account.push.values().cloned().collect()).unwrap_or_default()
+    }
+
     /// Ends [`SilentArchive`](Misbehaviour::SilentArchive), and answers what it left unanswered. Returns how many queries.
     pub fn answer_archive(&self) -> usize {
         self.shared.change(|state| {

@@ -34,6 +34,8 @@ pub struct SessionInfo {
     pub unacknowledged: usize,
     /// How many stanzas from the client were taken that it was not told of.
     pub unreported: u32,
+    /// What the client said of its state so far (XEP-0352): whether nobody is looking.
+    pub client_states: Vec<bool>,
     /// Its traffic so far, over its present connection.
     pub traffic: Traffic,
 }
@@ -94,6 +96,7 @@ impl State {
                 connected: connection.open,
                 unacknowledged: managed.as_ref().map_or(0, |managed| managed.unacknowledged()),
                 unreported: managed.as_ref().map_or(0, |managed| managed.untold()),
+                client_states: bound.client_states.clone(),
                 traffic: traffic(connection),
             })
         };
@@ -176,6 +179,7 @@ impl State {
             directed: BTreeSet::new(),
             carbons: false,
             archive_queries: 0,
+            client_states: Vec::new(),
             managed: None,
         };
         if let Some(connection) = self.connections.get_mut(&id) {

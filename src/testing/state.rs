@@ -101,6 +101,8 @@ pub(super) struct Account {
     pub(super) requests: BTreeMap<BareJid, Element>,
     pub(super) offline: Vec<Stored>,
     pub(super) archive: Archive,
+    /// Push services and their nodes that are to be notified, with the request as an XML document.
+    pub(super) push: BTreeMap<(BareJid, String), String>,
     /// What was given at registration beside name and password.
     pub(super) registered: BTreeMap<String, String>,
     /// When its last resource left, in seconds since 1970, and what it said then.
@@ -116,6 +118,7 @@ impl Account {
             requests: BTreeMap::new(),
             offline: Vec::new(),
             archive: Archive::default(),
+            push: BTreeMap::new(),
             registered: BTreeMap::new(),
             left: None,
         }
@@ -151,6 +154,8 @@ pub(super) struct Bound {
     pub(super) carbons: bool,
     /// How often it asked for messages of the archive.
     pub(super) archive_queries: usize,
+    /// What it said of its state: whether nobody is looking.
+    pub(super) client_states: Vec<bool>,
 }
 
 /// What a connection's task is told.

@@ -38,6 +38,8 @@ pub(super) mod ns {
     pub(in crate::testing) const VERSION: &str = "jabber:iq:version";
     pub(in crate::testing) const CAPS: &str = "http://jabber.org/protocol/caps";
     pub(in crate::testing) const TIME: &str = "urn:xmpp:time";
+    pub(in crate::testing) const CSI: &str = "urn:xmpp:csi:0";
+    pub(in crate::testing) const PUSH: &str = "urn:xmpp:push:0";
     pub(in crate::testing) const LAST: &str = "jabber:iq:last";
     pub(in crate::testing) const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
     pub(in crate::testing) const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";

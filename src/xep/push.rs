@@ -97,7 +97,8 @@ impl PushTarget {
     }
 
     fn of(enable: Enable) -> Self {
-        let fields = enable.form.into_iter().flat_map(|form| form.fields);
+        let fields =
+            enable.form.into_iter().flat_map(|form| form.fields).filter(|field| field.var.as_deref() != Some("FORM_TYPE"));
         let options = fields.filter_map(|field| Some((field.var?, field.values.into_iter().next()?))).collect();
         Self { service: enable.jid, node: enable.node, options }
     }

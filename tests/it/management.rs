@@ -3,6 +3,7 @@
 mod elsewhere;
 mod handled;
 mod lost;
+mod mobile;
 mod pace;
 mod process;
 mod resume;

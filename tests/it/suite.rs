@@ -37,7 +37,8 @@ use self::contacts::{
 use self::owner::{a_deleted_account_is_gone, a_password_is_changed};
 use self::resume::a_cut_session_goes_on_and_nothing_is_lost_or_comes_twice;
 use self::services::{
-    a_contacts_capabilities_are_verified_and_known, the_server_and_the_account_say_what_they_are,
+    a_client_says_that_nobody_is_looking, a_contacts_capabilities_are_verified_and_known,
+    push_notifications_are_switched_on_and_off, the_server_and_the_account_say_what_they_are,
     the_server_answers_ping_version_time_and_last_activity,
 };
 use crate::examples::the_tour_is_ok;
@@ -102,6 +103,8 @@ const CASES: &[Case] = cases![
     the_server_and_the_account_say_what_they_are,
     a_contacts_capabilities_are_verified_and_known,
     the_server_answers_ping_version_time_and_last_activity,
+    a_client_says_that_nobody_is_looking,
+    push_notifications_are_switched_on_and_off,
     the_tour_is_ok,
     what_was_sent_while_away_comes_exactly_once_and_in_order,
     the_log_is_what_the_archive_of_the_server_is,

@@ -2,14 +2,20 @@
 
 use std::time::{Duration, SystemTime};
 
+use xmppkit::error::ErrorKind;
 use xmppkit::ext::{Extension, Registrar};
 use xmppkit::jid::{BareJid, Jid};
 use xmppkit::prelude::*;
+use xmppkit::presence::PresenceState;
+use xmppkit::xep::csi::ClientStates as _;
+use xmppkit::xep::push::{PushTarget, Pushes as _};
 
 use super::{Outcome, TOO_FEW, accounts, client};
 use crate::support::{Failure, ServerUnderTest};
 
 const CAPS: &str = "http://jabber.org/protocol/caps";
+const CSI: &str = "urn:xmpp:csi:0";
+const PUSH: &str = "urn:xmpp:push:0";
 
 pub(super) async fn the_server_and_the_account_say_what_they_are(server: &ServerUnderTest) -> Result<Outcome, Failure> {
     let Some([account]) = accounts(server).await? else { return TOO_FEW };
@@ -113,4 +119,52 @@ pub(super) async fn the_server_answers_ping_version_time_and_last_activity(serve
     }
     client.close().await;
     Ok(if offered > 0 { Outcome::Passed } else { Outcome::Skipped("it offers none but ping") })
+}
+
+/// A server that knows that nobody is looking may let what can wait do so; it comes when somebody looks again.
+pub(super) async fn a_client_says_that_nobody_is_looking(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some([romeo, juliet]) = accounts(server).await? else { return TOO_FEW };
+    let (romeo, juliet) = (client(server, &romeo)?.build().await?, client(server, &juliet)?.build().await?);
+    let mut at_juliet = juliet.messages().events();
+    romeo.connect().await?;
+    juliet.connect().await?;
+    if juliet.stream_features().is_none_or(|features| features.child(CSI, "csi").is_none()) {
+        return Ok(Outcome::Skipped("it does not offer client states"));
+    }
+    let address = juliet.jid().ok_or("not bound")?;
+    for inactive in [true, false] {
+        juliet.set_inactive(inactive).await?;
+        juliet.ping_server().await?;
+        romeo.presence().send_to(address.clone()).status(format!("inactive: {inactive}")).await?;
+        romeo.chat(juliet.account()).send("Wake up!").await?;
+        let message = at_juliet.next().await.ok_or("the subscription ended")?;
+        assert_eq!(message.body().as_deref(), Some("Wake up!"));
+    }
+    let expected = "inactive: false";
+    let seen = |state: &PresenceState| state.best(romeo.account()).is_some_and(|p| p.status().as_deref() == Some(expected));
+    juliet.presence().watch().wait_for(seen).await?;
+    juliet.close().await;
+    romeo.close().await;
+    Ok(Outcome::Passed)
+}
+
+pub(super) async fn push_notifications_are_switched_on_and_off(server: &ServerUnderTest) -> Result<Outcome, Failure> {
+    let Some([account]) = accounts(server).await? else { return TOO_FEW };
+    let client = client(server, &account)?.build().await?;
+    client.connect().await?;
+    let service: BareJid = "push.invalid".parse()?;
+    let target = PushTarget::new(service.clone()).node("n1").secret("s1");
+    let offered = client.disco().account().await?.supports(PUSH) || client.disco().server().await?.supports(PUSH);
+    match client.push().enable(target.clone()).await {
+        Ok(()) => assert_eq!(client.push().targets(), [target]),
+        Err(error) if !offered && matches!(error.kind(), ErrorKind::Stanza(_)) => {
+            client.close().await;
+            return Ok(Outcome::Skipped("it does not offer push notifications"));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    client.push().disable(&service, Some("n1")).await?;
+    assert_eq!(client.push().targets(), []);
+    client.close().await;
+    Ok(Outcome::Passed)
 }
