@@ -2,10 +2,12 @@
 
 mod elsewhere;
 mod handled;
+mod login;
 mod lost;
 mod mobile;
 mod pace;
 mod process;
+mod restart;
 mod resume;
 
 use std::time::Duration;
