@@ -426,3 +426,59 @@ async fn a_final_error_is_not_retried_even_with_start() {
     assert!(failed.is_auth(), "{failed}");
     assert_eq!(server.counters().connections, 1);
 }
+
+/// The stream errors of the table, on a stream that was online.
+#[tokio::test]
+async fn what_ends_a_session_stops_or_is_tried_again_as_the_table_says() {
+    let pace = Duration::from_millis(1);
+    let pace = Reconnect::default().base(pace).cap(pace).overload(pace);
+    let conditions = TABLE.iter().filter_map(|row| Some((row.kind.strip_prefix("Stream(")?.strip_suffix(')')?, row.then)));
+    for (condition, expected) in conditions {
+        let server = server().start().await.expect("a server");
+        let client = builder(&server, "romeo").reconnect(pace).build().await.expect("a client");
+        client.connect().await.expect("online");
+        let mut states = client.states();
+        assert_eq!(server.kick(client.account(), condition), 1);
+        let (then, error) = within(condition, async {
+            loop {
+                match states.next().await.expect("a state") {
+                    State::Waiting { cause, .. } => return (Then::Retries, cause),
+                    State::Failed(error) => return (Then::Stops, error),
+                    _ => {}
+                }
+            }
+        })
+        .await;
+        assert_eq!(then, expected, "{condition}");
+        assert!(matches!(error.kind(), ErrorKind::Stream(error) if error.condition == condition), "{condition}: {error}");
+        if then == Then::Retries {
+            within(condition, async { while !states.next().await.is_some_and(|state| state.is_online()) {} }).await;
+        }
+        client.close().await;
+    }
+}
+
+#[tokio::test]
+async fn an_overload_waits_longer_and_stops_when_it_ends_three_short_sessions() {
+    let overload = Duration::from_secs(3600);
+    let pace = Reconnect::default().base(Duration::from_millis(1)).cap(Duration::from_millis(1)).overload(overload);
+    for condition in ["policy-violation", "resource-constraint"] {
+        // Without stream management nothing is suspected of having caused it (R7).
+        let server = server().no_stream_management().start().await.expect("a server");
+        let client = builder(&server, "romeo").reconnect(pace).build().await.expect("a client");
+        client.connect().await.expect("online");
+        let mut states = client.states();
+        assert!(states.next().await.is_some_and(|state| state.is_online()));
+        for _ in 0..2 {
+            server.kick(client.account(), condition);
+            let Some(State::Waiting { until, .. }) = within(condition, states.next()).await else { panic!("it does not wait") };
+            assert!(until.saturating_duration_since(Instant::now()) > overload / 2, "{condition}: the wait is long");
+            client.network_changed();
+            within(condition, async { while !states.next().await.is_some_and(|state| state.is_online()) {} }).await;
+        }
+        server.kick(client.account(), condition);
+        let Some(State::Failed(error)) = within(condition, states.next()).await else { panic!("it goes on") };
+        assert!(matches!(error.kind(), ErrorKind::Stream(error) if error.condition == condition), "{error}");
+        assert_eq!(server.counters().connections, 3, "{condition}");
+    }
+}
