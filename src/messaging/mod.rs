@@ -36,6 +36,7 @@ mod chat;
 mod confirm;
 mod event;
 mod message;
+mod news;
 mod service;
 mod state;
 #[cfg(test)]

@@ -9,13 +9,13 @@ use xmpp_parsers::message;
 use xmpp_parsers::receipts::Request;
 
 use super::confirm::ReceiptDue;
+use super::news::News;
 use super::state::{Locks, States};
-use super::wire::{self, ChatState, MarkerKind};
+use super::wire::{self, ChatState};
 use super::{MessageType, MessagingSettings, Origin};
 use crate::event::{Inbound, Route};
 use crate::ext::{Ctx, Extension, OutboundDraft, Position, Registrar, outbound};
 use crate::roster::RosterService;
-use crate::store::{Receipt, SentUpdate};
 use crate::xml::{Stanza, ns};
 
 /// One-to-one messages (RFC 6121 §5): the extension behind [`Messages`](super::Messages). Every client has it.
@@ -60,6 +60,8 @@ impl Extension for MessagingService {
         let (locks, states) = (Arc::clone(&self.locks), Arc::clone(&self.states));
         reg.on_route(Route::message(), move |inbound, cx| heard(inbound, cx, &locks, &states));
         reg.on(|due: ReceiptDue, cx: Ctx| due.send(cx));
+        let locks = Arc::clone(&self.locks);
+        reg.on(move |news: News, cx: Ctx| news.find(cx, Arc::clone(&locks)));
         let locks = Arc::clone(&self.locks);
         reg.on_route(Route::presence(), move |inbound, _cx| presence_changed(inbound.stanza(), &locks));
         // What is about other messages concerns their tokens; an application that wants it all the same subscribes to it.
@@ -109,10 +111,10 @@ fn decorated(mut draft: OutboundDraft, cx: &Ctx, states: &Mutex<States>) -> Outb
 fn heard(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>, states: &Mutex<States>) {
     let stanza = inbound.stanza();
     match MessageType::from_attribute(stanza.stanza_type().as_deref()) {
-        MessageType::Error => bounced(inbound, cx, locks),
+        MessageType::Error => News::of_bounce(inbound, cx).into_iter().for_each(|news| news.tell(cx, locks)),
         MessageType::Groupchat | MessageType::Headline => {}
         _ => {
-            note_progress(inbound, cx);
+            News::of_progress(inbound, cx).into_iter().for_each(|news| news.tell(cx, locks));
             if let Some(due) = ReceiptDue::for_message(inbound, cx) {
                 cx.emit(due);
             }
@@ -132,55 +134,6 @@ fn heard(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>, states: &Mutex<State
     }
 }
 
-/// Receipts and markers count only from whom the message was sent to (XEP-0184 §8).
-fn note_progress(inbound: &Inbound, cx: &Ctx) {
-    let stanza = inbound.stanza();
-    let receipt = wire::receipt(stanza).map(|id| (id, MarkerKind::Received));
-    let marker = wire::marker(stanza).map(|marker| (marker.id, marker.kind));
-    if receipt.is_none() && marker.is_none() {
-        return;
-    }
-    let Some(from) = stanza.from_jid() else { return };
-    for (id, kind) in receipt.into_iter().chain(marker) {
-        let is_recipient = |to: Option<&Jid>| to.is_some_and(|to| to.to_bare() == from.to_bare());
-        if !cx.sent(&id).is_some_and(|sent| is_recipient(sent.to())) {
-            tracing::debug!(%from, "a receipt or marker for nothing that was sent there was ignored");
-            continue;
-        }
-        let at = wire::delay(stanza, cx.account()).map_or(inbound.received(), |delay| delay.stamp);
-        let mut update = SentUpdate::new(id);
-        let receipt = Some(Receipt::new(from.clone(), at));
-        match kind {
-            MarkerKind::Received => update.status.received = receipt,
-            _ => update.status.displayed = receipt,
-        }
-        cx.update_sent(&update);
-    }
-}
-
-/// An error counts for the message of its id if it comes from where that was sent to, or from a server on the way.
-fn bounced(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>) {
-    let stanza = inbound.stanza();
-    let (Some(id), Some(error)) = (stanza.id(), stanza.error()) else { return };
-    let account = cx.account();
-    let from = match stanza.from() {
-        Some(from) => Jid::new(&from).ok(),
-        None => Some(account.clone().into()),
-    };
-    let Some(from) = from else { return };
-    let Some(sent) = cx.sent(&id) else { return };
-    let Some(to) = sent.to() else { return };
-    let is_domain_of_recipient = from.node().is_none() && from.resource().is_none() && from.domain() == to.domain();
-    if from.to_bare() != to.to_bare() && !is_domain_of_recipient && !wire::is_server(&from, account) && from != *account {
-        tracing::debug!(%from, "an error for nothing that was sent there was ignored");
-        return;
-    }
-    lock(locks).unlock(&to.to_bare());
-    let mut update = SentUpdate::new(id);
-    update.status.bounced = Some((error, inbound.received()));
-    cx.update_sent(&update);
-}
-
 fn presence_changed(stanza: &Stanza, locks: &Mutex<Locks>) {
     // Subscriptions and errors say nothing about a resource's presence.
     if !matches!(stanza.stanza_type().as_deref(), None | Some("unavailable")) {
@@ -195,6 +148,6 @@ pub(super) fn is_error(stanza: &Stanza) -> bool {
     stanza.stanza_type().as_deref() == Some("error")
 }
 
-fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,7 +8,7 @@ use xmppkit::ext::Observed;
 use xmppkit::messaging::{Messages as _, MessagingSettings};
 use xmppkit::presence::{PresenceChange, Presences as _, Show};
 use xmppkit::roster::Rosters as _;
-use xmppkit::store::Receipt;
+use xmppkit::store::{OutboxEntry, Receipt};
 use xmppkit::testing::{Misbehaviour, Server, Target};
 
 use super::process::{Disk, Process};
@@ -117,9 +117,11 @@ async fn the_record_of_a_message_goes_on_after_a_restart() {
     let later = to_her.send("read later").await.expect("accepted");
     let message = within("the second", at_juliet.next()).await.expect("a message");
     within("the acknowledgement", later.wait_for(Milestone::Acked)).await.expect("acknowledged");
-    let (first, second) = (sent.id().to_owned(), later.id().to_owned());
+    let last = to_her.send("never mind").await.expect("accepted");
+    within("the acknowledgement", last.wait_for(Milestone::Acked)).await.expect("acknowledged");
+    let (first, second, third) = (sent.id().to_owned(), later.id().to_owned(), last.id().to_owned());
     let by_her = sent.status();
-    drop((sent, later));
+    drop((sent, later, last));
     crate::archive::settle(&romeo.client).await;
     let disk = romeo.kill(&server).await;
     message.mark_displayed().await.expect("sent");
@@ -133,13 +135,29 @@ async fn the_record_of_a_message_goes_on_after_a_restart() {
     assert_eq!(told(status.received), told(by_her.received), "as it was");
     assert_eq!(told(status.displayed), told(by_her.displayed), "as it was");
     assert!(status.acked.is_some() && sent.to().is_some_and(|to| to.to_bare() == *juliet.account()));
-    let later = romeo.client.find_sent(&second).await.expect("read").expect("known");
-    assert!(later.status().acked.is_some() && later.status().displayed.is_none());
     assert!(romeo.client.find_sent("nobody-knows").await.expect("read").is_none());
+    // Nobody here has asked for it.
+    let before = romeo.client.store().sent(&second).await.expect("read").expect("known").status;
+    assert!(before.acked.is_some() && before.displayed.is_none() && before.bounced.is_none());
     romeo.client.connect().await.expect("online");
-    within("the marker", later.wait_for(Milestone::Displayed)).await.expect("displayed");
-    let again = romeo.client.find_sent(&second).await.expect("read").expect("known");
-    assert!(again.status().displayed.is_some());
+    let bounce = format!(
+        "<message from='{}' to='{}' type='error' id='{third}'><error type='cancel'><gone \
+         xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>",
+        juliet.account(),
+        romeo.client.jid().expect("bound")
+    );
+    server.route_stanza(&bounce).expect("routed");
+    within("the news", async {
+        loop {
+            let (second, third) = (romeo.client.store().sent(&second).await, romeo.client.store().sent(&third).await);
+            let status = |entry: xmppkit::Result<Option<OutboxEntry>>| entry.expect("read").expect("known").status;
+            if status(second).displayed.is_some() && status(third).bounced.is_some() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let disk = romeo.kill(&server).await;
     let romeo = Process::new(quick(&server, "romeo"), disk).await;
     let later = romeo.client.find_sent(&second).await.expect("read").expect("known");
