@@ -256,3 +256,39 @@ async fn a_healed_subscription_is_as_slow_as_it_likes_and_misses_nothing() {
     assert!(healed.next().now_or_never().is_none());
     client.close().await;
 }
+
+/// A subscriber that was cut off knows the last position before its gap: what is missing is read from there.
+#[tokio::test]
+async fn the_gap_of_a_slow_subscriber_is_filled_from_the_log() {
+    const SENT: usize = 1_600;
+    let server = server().start().await.expect("a server");
+    let client = online(&server, &Arc::default()).await;
+    let mut slow = client.subscribe::<Text>();
+    let mut quick = client.subscribe::<Text>().events();
+    for number in 0..SENT {
+        say(&server, &client, &number.to_string());
+    }
+    for _ in 0..SENT {
+        within("a message", quick.next()).await.expect("a message");
+    }
+    let (mut seen, mut last, mut gaps) = (Vec::new(), None, 0);
+    while let Some(Some(incoming)) = slow.next().now_or_never() {
+        match incoming {
+            Incoming::Item(item) => {
+                last = item.position();
+                seen.push(item.0.clone());
+            }
+            Incoming::Gap(gap) => {
+                gaps += 1;
+                let mut missing = client.subscribe::<Text>().from(last.expect("something came before the gap"));
+                for _ in 0..gap.count.expect("a count") {
+                    seen.push(next(&mut missing).await.0.clone());
+                }
+            }
+            _ => panic!("something else"),
+        }
+    }
+    assert!(gaps > 0);
+    assert_eq!(seen, (0..SENT).map(|number| number.to_string()).collect::<Vec<_>>());
+    client.close().await;
+}
