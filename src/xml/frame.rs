@@ -10,6 +10,7 @@ use xso::FromXml;
 use super::error::{PayloadError, XmlError, XmlErrorKind};
 use super::limits::Limits;
 use super::node::{Children, Node};
+use super::packed::{self, Row};
 use super::scan::Scanner;
 use super::scope::{NsPlace, NsRef, Span, StreamScope};
 use super::stanza::{Stanza, StanzaKind};
@@ -39,14 +40,23 @@ use super::{chars, decode, ns, standalone};
 #[derive(Clone)]
 pub struct Frame(Arc<Inner>);
 
+/// How many children have room in a frame itself, beside one declared prefix. What is beyond stands behind the text, packed,
+/// so that every frame is two allocations.
+const INLINE_CHILDREN: usize = 8;
+
 pub(super) struct Inner {
-    pub(super) text: Box<str>,
+    /// The text, the packed children, the packed prefixes.
+    buffer: Box<str>,
+    text_len: u32,
+    /// Where the packed children end.
+    children_end: u32,
     pub(super) scope: Arc<StreamScope>,
     root: NodeData,
     header: Header,
     kind: Option<StanzaKind>,
-    children: SmallVec<[NodeData; 8]>,
-    pub(super) prefixes: SmallVec<[Prefix; 1]>,
+    /// Never spills.
+    children: SmallVec<[NodeData; INLINE_CHILDREN]>,
+    prefix: Option<Prefix>,
 }
 
 /// The attributes every stanza is routed by (RFC 6120 §8.1), where they stand.
@@ -89,7 +99,44 @@ pub(super) struct NodeData {
     pub(super) lang: Span,
 }
 
+impl Prefix {
+    fn pack(self) -> [u32; 6] {
+        let [at, len] = self.ns.to_numbers();
+        [self.start, self.end, self.name.start, self.name.end, at, len]
+    }
+
+    fn unpack([start, end, name, name_end, at, len]: [u32; 6]) -> Self {
+        Self { start, end, name: Span { start: name, end: name_end }, ns: NsRef::of_numbers([at, len]) }
+    }
+}
+
 impl NodeData {
+    fn pack(self) -> [u32; 11] {
+        let ([ns, ns_len], [default, default_len]) = (self.ns.to_numbers(), self.default.to_numbers());
+        let (name, lang) = (self.name, self.lang);
+        [self.start, name.start, name.end, self.content, self.end, ns, ns_len, default, default_len, lang.start, lang.end]
+    }
+
+    fn unpack(numbers: [u32; 11]) -> Self {
+        let [start, name, name_end, content, end, ns, ns_len, default, default_len, lang, lang_end] = numbers;
+        Self {
+            start,
+            name: Span { start: name, end: name_end },
+            content,
+            end,
+            ns: NsRef::of_numbers([ns, ns_len]),
+            default: NsRef::of_numbers([default, default_len]),
+            lang: Span { start: lang, end: lang_end },
+        }
+    }
+
+    /// Takes the next of a frame's packed children.
+    pub(super) fn next_packed(rows: &mut &[Row<11>]) -> Option<Self> {
+        let (first, rest) = rows.split_first()?;
+        *rows = rest;
+        Some(Self::unpack(packed::read(first)))
+    }
+
     pub(super) const EMPTY: Self = Self {
         start: 0,
         name: Span { start: 0, end: 0 },
@@ -126,14 +173,22 @@ impl Frame {
     pub(super) fn new(text: &str, scanner: &Scanner, scope: &Arc<StreamScope>) -> Self {
         let root = scanner.root;
         let kind = if root.ns.is_content() { StanzaKind::of_name(root.name.of(text)) } else { None };
+        let (children, more_children) = scanner.children.split_at(scanner.children.len().min(INLINE_CHILDREN));
+        let (prefix, more_prefixes) = match scanner.prefixes.split_first() {
+            Some((first, more)) => (Some(*first), more),
+            None => (None, &[][..]),
+        };
+        let all_inline = more_children.is_empty() && more_prefixes.is_empty();
         Self(Arc::new(Inner {
-            text: text.into(),
+            buffer: if all_inline { text.into() } else { with_packed(text, more_children, more_prefixes) },
+            text_len: text.len() as u32,
+            children_end: (text.len() + packed::len::<11>(more_children.len())) as u32,
             scope: scope.clone(),
             root,
             header: scanner.header,
             kind,
-            children: SmallVec::from_slice(&scanner.children),
-            prefixes: SmallVec::from_slice(&scanner.prefixes),
+            children: SmallVec::from_slice(children),
+            prefix,
         }))
     }
 
@@ -141,8 +196,8 @@ impl Frame {
     #[cfg(test)]
     pub(super) fn same_as(&self, other: &Self) -> bool {
         let (a, b) = (&*self.0, &*other.0);
-        (&a.text, a.root, a.header, a.kind, &a.children, &a.prefixes)
-            == (&b.text, b.root, b.header, b.kind, &b.children, &b.prefixes)
+        (&a.buffer, a.text_len, a.children_end, a.root, a.header, a.kind, &a.children, a.prefix)
+            == (&b.buffer, b.text_len, b.children_end, b.root, b.header, b.kind, &b.children, b.prefix)
     }
 
     pub(super) fn inner_ref(&self) -> &Inner {
@@ -166,7 +221,7 @@ impl Frame {
     /// The element's local name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.0.root.name.of(&self.0.text)
+        self.0.root.name.of(self.0.text())
     }
 
     /// The element's namespace; empty if it is in none. See [`Node::ns`].
@@ -190,7 +245,7 @@ impl Frame {
     /// The element's children, without text.
     #[must_use]
     pub fn children(&self) -> Children<'_> {
-        Children::indexed(self, &self.0.children)
+        Children::indexed(self, &self.0.children, self.0.packed_children())
     }
 
     /// The first child with this namespace and local name.
@@ -202,7 +257,7 @@ impl Frame {
     /// The size of the element in bytes, as it came.
     #[must_use]
     pub fn byte_len(&self) -> usize {
-        self.0.text.len()
+        self.0.text_len as usize
     }
 
     /// The frame as a stanza, if it is one: `message`, `presence` or `iq` in the stream's content namespace.
@@ -246,9 +301,38 @@ impl fmt::Debug for Frame {
     }
 }
 
+/// The text and what the frame has no room for, in one allocation.
+#[cold]
+fn with_packed(text: &str, children: &[NodeData], prefixes: &[Prefix]) -> Box<str> {
+    let len = text.len() + packed::len::<11>(children.len()) + packed::len::<6>(prefixes.len());
+    let mut buffer = String::with_capacity(len);
+    buffer.push_str(text);
+    for child in children {
+        packed::write(&mut buffer, child.pack());
+    }
+    for prefix in prefixes {
+        packed::write(&mut buffer, prefix.pack());
+    }
+    buffer.into_boxed_str()
+}
+
 impl Inner {
+    pub(super) fn text(&self) -> &str {
+        &self.buffer[..self.text_len as usize]
+    }
+
+    fn packed_children(&self) -> &[Row<11>] {
+        packed::rows(&self.buffer.as_bytes()[self.text_len as usize..self.children_end as usize])
+    }
+
+    /// The prefixes declared inside the frame, in the order they are declared.
+    pub(super) fn prefixes(&self) -> impl DoubleEndedIterator<Item = Prefix> {
+        let rows = packed::rows(&self.buffer.as_bytes()[self.children_end as usize..]);
+        self.prefix.into_iter().chain(rows.iter().map(|row| Prefix::unpack(packed::read(row))))
+    }
+
     pub(super) fn ns_str(&self, ns: NsRef) -> Cow<'_, str> {
-        ns_str(&self.text, &self.scope, ns)
+        ns_str(self.text(), &self.scope, ns)
     }
 
     /// What a prefix means in the element that starts at `at`. The framer has checked that it is declared.
@@ -256,7 +340,7 @@ impl Inner {
         if prefix == "xml" {
             return NsRef::XML;
         }
-        let declared = self.prefixes.iter().rev().find(|p| p.start <= at && at < p.end && p.name.of(&self.text) == prefix);
+        let declared = self.prefixes().rev().find(|p| p.start <= at && at < p.end && p.name.of(self.text()) == prefix);
         match declared {
             Some(p) => p.ns,
             None => self.scope.resolve(prefix).unwrap_or(NsRef::NONE),

@@ -47,6 +47,7 @@ mod limits;
 mod node;
 pub mod ns;
 mod out;
+mod packed;
 mod payload;
 mod read;
 mod scan;

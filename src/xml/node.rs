@@ -7,6 +7,7 @@ use xso::FromXml;
 
 use super::error::PayloadError;
 use super::frame::{Frame, Header, NodeData};
+use super::packed::Row;
 use super::read::{Content, RawAttrs, Walk, next_content, next_markup, skip_content, skip_element, start_tag};
 use super::scope::Span;
 use super::stanza::{Stanza, StanzaKind};
@@ -49,7 +50,7 @@ impl<'a> Node<'a> {
     }
 
     fn text_of_frame(self) -> &'a str {
-        &self.frame.inner_ref().text
+        self.frame.inner_ref().text()
     }
 
     /// The local name.
@@ -249,7 +250,7 @@ impl fmt::Debug for Node<'_> {
 
 pub(super) fn lang_str(frame: &Frame, lang: Span) -> Option<Cow<'_, str>> {
     let inner = frame.inner_ref();
-    let value = if lang.is_none() { Cow::Borrowed(inner.scope.lang()?) } else { decode::attribute(lang.of(&inner.text)) };
+    let value = if lang.is_none() { Cow::Borrowed(inner.scope.lang()?) } else { decode::attribute(lang.of(inner.text())) };
     // An empty value says that the language is undefined (XML 1.0 §2.12).
     Some(value).filter(|v| !v.is_empty())
 }
@@ -322,13 +323,13 @@ pub struct Children<'a>(Inner<'a>);
 
 #[derive(Clone)]
 enum Inner<'a> {
-    Indexed { frame: &'a Frame, rest: std::slice::Iter<'a, NodeData> },
+    Indexed { frame: &'a Frame, rest: std::slice::Iter<'a, NodeData>, packed: &'a [Row<11>] },
     Scan { parent: Node<'a>, pos: Option<usize>, last: Option<NodeData> },
 }
 
 impl<'a> Children<'a> {
-    pub(super) fn indexed(frame: &'a Frame, children: &'a [NodeData]) -> Self {
-        Self(Inner::Indexed { frame, rest: children.iter() })
+    pub(super) fn indexed(frame: &'a Frame, children: &'a [NodeData], packed: &'a [Row<11>]) -> Self {
+        Self(Inner::Indexed { frame, rest: children.iter(), packed })
     }
 }
 
@@ -337,7 +338,10 @@ impl<'a> Iterator for Children<'a> {
 
     fn next(&mut self) -> Option<Node<'a>> {
         match &mut self.0 {
-            Inner::Indexed { frame, rest } => Some(Node::new(frame, *rest.next()?)),
+            Inner::Indexed { frame, rest, packed } => {
+                let child = rest.next().copied().or_else(|| NodeData::next_packed(packed))?;
+                Some(Node::new(frame, child))
+            }
             Inner::Scan { parent, pos, last } => {
                 let text = parent.text_of_frame();
                 let mut at = (*pos)?;

@@ -177,7 +177,7 @@ impl OutStanza {
     }
 
     fn text(&self) -> &str {
-        &self.0.stanza.frame().inner_ref().text
+        self.0.stanza.frame().inner_ref().text()
     }
 }
 

@@ -97,7 +97,7 @@ impl<'a> Iterator for Walk<'a> {
         if std::mem::take(&mut self.empty) {
             return Some(self.end());
         }
-        let text: &'a str = &self.frame.inner_ref().text;
+        let text: &'a str = self.frame.inner_ref().text();
         Some(match next_content(text, self.pos) {
             Content::Text(run) => {
                 self.pos = run.end as usize;
@@ -149,7 +149,7 @@ pub(super) fn next_content(text: &str, pos: usize) -> Content {
 /// Reads the start tag at `start`, in an element with this default namespace and language.
 pub(super) fn start_tag(frame: &Frame, start: usize, default: NsRef, lang: Span) -> NodeData {
     let inner = frame.inner_ref();
-    let text: &str = &inner.text;
+    let text: &str = inner.text();
     let bytes = text.as_bytes();
     let (mut default, mut lang) = (default, lang);
     let mut end = start + 1;

@@ -70,6 +70,14 @@ impl NsRef {
         Self { at: index as u32, len: SCOPE | if content { CONTENT } else { 0 } }
     }
 
+    pub(super) fn to_numbers(self) -> [u32; 2] {
+        [self.at, self.len]
+    }
+
+    pub(super) fn of_numbers([at, len]: [u32; 2]) -> Self {
+        Self { at, len }
+    }
+
     /// Whether this is the stream's content namespace.
     pub(super) fn is_content(self) -> bool {
         self.len & CONTENT != 0

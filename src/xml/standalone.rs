@@ -58,7 +58,7 @@ pub(super) fn write(node: Node<'_>) -> String {
     let inner = node.frame().inner_ref();
     let data = node.data();
     let (start, end) = node.range();
-    let raw = &inner.text[start..end];
+    let raw = &inner.text()[start..end];
 
     let mut declarations = String::new();
     // Writing into a string cannot fail.
@@ -88,7 +88,7 @@ fn foreign_prefixes<'a>(node: Node<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
     let inner = node.frame().inner_ref();
     let (start, end) = node.range();
     let mut found: Vec<(&'a str, Cow<'a, str>)> = Vec::new();
-    let raw = &inner.text[start..end];
+    let raw = &inner.text()[start..end];
     if !raw.contains(':') {
         return found;
     }
@@ -98,9 +98,8 @@ fn foreign_prefixes<'a>(node: Node<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
             return;
         }
         let declared_inside = inner
-            .prefixes
-            .iter()
-            .any(|p| p.start as usize >= start && p.start <= at && at < p.end && p.name.of(&inner.text) == prefix);
+            .prefixes()
+            .any(|p| p.start as usize >= start && p.start <= at && at < p.end && p.name.of(inner.text()) == prefix);
         if !declared_inside {
             found.push((prefix, inner.ns_str(inner.resolve_prefix(start as u32, prefix))));
         }

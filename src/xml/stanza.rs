@@ -101,7 +101,7 @@ impl Stanza {
     }
 
     fn value(&self, span: Span) -> Option<Cow<'_, str>> {
-        if span.is_none() { None } else { Some(decode::attribute(span.of(&self.frame.inner_ref().text))) }
+        if span.is_none() { None } else { Some(decode::attribute(span.of(self.frame.inner_ref().text()))) }
     }
 
     /// The attribute `from`, as it was written.
