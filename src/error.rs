@@ -190,6 +190,10 @@ pub enum ErrorKind {
     Build(BuildError),
     /// A text that should be a JID is none (RFC 7622).
     InvalidJid,
+    /// A text given as XML is not acceptable: not exactly one well-formed element or stanza, restricted by RFC 6120 §11.1, or
+    /// beyond limits. The source is the [`XmlError`](crate::xml::XmlError). What a server sends so is
+    /// [`Protocol`](Self::Protocol).
+    InvalidXml,
     /// No transport connection could be made; every attempt is listed.
     Connect(ConnectError),
     /// TLS could not be negotiated.

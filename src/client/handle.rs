@@ -259,8 +259,7 @@ impl Client {
     /// [`iq_get`](Self::iq_get) or [`iq_set`](Self::iq_set), which take a `minidom::Element` as payload too.
     ///
     /// # Errors
-    /// [`ErrorKind::Other`](crate::ErrorKind::Other) with an [`XmlError`](crate::xml::XmlError) as source unless it is exactly
-    /// one well-formed stanza;
+    /// [`ErrorKind::InvalidXml`](crate::ErrorKind::InvalidXml) unless it is exactly one well-formed stanza;
     /// [`ErrorKind::StanzaTooLarge`](crate::ErrorKind::StanzaTooLarge); [`ErrorKind::NotOnline`](crate::ErrorKind::NotOnline)
     /// without a session.
     pub async fn send_raw(&self, xml: &str) -> Result<()> {

@@ -13,7 +13,7 @@ use futures::task::AtomicWaker;
 
 use crate::client::WeakClient;
 use crate::driver::{XmlSink, XmlTraffic};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Gap, GapKind};
 use crate::xml::{Frame, OutStanza};
 
@@ -161,14 +161,14 @@ impl XmlWatchers {
 
 /// A stanza as it would stand in a stream, or on its own.
 pub(super) fn stanza(xml: &str) -> Result<OutStanza> {
-    let frame = Frame::parse(xml).map_err(Error::other)?;
+    let frame = Frame::parse(xml)?;
     let start = format!("<{}", frame.name());
     // In a stream its header has declared the namespace, so nobody writes it.
     let xml = match xml.split_once(&start).filter(|_| frame.ns().is_empty()) {
         Some((before, after)) => format!("{before}{start} xmlns='{}'{after}", crate::xml::ns::CLIENT),
         None => xml.to_owned(),
     };
-    OutStanza::from_xml(&xml).map_err(Error::other)
+    Ok(OutStanza::from_xml(&xml)?)
 }
 
 #[cfg(test)]

@@ -24,7 +24,10 @@ impl fmt::Display for Error {
 impl Error {
     /// Whether the kind alone says too little, so that the text goes on with the error beneath.
     pub(super) fn shows_source(&self) -> bool {
-        matches!(self.inner.kind, ErrorKind::Other | ErrorKind::Io | ErrorKind::Store | ErrorKind::InvalidJid)
+        matches!(
+            self.inner.kind,
+            ErrorKind::Other | ErrorKind::Io | ErrorKind::Store | ErrorKind::InvalidJid | ErrorKind::InvalidXml
+        )
     }
 }
 
@@ -33,6 +36,7 @@ impl fmt::Display for ErrorKind {
         match self {
             Self::Build(e) => write!(f, "the client cannot be built: {e}"),
             Self::InvalidJid => f.write_str("not a valid JID"),
+            Self::InvalidXml => f.write_str("not acceptable as XML"),
             Self::Connect(e) => write!(f, "{e}"),
             Self::Tls(e) => write!(f, "{e}"),
             Self::Certificate(e) => write!(f, "{e}"),

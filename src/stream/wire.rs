@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::error::{Error, ErrorKind, ProtocolError};
-use crate::xml::{Frame, Framer, Limits, OutStanza, StreamHeader, StreamItem, escape_attr, ns};
+use crate::xml::{Frame, Framer, Limits, OutStanza, StreamHeader, StreamItem, XmlError, escape_attr, ns};
 
 use super::Framing;
 
@@ -79,7 +79,7 @@ impl Wire {
     /// The next item, or `None` until more was read.
     pub(super) fn next_item(&mut self) -> Result<Option<Item>, Error> {
         match &mut self.reader {
-            Reader::Tcp(framer) => match framer.next_item()? {
+            Reader::Tcp(framer) => match framer.next_item().map_err(XmlError::received)? {
                 None => Ok(None),
                 Some(StreamItem::Open(header)) => opened_on_tcp(&header).map(|o| Some(Item::Opened(o))),
                 Some(StreamItem::Element(frame)) => Ok(Some(Item::Element(frame))),
@@ -259,7 +259,7 @@ fn read_message(message: &[u8], limits: &Limits) -> Result<Item, Error> {
     if !text.starts_with('<') {
         return Err(malformed());
     }
-    let frame = Frame::parse_with(text, limits)?;
+    let frame = Frame::parse_with(text, limits).map_err(XmlError::received)?;
     match frame.name() {
         "open" | "close" if frame.ns() != ns::FRAMING => Err(ErrorKind::Protocol(ProtocolError::InvalidNamespace).into()),
         "open" => Ok(Item::Opened(Opened { version: frame.attr("version").map(Into::into) })),

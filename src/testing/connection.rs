@@ -380,11 +380,19 @@ impl Connection {
     }
 
     fn xml_failure(&self, error: XmlError) -> Failure {
-        use crate::error::{Error, ErrorKind, ProtocolError};
-        match Error::from(error).kind() {
-            ErrorKind::Protocol(ProtocolError::RestrictedXml) => Failure::new("restricted-xml", None),
-            ErrorKind::Protocol(ProtocolError::InvalidNamespace) => Failure::new("invalid-namespace", None),
-            ErrorKind::Protocol(ProtocolError::LimitExceeded) => {
+        use crate::xml::XmlErrorKind as Kind;
+        match error.kind {
+            Kind::Entity | Kind::Comment | Kind::ProcessingInstruction | Kind::Doctype | Kind::XmlVersion | Kind::Encoding => {
+                Failure::new("restricted-xml", None)
+            }
+            Kind::StanzaTooLarge
+            | Kind::TooDeep
+            | Kind::TooManyAttributes
+            | Kind::TooManyChildren
+            | Kind::TooManyPrefixes
+            | Kind::NameTooLong
+            | Kind::ReferenceTooLong
+            | Kind::BufferFull => {
                 let oversize = self.shared.lock().differences().oversize.clone();
                 let condition = Element::new("stanza-too-big", "urn:xmpp:errors");
                 let application = oversize.application_condition.then(|| Box::new(condition));

@@ -400,7 +400,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `Protocol` if the text is no well-formed stanza; `xmlns='jabber:client'` may be left out.
+    /// `InvalidXml` if the text is no well-formed stanza; `xmlns='jabber:client'` may be left out.
     pub fn send_stanza(&self, target: impl Into<Target>, xml: &str) -> Result<usize> {
         let stanza = parse(xml)?;
         let target = target.into();
@@ -423,7 +423,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// `Protocol` if the text is no well-formed stanza (`xmlns='jabber:client'` may be left out), `InvalidJid` if `from` or `to` is missing
+    /// `InvalidXml` if the text is no well-formed stanza (`xmlns='jabber:client'` may be left out), `InvalidJid` if `from` or `to` is missing
     /// or no address.
     pub fn route_stanza(&self, xml: &str) -> Result<()> {
         let stanza = parse(xml)?;
@@ -518,7 +518,6 @@ impl fmt::Debug for Server {
 
 /// A stanza as a test writes it: `xmlns='jabber:client'` may be left out, as it is on a stream.
 fn parse(xml: &str) -> Result<Element> {
-    let invalid = || Error::new(ErrorKind::Protocol(crate::error::ProtocolError::InvalidNamespace));
     let mut frame = Frame::parse(xml)?;
     if frame.ns().is_empty() {
         let name = frame.name().len() + 1;
@@ -527,6 +526,6 @@ fn parse(xml: &str) -> Result<Element> {
     let stanza = Element::from(&frame.root().to_element());
     match stanza.name() {
         "message" | "presence" | "iq" if stanza.ns() == ns::CLIENT => Ok(stanza),
-        _ => Err(invalid().with_context("not a stanza of jabber:client")),
+        _ => Err(Error::new(ErrorKind::InvalidXml).with_context("not a stanza of jabber:client")),
     }
 }

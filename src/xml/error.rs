@@ -18,6 +18,11 @@ impl XmlError {
     pub(super) fn new(kind: XmlErrorKind, offset: u64) -> Self {
         Self { kind, offset }
     }
+
+    /// The error when it was the server that sent this.
+    pub(crate) fn received(self) -> Error {
+        Error::new(ErrorKind::Protocol(self.kind.as_protocol())).with_context(self.to_string()).with_source(self)
+    }
 }
 
 impl fmt::Display for XmlError {
@@ -28,9 +33,10 @@ impl fmt::Display for XmlError {
 
 impl std::error::Error for XmlError {}
 
+/// A text of ours, or of the application's. What a server sends is [`XmlError::received`].
 impl From<XmlError> for Error {
     fn from(error: XmlError) -> Self {
-        Self::new(ErrorKind::Protocol(error.kind.as_protocol())).with_context(error.to_string()).with_source(error)
+        Self::new(ErrorKind::InvalidXml).with_source(error)
     }
 }
 
@@ -48,6 +54,7 @@ macro_rules! kinds {
             #[cfg(test)]
             pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
 
+            /// What a stream that brings it is ended with.
             fn as_protocol(self) -> ProtocolError {
                 match self {
                     $(Self::$name => ProtocolError::$protocol,)*

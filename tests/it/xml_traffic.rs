@@ -120,7 +120,7 @@ async fn what_is_no_stanza_too_large_or_offline_is_not_sent() {
         ["", "Hello", "</stream:stream>", "<presence/><presence/>", "<message><body></message>", "<r xmlns='urn:xmpp:sm:3'/>"]
     {
         let error = juliet.send_raw(xml).await.expect_err(xml);
-        assert!(matches!(error.kind(), ErrorKind::Other) && !error.to_string().contains("server"), "{error}");
+        assert!(matches!(error.kind(), ErrorKind::InvalidXml) && !error.to_string().contains("server"), "{error}");
     }
     let large = format!("<message><body>{}</body></message>", "x".repeat(300_000));
     let error = juliet.send_raw(&large).await.expect_err("too large");

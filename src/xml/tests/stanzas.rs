@@ -1,7 +1,7 @@
 //! Stanzas: what they are, what they say when they say little, and their errors.
 
 use super::corpus::HEADER;
-use crate::error::StanzaErrorType;
+use crate::error::{Error, ErrorKind, StanzaErrorType};
 use crate::xml::{Frame, Framer, Limits, Node, OutStanza, Stanza, StanzaKind, StreamItem, XmlErrorKind, ns};
 
 fn stanza(xml: &str) -> Stanza {
@@ -156,6 +156,11 @@ fn what_is_no_stanza_cannot_be_sent_as_one() {
         ("<message xmlns='jabber:client'>", XmlErrorKind::Incomplete),
         ("<message xmlns='jabber:client'/></stream:stream>", XmlErrorKind::AfterEnd),
     ] {
-        assert_eq!(OutStanza::from_xml(xml).map(|_| ()).unwrap_err().kind, kind, "{xml}");
+        let error = OutStanza::from_xml(xml).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind, kind, "{xml}");
+        // The server has no part in it.
+        let error = Error::from(error);
+        assert_eq!(*error.kind(), ErrorKind::InvalidXml, "{xml}");
+        assert!(!error.is_retryable() && error.to_string().contains(&kind.to_string()), "{error}");
     }
 }
