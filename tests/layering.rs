@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+#[path = "layering/doors.rs"]
+mod doors;
 #[path = "layering/scan.rs"]
 mod scan;
 #[path = "layering/snippets.rs"]

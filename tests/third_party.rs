@@ -1,10 +1,13 @@
-//! An extension written as a foreign crate would write it: only public items, every door the registrar has.
+//! Extensions written as a foreign crate would write them: only public items, every door there is (`tests/layering.rs` looks).
 //!
 //! What is not here has no public door yet: stream features, nonzas and inline children of the negotiation.
 //!
 //! Nothing is waited for without a deadline: requests and logins have their own, streams are read by [`next`].
 
 #![allow(unused_qualifications, reason = "a foreign crate has only what xmppkit re-exports")]
+
+#[path = "third_party/ledger.rs"]
+mod ledger;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -355,6 +358,7 @@ async fn a_foreign_extension_uses_every_door() {
     assert!(juliet.declared().features.contains("urn:example:dice#throws+notify"));
     assert!(juliet.declared().identities.iter().any(|identity| identity.category == "gaming"));
     assert!(juliet.declared().nodes.contains_key("urn:example:dice#rules"));
+    assert_eq!(juliet.declared().forms["urn:example:dice#form"]["sides"], ["6", "20"]);
 
     // the hooks, in order
     juliet.close().await;
