@@ -290,7 +290,7 @@ impl Inner {
         if announced.is_legacy() {
             return;
         }
-        let server = Jid::from(BareJid::from_parts(None, cx.account().domain()));
+        let server = own_server(cx);
         self.announce(&server, announced, true);
         let question = self.table().question(&server);
         if let Some(Question::Hash(ver)) = question {
@@ -305,6 +305,10 @@ struct Source(Arc<Inner>);
 impl InfoSource for Source {
     fn info<'a>(&'a self, jid: &'a Jid, cx: &'a Ctx) -> BoxFuture<'a, Option<Arc<Info>>> {
         Box::pin(async move {
+            if *jid == own_server(cx) {
+                // It may be asked about before this extension has its turn at a login.
+                self.0.server(cx).await;
+            }
             let question = self.0.table().question(jid);
             if let Some(question) = question {
                 self.0.find_out(question, Some(jid.clone()), cx).await;
@@ -393,6 +397,10 @@ impl Event for QuestionsWait {
 fn says_who_is_there(inbound: &Inbound) -> bool {
     let stanza = inbound.stanza();
     matches!(stanza.stanza_type().as_deref(), None | Some("unavailable" | "error")) && stanza.child(ns::MUC_USER, "x").is_none()
+}
+
+fn own_server(cx: &Ctx) -> Jid {
+    BareJid::from_parts(None, cx.account().domain()).into()
 }
 
 async fn keep(ver: &str, info: &Info, cx: &Ctx) -> Result<()> {
