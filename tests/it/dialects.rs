@@ -92,6 +92,7 @@ async fn with_given_accounts_the_suite_passes_and_leaves_no_contact() {
     for account in server.accounts() {
         assert!(server.roster(&account).is_empty(), "{account}: {:?}", server.roster(&account));
     }
+    assert_eq!(failures(&named).await, None, "and again");
 }
 
 #[tokio::test]
