@@ -142,6 +142,8 @@ async fn a_process_that_dies_while_it_catches_up_loses_nothing() {
     let mut seen = client.messages().events();
     say(&server, ROMEO, &jid, "seen", "");
     while within("the last one", seen.next()).await.is_some_and(|message| message.body().as_deref() != Some("seen")) {}
+    // A store in memory keeps no session for another process.
+    server.expire_sessions();
     driver.abort();
     drop((driver.await, seen, client));
     within("the end of the session", server.wait_for(|s| s.sessions().is_empty())).await;
@@ -230,6 +232,7 @@ async fn without_an_archive_a_session_that_was_cut_leaves_a_gap_and_one_that_was
     let client = with_store(&server, "juliet", &store).await;
     let mut durable = client.messages().durable("ui").await.expect("open");
     assert!(durable.next().now_or_never().is_none(), "the session before was closed");
+    server.forget_sessions();
     server.cut(Target::All, Cut::Rst);
     assert_eq!(next(&mut durable).await, "NoArchive");
     let jid = within("the next session", async {
