@@ -1,4 +1,6 @@
-//! The tour: two accounts are made, log in over TLS, become contacts, see one another on every device, and talk.
+//! The tour: two accounts are made, log in over TLS, become contacts, see one another on every device, and talk. What they said is
+//! read back from the server's archive; then both start again on the SQLite file they kept, as a new process would, and find
+//! everything there.
 //!
 //! Without flags the server is one inside the program. With flags the same happens on a real server; accounts that were given are
 //! left as they were found, those that were registered are deleted in the end.
@@ -9,12 +11,15 @@
 //! cargo run --example tour -- --domain chat.example --account romeo:password --account juliet:password
 //! ```
 
+mod file;
 pub(crate) mod options;
+mod restart;
 
 use std::future::IntoFuture;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
@@ -24,10 +29,11 @@ use xmppkit::error::{Error, ErrorKind, Result};
 use xmppkit::event::Events;
 use xmppkit::prelude::*;
 use xmppkit::roster::Subscription;
+use xmppkit::store::{SqliteStore, Store};
 use xmppkit::testing::Server;
-use xmppkit::xmpp_parsers::ibr::RemoveQuery;
 
-pub use options::Options;
+use self::file::File;
+pub use self::options::Options;
 
 /// The tour on a server inside the program.
 pub async fn run_inside() -> Result<()> {
@@ -46,15 +52,27 @@ pub async fn run_inside() -> Result<()> {
 
 /// The tour on any server.
 pub async fn run(options: Options) -> Result<()> {
+    let fresh = |role: &str| (format!("{role}-{}", &random()[..6]), random() + &random());
+    let accounts = options.accounts.clone().unwrap_or_else(|| [fresh("romeo"), fresh("juliet")]);
     let register = options.accounts.is_none();
-    let mut tour = Tour::prepare(options).await?;
-    let mut result = tour.go(register).await;
+    let file = File::new()?;
+    let mut tour = Tour::prepare(&options, &accounts, &file).await?;
+    let mut result = tour.arrive(register).await;
+    if result.is_ok() {
+        result = tour.play().await;
+        if result.is_ok() {
+            tour.close().await;
+            tour = Tour::prepare(&options, &accounts, &file).await?;
+            result = tour.start_again().await;
+        }
+        result = result.and(tour.part().await);
+    }
     for (who, client) in [("romeo", &tour.romeo), ("juliet", &tour.juliet)] {
         if register && client.state().is_online() {
-            result = result.and(step(who, "deletes the account", delete(client)).await);
+            result = result.and(step(who, "deletes the account", client.delete_account()).await);
         }
-        client.close().await;
     }
+    tour.close().await;
     result
 }
 
@@ -69,10 +87,12 @@ struct Tour {
 }
 
 impl Tour {
-    async fn prepare(options: Options) -> Result<Self> {
-        let fresh = |role: &str| (format!("{role}-{}", &random()[..6]), random() + &random());
-        let [first, second] = options.accounts.clone().unwrap_or_else(|| [fresh("romeo"), fresh("juliet")]);
-        let (romeo, juliet) = (options.client(&first).await?, options.client(&second).await?);
+    async fn prepare(options: &Options, [first, second]: &[(String, String); 2], file: &File) -> Result<Self> {
+        // Both accounts are kept in one file; the phone keeps nothing.
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(file.path()).await?);
+        let romeo = options.client(first)?.store(Arc::clone(&store)).build().await?;
+        let juliet = options.client(second)?.store(store).build().await?;
+        let phone = options.client(second)?.build().await?;
 
         // Subscribed before anybody connects, so that nothing is missed. Juliet reads streams …
         let requests = juliet.subscribe::<SubscriptionRequest>().events();
@@ -92,26 +112,39 @@ impl Tour {
                 async move { if is_she { request.accept().await } else { Ok(()) } }
             })
             .detach();
-        Ok(Self { romeo, juliet, phone: options.client(&second).await?, requests, at_juliet, at_romeo })
+        Ok(Self { romeo, juliet, phone, requests, at_juliet, at_romeo })
     }
 
-    async fn go(&mut self, register: bool) -> Result<()> {
+    /// Both log in, and must not know one another yet.
+    async fn arrive(&self, register: bool) -> Result<()> {
         arrive("romeo", &self.romeo, register).await?;
         arrive("juliet", &self.juliet, register).await?;
         let (romeo, juliet) = (self.romeo.account(), self.juliet.account());
         if self.romeo.roster().get(juliet).is_some() || self.juliet.roster().get(romeo).is_some() {
             return Err(Error::other("the two are contacts already, which the tour would end: take other accounts"));
         }
-        let result = async {
-            self.meet().await?;
-            self.look().await?;
-            self.talk().await
-        };
-        let result = result.await;
-        self.phone.close().await;
+        Ok(())
+    }
+
+    async fn play(&mut self) -> Result<()> {
+        self.meet().await?;
+        self.look().await?;
+        let said = self.talk().await?;
+        self.read_back(&said).await
+    }
+
+    /// The two are strangers again.
+    async fn part(&self) -> Result<()> {
         let (romeo, juliet) = (&self.romeo, &self.juliet);
-        let result = result.and(step("romeo", "removes juliet from the roster", romeo.roster().remove(juliet.account())).await);
+        let result = step("romeo", "removes juliet from the roster", romeo.roster().remove(juliet.account())).await;
         result.and(step("juliet", "removes romeo from the roster", juliet.roster().remove(romeo.account())).await)
+    }
+
+    /// Everybody goes, and the file is closed.
+    async fn close(self) {
+        for client in [self.phone, self.juliet, self.romeo] {
+            client.close().await;
+        }
     }
 
     /// Romeo asks to see Juliet's presence; she accepts, and asks in turn.
@@ -149,8 +182,8 @@ impl Tour {
         Ok(())
     }
 
-    /// A message and the reply, one read from a stream, one by a handler.
-    async fn talk(&mut self) -> Result<()> {
+    /// A message and the reply, one read from a stream, one by a handler. Gives their ids.
+    async fn talk(&mut self) -> Result<[String; 2]> {
         let send = async {
             let sent = self.romeo.chat(self.juliet.account()).send("Wilt thou leave me so unsatisfied?").await?;
             // Accepted is not sent yet: the token says how far it gets.
@@ -165,7 +198,7 @@ impl Tour {
         let message = find(&mut self.at_romeo, |message| message.id().as_deref() == Some(reply.id()));
         let message = step("romeo", "gets the reply in the handler", message).await?;
         say("", &format!("{}: {}", message.from(), message.body().unwrap_or_default()));
-        Ok(())
+        Ok([sent.id().to_owned(), reply.id().to_owned()])
     }
 }
 
@@ -182,15 +215,6 @@ async fn arrive(who: &str, client: &Client, register: bool) -> Result<()> {
     say(who, &format!("has fetched the roster: {} contacts", contacts.len()));
     contacts.iter().for_each(|contact| say("", &format!("{} ({:?})", contact.jid(), contact.subscription())));
     Ok(())
-}
-
-/// Deletes the account (XEP-0077 §3.2).
-async fn delete(client: &Client) -> Result<()> {
-    match client.iq_set(None, &RemoveQuery { remove: true }).await {
-        // The server may end the session before it answers.
-        Err(error) if !matches!(error.kind(), ErrorKind::SessionLost { sent: true }) => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// The first item of a stream that is as wanted: on a real server there may be others.

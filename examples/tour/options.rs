@@ -1,11 +1,12 @@
 //! Where the tour takes place, as its flags say.
 
+use xmppkit::client::ClientBuilder;
 use xmppkit::error::{Error, Result};
 use xmppkit::prelude::*;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-Two accounts log in, become contacts and talk: without flags on a server inside the program, with flags on a real one.
+Two accounts log in, become contacts, talk, and start again on the file they kept: without flags on a server inside the program, with flags on a real one.
 
   --domain D               the server's domain; where it listens is found by DNS
   --server HOST:PORT       where it listens; the domain is HOST unless --domain says otherwise
@@ -31,15 +32,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// A client for one of the accounts.
-    pub(crate) async fn client(&self, (name, password): &(String, String)) -> Result<Client> {
+    /// A client for one of the accounts, to be built.
+    pub(crate) fn client(&self, (name, password): &(String, String)) -> Result<ClientBuilder> {
         let account = format!("{name}@{}", self.domain).parse()?;
         let builder = Client::builder(account).password(password.as_str()).trust(self.trust.clone());
-        let builder = match &self.server {
+        Ok(match &self.server {
             Some((host, port)) => builder.server(host, *port, self.tls),
             None => builder,
-        };
-        builder.build().await
+        })
     }
 }
 

@@ -21,7 +21,7 @@ use crate::driver::{ConnectionInfo, Control, Mode, Outgoing, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Handler, HandlerGuard, Subscription};
 use crate::ext::{Ctx, Declared, Extension, Observed};
-use crate::store::AccountStore;
+use crate::store::{AccountStore, SendFailure};
 use crate::xml::Frame;
 
 /// One account's client. Clones are handles to the same client.
@@ -83,8 +83,15 @@ impl Client {
     /// Ends the session as [`close`](Self::close) does, because of this error: the client is then
     /// [`Failed`](State::Failed) with it instead of closed. For what an extension or the application found out and no new
     /// attempt can help.
+    ///
+    /// With [`ErrorKind::AccountDeleted`], what is still in the outbox is given up: its tokens fail with
+    /// [`SendFailure::AccountGone`]. Cancel-safe, but for the giving up.
     pub async fn fail(&self, error: Error) {
+        let is_gone = *error.kind() == ErrorKind::AccountDeleted;
         connect::stop(&self.shared, Control::Close, Some(error)).await;
+        if is_gone {
+            self.shared.give_up_sending(&SendFailure::AccountGone).await;
+        }
     }
 
     /// Drops the connection without ending the session, and stops. Where the server allows it (XEP-0198), the session

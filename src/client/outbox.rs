@@ -354,6 +354,16 @@ impl Outbox {
         Some(queued.failed(why, SystemTime::now()))
     }
 
+    /// Every message on its way is given up; gives their ids. For a client that is stopped.
+    pub(crate) fn fail_all(&self, why: &SendFailure, at: SystemTime) -> Vec<String> {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        inner.bytes = 0;
+        let unresolved = std::mem::take(&mut inner.unresolved).into_iter().map(|doubtful| doubtful.queued);
+        let waiting = [&mut inner.taken, &mut inner.parked, &mut inner.queue].map(std::mem::take).into_iter().flatten();
+        unresolved.chain(waiting).map(|queued| queued.failed(why.clone(), at)).collect()
+    }
+
     /// These messages, which the driver has, are about to be written under these numbers, and their archive is known to have this
     /// one; gives what is to be noted (R8).
     pub(crate) fn numbered(&self, numbers: &[(u64, u32)], archive_after: Option<&ArchiveId>, at: SystemTime) -> Vec<SentUpdate> {

@@ -15,7 +15,7 @@ use crate::client::shared::Shared;
 use crate::driver::{Resumption, Suspended};
 use crate::error::Result;
 use crate::ext::Ctx;
-use crate::store::{AccountStore, ArchiveId, Batch, OutboxEntry, SentUpdate, SessionRecord, StoredSession};
+use crate::store::{AccountStore, ArchiveId, Batch, OutboxEntry, SendFailure, SentUpdate, SessionRecord, StoredSession};
 
 /// Where the client keeps rows of its own that live as long as the session.
 pub(super) const SESSION_ROWS: &str = "xmppkit:session";
@@ -166,6 +166,16 @@ impl Shared {
 
     pub(super) fn note_sent_soon(&self, updates: Vec<SentUpdate>) {
         self.note_soon(updates.into_iter().fold(Batch::new(), Batch::update_sent));
+    }
+
+    /// No message that is on its way goes out any more.
+    pub(super) async fn give_up_sending(&self, why: &SendFailure) {
+        let now = SystemTime::now();
+        let fail = |batch: Batch, id| batch.update_sent(SentUpdate::new(id).failed(why.clone(), now));
+        let batch = self.outbox.fail_all(why, now).into_iter().fold(Batch::new(), fail);
+        if self.persistent && !batch.is_empty() {
+            self.note("that messages were given up", batch).await;
+        }
     }
 
     /// The newest message the own archive is known to have (R12).

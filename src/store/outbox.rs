@@ -136,7 +136,7 @@ impl Receipt {
     }
 }
 
-/// Why a message was given up; no server has accepted it (C1).
+/// Why a message was given up; as far as is known, no server has accepted it (C1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendFailure {
@@ -148,7 +148,7 @@ pub enum SendFailure {
     Withdrawn,
     /// It was ephemeral, and the session was lost (R1).
     Ephemeral,
-    /// The account is gone.
+    /// The account was deleted. If it was written before, the server may have accepted it and could not say so any more.
     AccountGone,
     /// An outbound stage refused it; with its reason.
     Refused(String),

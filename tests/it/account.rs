@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use xmppkit::client::{Client, Reconnect, State};
+use xmppkit::client::{Client, Milestone, Reconnect, Sent, State};
 use xmppkit::error::{AuthError, ErrorKind, RegisterError, StanzaError, StanzaErrorType};
 use xmppkit::prelude::*;
 use xmppkit::register::RegistrationService;
-use xmppkit::store::{MemoryStore, Store};
+use xmppkit::store::{MemoryStore, SendFailure, SqliteStore, Store};
 use xmppkit::testing::{Cut, Dialect, Field, Server, Target, Way};
 
-use crate::common::{PASSWORD, builder, client, online, server, within};
+use crate::common::{Folder, PASSWORD, builder, client, online, server, within};
 
 const NEW: &str = "b<tt>ry & staple";
 
@@ -140,11 +140,15 @@ async fn a_deleted_account_is_gone_and_its_client_says_so() {
     }
 }
 
+fn quick() -> Reconnect {
+    Reconnect::default().base(Duration::from_millis(10))
+}
+
 /// Asks for the removal on a connection on which the server does not hear it, and then lets the server do something else.
 async fn deleted_unheard(server: &Server, instead: impl FnOnce(&Server, &FullJid)) -> (Client, xmppkit::Result<()>) {
     let (asked, mut is_asked) = tokio::sync::mpsc::unbounded_channel();
     let romeo = builder(server, "romeo")
-        .reconnect(Reconnect::default().base(Duration::from_millis(10)))
+        .reconnect(quick())
         .xml_log(move |_, xml| {
             if xml.contains("<remove") {
                 let _ = asked.send(());
@@ -180,6 +184,48 @@ async fn a_server_that_ends_the_stream_instead_of_answering_has_deleted_the_acco
     result.expect("the next login says so");
     assert!(is_deleted(&romeo), "{:?}", romeo.state());
     assert_eq!(started.counters().logins, 1, "it has not come back");
+}
+
+#[tokio::test]
+async fn messages_that_nobody_can_send_any_more_fail_with_the_account() {
+    let server = server().start().await.expect("a server");
+    let folder = Folder::new();
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(folder.path().join("chat.db")).await.expect("a file"));
+    let romeo = builder(&server, "romeo").store(Arc::clone(&store)).reconnect(quick()).build().await.expect("a client");
+    let juliet = server.jid("juliet").expect("a JID");
+    romeo.connect().await.expect("online");
+    let arrived = romeo.chat(&juliet).send("It is the east").await.expect("accepted");
+    within("the server", arrived.wait_for(Milestone::Acked)).await.expect("it arrives");
+    // The server reads nothing from here on: one is written, the other waits for a connection.
+    server.stall(romeo.account(), Way::Both);
+    let written = romeo.chat(&juliet).send("and Juliet is the sun").await.expect("accepted");
+    within("the socket", written.wait_for(Milestone::Written)).await.expect("it is written");
+    let deletion = tokio::spawn(romeo.delete_account().into_future());
+    server.remove_account(romeo.account());
+    let mut states = romeo.states();
+    server.cut(Target::All, Cut::Fin);
+    within("the cut", async { while states.next().await.is_some_and(|state| state.is_online()) {} }).await;
+    let queued = romeo.chat(&juliet).send("Arise").await.expect("accepted");
+    within("the call", deletion).await.expect("no panic").expect("the next login says so");
+    assert!(is_deleted(&romeo), "{:?}", romeo.state());
+
+    let failure = |sent: &Sent| sent.status().failed.map(|(why, _)| why);
+    assert_eq!(failure(&arrived), None);
+    for (sent, was_written) in [(&written, true), (&queued, false)] {
+        assert_eq!((failure(sent), sent.status().written.is_some()), (Some(SendFailure::AccountGone), was_written));
+        let error = within("the token", sent.wait_for(Milestone::Acked)).await.expect_err("given up");
+        assert!(*error.kind() == ErrorKind::NotSent && error.to_string().contains("the account is gone"), "{error}");
+    }
+
+    // And the next process has nothing to send.
+    let ids = [written.id().to_owned(), queued.id().to_owned()];
+    drop((romeo, states));
+    let again = builder(&server, "romeo").store(store).build().await.expect("a client");
+    for id in ids {
+        let sent = again.find_sent(&id).await.expect("a store").expect("the record is kept");
+        assert_eq!(failure(&sent), Some(SendFailure::AccountGone));
+    }
+    assert!(again.store().outbox(0, 10).await.expect("a page").is_empty());
 }
 
 #[tokio::test]

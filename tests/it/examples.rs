@@ -271,28 +271,11 @@ mod journal {
     use std::rc::Rc;
 
     use super::own_store::JournalStore;
-
-    struct Folder(std::path::PathBuf);
-
-    impl Folder {
-        fn new() -> Self {
-            static COUNTER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-            let number = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            let path = std::env::temp_dir().join(format!("xmppkit-journal-{}-{number}", std::process::id()));
-            std::fs::create_dir_all(&path).expect("a folder");
-            Self(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::common::Folder;
 
     xmppkit::store_conformance!({
         let folder = Rc::new(Folder::new());
-        move || std::future::ready(JournalStore::new(&folder.0))
+        move || std::future::ready(JournalStore::new(folder.path()))
     });
 
     xmppkit::store_crash_conformance!(|folder: &std::path::Path| std::future::ready(JournalStore::new(folder)));

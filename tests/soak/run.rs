@@ -121,7 +121,8 @@ impl Soak {
             clients.push(Client::start(index, settings, Journal::default(), &said)?);
         }
         let (struck, verbose) = (BTreeMap::new(), options.verbose);
-        let mut soak = Self { target, folder, clients, lines, said, limit: 0, verbose, struck, in_flight: 0, began: Instant::now() };
+        let mut soak =
+            Self { target, folder, clients, lines, said, limit: 0, verbose, struck, in_flight: 0, began: Instant::now() };
         soak.until("both clients to come online", COMES_BACK, |soak| soak.clients.iter().all(|client| client.journal.fresh > 0))
             .await?;
         Ok(soak)
