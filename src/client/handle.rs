@@ -216,7 +216,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::StanzaTooLarge`](crate::ErrorKind::StanzaTooLarge); [`ErrorKind::OutboxFull`](crate::ErrorKind::OutboxFull)
-    /// while offline; [`ErrorKind::Store`](crate::ErrorKind::Store); whatever an outbound stage refuses it with.
+    /// while offline; [`ErrorKind::AccountDeleted`] once that was [done](crate::register::Registers::delete_account);
+    /// [`ErrorKind::Store`](crate::ErrorKind::Store); whatever an outbound stage refuses it with.
     pub async fn send(&self, message: Message) -> Result<Sent> {
         self.shared.send_message(message).await
     }

@@ -401,6 +401,9 @@ impl Shared {
     /// Stages, log, outbox; see [`Client::send`](crate::client::Client::send).
     pub(crate) async fn send_message(&self, message: Message) -> Result<Sent> {
         let Some(cx) = self.ctx() else { return Err(ErrorKind::ClientClosed.into()) };
+        if self.state.with(|state| matches!(state, State::Failed(error) if *error.kind() == ErrorKind::AccountDeleted)) {
+            return Err(ErrorKind::AccountDeleted.into());
+        }
         let mut draft = OutboundDraft::new(message);
         let id = match &draft.message.id {
             Some(id) => id.0.clone(),

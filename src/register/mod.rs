@@ -107,7 +107,8 @@ pub trait Registers {
     /// Deletes the account at the server (XEP-0077 §3.2): its contacts lose their subscriptions, and its sessions end. The
     /// client is then stopped, in the state [`Failed`](crate::client::State::Failed) with
     /// [`ErrorKind::AccountDeleted`](crate::ErrorKind::AccountDeleted), and the tokens of messages the server did not
-    /// acknowledge fail with [`SendFailure::AccountGone`](crate::store::SendFailure::AccountGone).
+    /// acknowledge fail with [`SendFailure::AccountGone`](crate::store::SendFailure::AccountGone). The request waits for no
+    /// message: what must arrive is waited for before, by its [token](crate::client::Sent::wait_for).
     ///
     /// What the store keeps stays; [`Store::delete_account`](crate::store::Store::delete_account) deletes it once the client
     /// is dropped.

@@ -217,6 +217,9 @@ async fn messages_that_nobody_can_send_any_more_fail_with_the_account() {
         assert!(*error.kind() == ErrorKind::NotSent && error.to_string().contains("the account is gone"), "{error}");
     }
 
+    let error = romeo.chat(&juliet).send("Too late").await.expect_err("nobody sends it");
+    assert_eq!(error.kind(), &ErrorKind::AccountDeleted);
+
     // And the next process has nothing to send.
     let ids = [written.id().to_owned(), queued.id().to_owned()];
     drop((romeo, states));

@@ -36,7 +36,12 @@ async fn the_suite_passes_in_every_dialect() {
                 Dialect::Prosody | Dialect::Openfire => "SCRAM-SHA-1",
                 _ => "SCRAM-SHA-512",
             };
-            failures(&under_test(&server, &format!("as {dialect:?}")).with_mechanism(strongest)).await
+            let heading = format!("as {dialect:?}");
+            let server = under_test(&server, &heading).with_mechanism(strongest);
+            let result = suite::run(&server).await;
+            report(&result.text());
+            suite::add_to_support_table(&heading, &server, &result).await.expect("what it supports");
+            result.failures()
         })
         .collect()
         .await;

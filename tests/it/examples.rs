@@ -303,7 +303,7 @@ async fn the_tour_goes_by_its_flags_and_leaves_nothing_behind() {
     std::fs::remove_file(&ca).expect("the file");
 
     within("the tour", tour::run(direct.expect("flags").expect("some"))).await.expect("it is ok");
-    assert_eq!((server.counters().logins, server.accounts()), (3, accounts.clone()));
+    assert_eq!((server.counters().logins, server.accounts()), (5, accounts.clone()));
 
     let given = given.expect("flags").expect("some");
     let error = within("the tour", tour::run(given.clone())).await.expect_err("other passwords");

@@ -20,9 +20,11 @@ async fn start(kind: Kind) -> Option<Server> {
     }
 }
 
-async fn run_suite(server: &ServerUnderTest) {
+/// Runs the suite, and puts what it saw under this heading into the table of what servers support.
+async fn run_suite(heading: &str, server: &ServerUnderTest) {
     let result = suite::run(server).await;
     report(&result.text());
+    suite::add_to_support_table(heading, server, &result).await.unwrap();
     if let Some(failures) = result.failures() {
         panic!("{}:\n{failures}", server.name);
     }
@@ -31,7 +33,7 @@ async fn run_suite(server: &ServerUnderTest) {
 /// Everything on one server: starting takes longer than most of what is tried.
 async fn everything_on(kind: Kind) {
     let Some(mut server) = start(kind).await else { return };
-    run_suite(&server.under_test()).await;
+    run_suite(&kind.to_string(), &server.under_test()).await;
     accounts_survive_a_restart(&mut server).await;
     bad_certificates_are_served_and_refused(&mut server).await;
     refusals_of_a_registration_say_why(&mut server).await;
@@ -148,7 +150,7 @@ async fn ejabberd_24() {
 #[tokio::test]
 async fn the_server_named_by_the_environment() {
     match ServerUnderTest::from_env() {
-        Ok(Some(server)) => run_suite(&server).await,
+        Ok(Some(server)) => run_suite(&server.domain, &server).await,
         Ok(None) => report("no other server is named by XMPPKIT_SERVER_DOMAIN"),
         Err(error) => panic!("{error}"),
     }

@@ -7,6 +7,7 @@ mod contacts;
 mod owner;
 mod resume;
 mod services;
+mod support_table;
 
 use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
@@ -42,6 +43,7 @@ use self::services::{
     push_notifications_are_switched_on_and_off, the_server_and_the_account_say_what_they_are,
     the_server_answers_ping_version_time_and_last_activity,
 };
+pub(crate) use self::support_table::add as add_to_support_table;
 use crate::examples::the_tour_is_ok;
 use crate::main_job::{
     a_chat_goes_both_ways_by_stream_and_by_handler, a_contact_is_asked_accepts_and_is_seen_per_resource,
@@ -125,6 +127,12 @@ impl Report {
         let failed = self.lines.iter().filter_map(|(name, _, result)| Some(format!("{name}: {}", result.as_ref().err()?)));
         let failed: Vec<_> = failed.collect();
         (!failed.is_empty()).then(|| failed.join("\n"))
+    }
+
+    /// What came of one case; an error if it failed or did not run.
+    fn outcome(&self, case: &str) -> Result<&Outcome, &str> {
+        let line = self.lines.iter().find(|(name, ..)| *name == case);
+        line.map_or(Err("it did not run"), |(_, _, result)| result.as_ref().map_err(String::as_str))
     }
 
     /// One line per case.
