@@ -283,7 +283,7 @@ mod journal {
 
 #[tokio::test]
 async fn the_tour_needs_no_server() {
-    within("the tour", tour::run_inside()).await.expect("it is ok");
+    tour::run_inside().await.expect("it is ok");
 }
 
 fn flags(line: &str) -> xmppkit::Result<Option<tour::Options>> {
@@ -302,20 +302,20 @@ async fn the_tour_goes_by_its_flags_and_leaves_nothing_behind() {
     let (direct, given) = (flags(&direct), flags(&given));
     std::fs::remove_file(&ca).expect("the file");
 
-    within("the tour", tour::run(direct.expect("flags").expect("some"))).await.expect("it is ok");
+    tour::run(direct.expect("flags").expect("some")).await.expect("it is ok");
     assert_eq!((server.counters().logins, server.accounts()), (5, accounts.clone()));
 
     let given = given.expect("flags").expect("some");
-    let error = within("the tour", tour::run(given.clone())).await.expect_err("other passwords");
+    let error = tour::run(given.clone()).await.expect_err("other passwords");
     assert!(error.is_auth(), "{error}");
     server.add_account("romeo", "horse").expect("a name");
     server.add_account("juliet", "a:b").expect("a name");
-    within("the tour", tour::run(given.clone())).await.expect("it is ok");
+    tour::run(given.clone()).await.expect("it is ok");
     assert_eq!(server.accounts(), accounts);
     assert!(accounts.iter().all(|account| server.roster(account).is_empty()));
 
     server.befriend(&accounts[0], &accounts[1]);
-    let error = within("the tour", tour::run(given)).await.expect_err("they are contacts");
+    let error = tour::run(given).await.expect_err("they are contacts");
     assert!(error.to_string().contains("contacts already"), "{error}");
     assert_eq!(server.roster(&accounts[0]).len(), 1, "and they remain so");
 }

@@ -66,7 +66,7 @@ static COLUMNS: Mutex<Vec<(String, Vec<String>)>> = Mutex::new(Vec::new());
 /// Puts a server's column into the table, from what its cases showed and from what it says when it is asked.
 pub(crate) async fn add(heading: &str, server: &ServerUnderTest, cases: &Report) -> Result<(), Failure> {
     let seen = look(server).await?;
-    let column = ROWS.iter().map(|(feature, shown)| cell(feature, shown, &seen, cases)).collect();
+    let column = ROWS.iter().map(|(feature, shown)| cell(feature, shown, &seen, cases)).collect::<Result<_, _>>()?;
     let mut columns = COLUMNS.lock().unwrap_or_else(PoisonError::into_inner);
     columns.retain(|(other, _)| other != heading);
     columns.push((heading.to_owned(), column));
@@ -78,16 +78,15 @@ pub(crate) async fn add(heading: &str, server: &ServerUnderTest, cases: &Report)
     Ok(())
 }
 
-fn cell(feature: &str, shown: &Shown, seen: &Seen, cases: &Report) -> String {
+fn cell(feature: &str, shown: &Shown, seen: &Seen, cases: &Report) -> Result<String, Failure> {
     let said = seen.iter().find(|(name, _)| *name == feature).map(|(_, words)| words.clone());
-    match shown {
-        Here => said.unwrap_or_else(|| "-".to_owned()),
-        By(case) => match cases.outcome(case) {
-            Ok(Outcome::Passed) => said.unwrap_or_else(|| "yes".to_owned()),
-            Ok(Outcome::Skipped(_)) => said.map_or_else(|| "-".to_owned(), |_| "announced".to_owned()),
-            Err(_) => "FAILED".to_owned(),
-        },
-    }
+    let By(case) = shown else { return Ok(said.unwrap_or_else(|| "-".to_owned())) };
+    Ok(match cases.outcome(case) {
+        Some(Ok(Outcome::Passed)) => said.unwrap_or_else(|| "yes".to_owned()),
+        Some(Ok(Outcome::Skipped(_))) => said.map_or_else(|| "-".to_owned(), |_| "announced".to_owned()),
+        Some(Err(_)) => "FAILED".to_owned(),
+        None => return Err(format!("the case {case} did not run").into()),
+    })
 }
 
 fn table(columns: &[(String, Vec<String>)]) -> String {
@@ -177,4 +176,36 @@ fn tried<T>(result: xmppkit::Result<T>) -> Result<Option<String>, Failure> {
         Err(error) if matches!(error.kind(), ErrorKind::Stanza(_) | ErrorKind::NotOffered(_)) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+#[test]
+fn a_cell_says_what_came_of_the_case_and_what_was_announced() {
+    let line = |name, result| (name, std::time::Duration::ZERO, result);
+    let cases = Report {
+        server: "a server".to_owned(),
+        lines: vec![
+            line("passes", Ok(Outcome::Passed)),
+            line("skips", Ok(Outcome::Skipped("it has none"))),
+            line("fails", Err("why".to_owned())),
+        ],
+    };
+    let seen = vec![("announced", "v2".to_owned())];
+    let cell = |feature, shown| cell(feature, &shown, &seen, &cases);
+    for (feature, shown, expected) in [
+        ("announced", By("passes"), "v2"),
+        ("unannounced", By("passes"), "yes"),
+        ("announced", By("skips"), "announced"),
+        ("unannounced", By("skips"), "-"),
+        ("announced", By("fails"), "FAILED"),
+        ("announced", Here, "v2"),
+        ("unannounced", Here, "-"),
+    ] {
+        assert_eq!(cell(feature, shown).unwrap(), expected);
+    }
+    assert!(cell("announced", By("unknown")).is_err(), "a case that is not there shows nothing");
+    let column = |words: &str| vec![words.to_owned(); ROWS.len()];
+    let text = table(&[("Long name".to_owned(), column("-")), ("as Strict".to_owned(), column("yes"))]);
+    let mut lines = text.lines().skip(2);
+    assert!(lines.next().is_some_and(|line| line.ends_with("  Long name  as Strict")), "{text}");
+    assert!(lines.next().is_some_and(|line| line.starts_with("STARTTLS ") && line.ends_with("  -          yes")), "{text}");
 }
