@@ -10,7 +10,7 @@ use xmppkit::prelude::*;
 use xmppkit::xep::push::PushTarget;
 
 use super::{Outcome, Report, accounts, client};
-use crate::support::{Failure, RawStream, ServerUnderTest, report};
+use crate::support::{Failure, ServerUnderTest, report};
 
 /// How a feature shows.
 enum Shown {
@@ -52,6 +52,8 @@ const ROWS: &[(&str, Shown)] = &[
     ("last activity (XEP-0012)", Here),
     ("push (XEP-0357)", Here),
 ];
+
+const LIMITS: &str = "urn:xmpp:stream-limits:0";
 
 const LEGEND: &str = "\
 yes: it was tried and worked; announced: it is offered and nothing tried it here; -: it is not offered; FAILED: its case failed.
@@ -110,8 +112,6 @@ fn table(columns: &[(String, Vec<String>)]) -> String {
 /// Asks the server for everything it may have, and tries what no case does.
 async fn look(server: &ServerUnderTest) -> Result<Seen, Failure> {
     let Some([account]) = accounts(server).await? else { return Ok(Seen::new()) };
-    let mut before = RawStream::starttls(&server.host, server.port, &server.domain, &server.trust).await?;
-    let before = before.open().await?;
     let juliet = client(server, &account)?.build().await?;
     juliet.connect().await?;
     let stream = juliet.stream_features().ok_or("online without features")?;
@@ -127,8 +127,8 @@ async fn look(server: &ServerUnderTest) -> Result<Seen, Failure> {
     let has = |feature: &str| host.supports(feature) || own.supports(feature);
 
     note("mechanism of the login", juliet.mechanism());
-    let limit = before.split_once("<max-bytes>").and_then(|(_, rest)| rest.split_once("</max-bytes>"));
-    note("stream limits (XEP-0478)", limit.map(|(bytes, _)| format!("{bytes} bytes")));
+    let limits = stream.child(LIMITS, "limits").and_then(|limits| limits.child(LIMITS, "max-bytes"));
+    note("stream limits (XEP-0478)", limits.map(|bytes| format!("{} bytes", bytes.text())));
     note("roster versions", yes(announces("urn:xmpp:features:rosterver", "ver")));
     note("pre-approval", yes(announces("urn:xmpp:features:pre-approval", "sub")));
     let managed: Vec<_> = ["3", "2"].into_iter().filter(|version| announces(&format!("urn:xmpp:sm:{version}"), "sm")).collect();
