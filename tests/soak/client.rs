@@ -131,7 +131,10 @@ pub(crate) fn main(arguments: Vec<String>) -> ExitCode {
 async fn run(settings: Settings) -> Result<(), Failure> {
     let store = SqliteStore::open(&settings.store).await?;
     let pace = Reconnect::default().base(Duration::from_millis(10)).cap(Duration::from_millis(100));
-    let client = Client::builder(settings.jid.clone())
+    let builder = Client::builder(settings.jid.clone());
+    #[cfg(xmppkit_sabotage)]
+    let builder = builder.with(crate::sabotage::CursorByLive);
+    let client = builder
         .password(settings.password.as_str())
         .server(settings.host.clone(), settings.port, TlsMode::StartTls)
         .trust(Trust::only_ca(&std::fs::read(&settings.ca)?)?)

@@ -11,6 +11,8 @@ mod journal;
 mod options;
 mod proxy;
 mod run;
+#[cfg(xmppkit_sabotage)]
+mod sabotage;
 #[path = "../it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the soak needs a part of it")]
 mod support;
