@@ -12,7 +12,7 @@ const DOORS: &[&str] = &["ext/", "store/extension.rs"];
 /// Names of functions that are declared with these words before them.
 fn declared(words: &[String], before: &[&str]) -> BTreeSet<String> {
     let named = words.windows(before.len() + 1).filter(|w| w[..before.len()].iter().eq(before));
-    named.filter_map(|w| w.last().cloned()).collect()
+    named.filter_map(|w| w.last().cloned()).filter(|name| name.starts_with(char::is_alphabetic)).collect()
 }
 
 /// The words and signs of a text, groups opened.
