@@ -54,8 +54,9 @@ pub enum AckPolicy {
     /// When every live subscriber is done with it: the [`Delivery`](crate::event::Delivery) was acknowledged or dropped, the next
     /// of [`events`](crate::event::Subscription::events) was asked for, the handler has ended. What was not is sent again by the
     /// server if the process dies, and comes [redelivered](crate::event::Delivery::redelivered) to the next one, where the store
-    /// outlives the process. After 200 such messages, or when one has waited for 10 s, reading pauses for at most 5 s; then
-    /// all of them count as taken over, and that is reported at warn level.
+    /// outlives the process and the session goes on. Where the session may be lost as well, only a
+    /// [durable](crate::event::Subscription::durable) subscription gets everything. After 200 such messages, or when one has
+    /// waited for 10 s, reading pauses for at most 5 s; then all of them count as taken over, and that is reported at warn level.
     Handled,
 }
 

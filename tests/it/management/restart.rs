@@ -59,7 +59,7 @@ async fn roster_and_presence_are_as_before_when_the_next_process_resumes_the_ses
     while let Some(Some(change)) = watch.next().now_or_never() {
         seen.push(change);
     }
-    let own = |jid: &xmppkit::jid::Jid| jid.to_bare() == *next.client.account();
+    let own = |jid: &jid::Jid| jid.to_bare() == *next.client.account();
     assert!(
         seen.iter().all(|change| match change {
             Observed::Change(PresenceChange::Stale(false)) => true,
