@@ -95,8 +95,7 @@ async fn a_hint_ends_the_wait_between_two_attempts() {
 async fn a_connection_that_the_network_left_behind_is_found_out_by_the_hint() {
     // Where an acknowledgement is waited for, that would find it out as well.
     let server = server().no_stream_management().start().await.expect("a server");
-    let romeo =
-        quick(&server, "romeo").keep_alive(KeepAlive::new(HOUR, Duration::from_millis(300))).build().await.expect("a client");
+    let romeo = quick(&server, "romeo").keep_alive(KeepAlive::new(HOUR, Duration::from_secs(3))).build().await.expect("a client");
     romeo.connect().await.expect("online");
     server.wait_online(romeo.account()).await;
     let mut states = romeo.states();
