@@ -18,6 +18,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use xmppkit::client::{Client, TlsMode, Trust};
 use xmppkit::event::Incoming;
+use xmppkit::jid::Jid;
 use xmppkit::messaging::{ChatMessage, Messages as _};
 use xmppkit::store::{MemoryStore, SqliteStore, Store};
 use xmppkit::testing::Server;
@@ -167,7 +168,7 @@ async fn be_server() -> Result<(), Failure> {
     println!("{}", String::from_utf8_lossy(server.ca_pem()).replace('\n', "|"));
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let to = lines.next_line().await?.ok_or("no address")?;
-    server.wait_online(to.parse::<xmppkit::jid::Jid>()?).await;
+    server.wait_online(to.parse::<Jid>()?).await;
     let mut number = 0_u64;
     while let Some(line) = lines.next_line().await? {
         for _ in 0..line.parse::<u64>()? {

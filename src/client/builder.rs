@@ -295,7 +295,8 @@ impl ClientBuilder {
     /// [`ErrorKind::Store`] if an extension could not read what it keeps;
     /// [`ErrorKind::NoRuntime`] outside a tokio runtime.
     pub async fn build(self) -> Result<Client> {
-        self.build_with(Spawner::Runtime).await
+        // Boxed, for an application's own futures hold this one.
+        Box::pin(self.build_with(Spawner::Runtime)).await
     }
 
     /// Builds the client and hands out its driver as a future, for applications that spawn tasks in a way of their own.
@@ -305,7 +306,7 @@ impl ClientBuilder {
     /// As [`build`](Self::build).
     pub async fn build_with_driver(self) -> Result<(Client, Driver)> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let client = self.build_with(Spawner::External(Mutex::new(Some(sender)))).await?;
+        let client = Box::pin(self.build_with(Spawner::External(Mutex::new(Some(sender))))).await?;
         Ok((client, Driver::new(receiver)))
     }
 

@@ -27,7 +27,21 @@ pub(super) struct Carried {
 struct Blamed {
     token: u64,
     stanza: OutStanza,
+    /// The last message that was not acknowledged then: it may be any up to this one.
+    last: Option<u64>,
 }
+
+/// Conditions of stream errors that no stanza brings about.
+const NOT_OVER_A_STANZA: [&str; 8] = [
+    "conflict",
+    "connection-timeout",
+    "host-gone",
+    "host-unknown",
+    "not-authorized",
+    "reset",
+    "see-other-host",
+    "system-shutdown",
+];
 
 impl Carried {
     pub(super) fn new(suspended: Option<Suspended>, lag: Lag) -> Self {
@@ -68,9 +82,17 @@ impl Carried {
         }
     }
 
-    /// Whether a stanza is suspected: messages then go out one at a time, so that the next time it is certain which it was.
-    pub(super) fn is_careful(&self) -> bool {
-        self.blamed.is_some()
+    /// Up to which message, by token, any is suspected: until it is acknowledged messages go out one at a time, so that the next
+    /// time it is certain which it was.
+    pub(super) fn careful(&self) -> Option<u64> {
+        self.blamed.as_ref()?.last
+    }
+
+    /// All that were suspected are acknowledged.
+    pub(super) fn not_careful(&mut self) {
+        if let Some(blamed) = &mut self.blamed {
+            blamed.last = None;
+        }
     }
 
     /// A session has held: nothing is suspected.
@@ -81,13 +103,16 @@ impl Carried {
     /// The server ended the stream with an error: the first stanza it has not acknowledged is suspected. Gives it up the second
     /// time, and says so.
     pub(super) fn blame(&mut self, condition: &str, surface: &Arc<dyn Surface>) -> bool {
+        if NOT_OVER_A_STANZA.contains(&condition) {
+            return false;
+        }
         let Some(suspended) = &mut self.suspended else { return false };
         let Some((token, stanza)) = suspended.first_unacknowledged() else {
             self.blamed = None;
             return false;
         };
         let again = self.blamed.as_ref().is_some_and(|before| before.is(token, stanza));
-        self.blamed = Some(Blamed { token, stanza: stanza.clone() });
+        self.blamed = Some(Blamed { token, stanza: stanza.clone(), last: suspended.last_message() });
         if !again {
             return false;
         }

@@ -84,8 +84,8 @@ pub(super) struct Session {
     before_auth: Option<RunningProcedure>,
     registered: bool,
     login: Option<BoxFuture<'static, ()>>,
-    /// Messages go out one at a time, each when the one before is acknowledged.
-    careful: bool,
+    /// Messages go out one at a time, each when the one before is acknowledged, until this one is.
+    careful: Option<u64>,
     /// The login steps are over, and only what stream management makes of it is not known yet.
     logged_in: bool,
     /// The numbers of messages that are being noted; the last of them.
@@ -148,7 +148,7 @@ impl Session {
             before_auth: None,
             registered: false,
             login: None,
-            careful: carried.is_careful(),
+            careful: carried.careful(),
             logged_in: false,
             recording: None,
             to_record: Vec::new(),
@@ -199,7 +199,7 @@ impl Session {
 
     fn event(&mut self, event: stream::Event, inbox: &mut Inbox) {
         match event {
-            stream::Event::Acked(tokens) => self.surface.acked(tokens),
+            stream::Event::Acked(tokens) => self.acked(tokens),
             stream::Event::Record(numbers) => self.to_record.extend(numbers),
             stream::Event::Done { seq } => self.lane.dealt_with(seq, now()),
             stream::Event::Managed(resumption) => {
@@ -216,6 +216,7 @@ impl Session {
                 tracing::debug!(%jid, "resumed");
                 self.bound = true;
                 self.pulse.heard(now());
+                self.no_longer_careful(&acked);
                 match Arc::clone(&self.surface).resumed(Resumed { jid, features, h, acked }) {
                     None => self.online(true),
                     login => self.login = login,
@@ -224,7 +225,7 @@ impl Session {
             stream::Event::SessionLost { acked, h, .. } => {
                 self.jobs.clear();
                 inbox.forget_stanzas();
-                self.surface.acked(acked);
+                self.acked(acked);
                 self.surface.session_lost(h);
             }
             stream::Event::Inbound { seq, stanza } => self.inbound(Numbered { seq, stanza, received: SystemTime::now() }),
@@ -242,6 +243,18 @@ impl Session {
                 tracing::debug!(name = frame.name(), ns = %frame.ns(), "an unknown top-level element was ignored");
             }
             stream::Event::NotSent { token } => tracing::debug!(token, "a stanza came too late to be sent"),
+        }
+    }
+
+    /// The server has these messages.
+    fn acked(&mut self, tokens: Vec<u64>) {
+        self.no_longer_careful(&tokens);
+        self.surface.acked(tokens);
+    }
+
+    fn no_longer_careful(&mut self, acked: &[u64]) {
+        if self.careful.is_some_and(|last| acked.iter().any(|token| *token >= last)) {
+            self.careful = None;
         }
     }
 
@@ -435,7 +448,7 @@ impl Session {
         let unwritten = self.io.as_ref().map_or(0, Io::unwritten);
         self.record();
         let online = self.online_since.is_some();
-        if self.careful && online && self.core.unacknowledged() > 0 {
+        if self.careful.is_some() && online && self.core.unacknowledged() > 0 {
             self.core.handle(Input::AskForAck, now());
             self.transmit();
         }
@@ -542,7 +555,7 @@ impl Session {
     }
 
     fn most_unacknowledged(&self) -> usize {
-        if self.careful && self.core.is_managed() == Some(true) { 1 } else { MAX_UNACKNOWLEDGED }
+        if self.careful.is_some() && self.core.is_managed() == Some(true) { 1 } else { MAX_UNACKNOWLEDGED }
     }
 
     /// What was written last holds this message.
@@ -773,6 +786,9 @@ impl Session {
             tracing::error!("messages that were read last are not stored yet: the store takes too long");
         }
         carried.numbered = self.core.numbered();
+        if self.careful.is_none() {
+            carried.not_careful();
+        }
         let suspended = self.core.suspend().filter(|_| is_suspended);
         carried.lane = self.lane;
         match suspended {

@@ -109,6 +109,12 @@ impl Suspended {
         self.outbound.queue.front().map(|pending| (pending.token, &pending.stanza))
     }
 
+    /// The token of the last message that is not acknowledged.
+    #[must_use]
+    pub fn last_message(&self) -> Option<u64> {
+        self.outbound.queue.iter().rev().find(|pending| pending.is_message()).map(|pending| pending.token)
+    }
+
     /// Takes the first unacknowledged stanza out; those after it move up (R7). The request it may have been fails.
     pub fn remove_first(&mut self) -> Vec<Output> {
         let Some(pending) = self.outbound.queue.pop_front() else { return Vec::new() };

@@ -237,7 +237,7 @@ async fn a_wrong_answer_is_believed_of_nobody_else_and_another_is_asked() {
     assert!(state.get(&l.clone().into()).is_some_and(|info| info.supports("urn:example:lie")), "it may say so of itself");
     let login = questions_of_a_login(&romeo, true).await;
     let of_the_liar = (format!("urn:n#{ver}"), l.to_string());
-    assert_questions(&server, "romeo", &[&login, &[of_the_liar.clone()]]);
+    assert_questions(&server, "romeo", &[&login, std::slice::from_ref(&of_the_liar)]);
 
     let (_juliet, j) = game(&server, "juliet").await;
     let state = until(&romeo, "juliet", |state| state.get(&j).is_some()).await;

@@ -93,11 +93,11 @@ impl Extension for Ledger {
             }
         });
         reg.resolve_sent(|unresolved, cx: Ctx| async move {
-            let Some(ledger) = cx.ext::<Self>() else { return Vec::new() };
+            let Some(ledger) = cx.ext::<Self>() else { return Ok(Vec::new()) };
             let missing = ledger.missing.lock().expect("missing").clone();
             ledger.note(format!("{} unresolved", unresolved.len()));
             let answer = |id: &String| if missing.contains(id) { Resolution::Missing } else { Resolution::Arrived };
-            unresolved.into_iter().map(|message| (message.id.clone(), answer(&message.id))).collect()
+            Ok(unresolved.into_iter().map(|message| (message.id.clone(), answer(&message.id))).collect())
         });
     }
 

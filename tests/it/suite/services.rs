@@ -7,8 +7,7 @@ use xmppkit::ext::{Extension, Registrar};
 use xmppkit::jid::{BareJid, Jid};
 use xmppkit::prelude::*;
 use xmppkit::presence::PresenceState;
-use xmppkit::xep::csi::ClientStates as _;
-use xmppkit::xep::push::{PushTarget, Pushes as _};
+use xmppkit::xep::push::PushTarget;
 
 use super::{Outcome, TOO_FEW, accounts, client};
 use crate::support::{Failure, ServerUnderTest};
