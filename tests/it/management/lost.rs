@@ -200,3 +200,58 @@ async fn a_message_survives_being_sent_elsewhere() {
     romeo.close().await;
     juliet.close().await;
 }
+
+/// That the server shuts down is not over what was sent, however often it does, and holds nothing up (R7).
+#[tokio::test]
+async fn a_message_is_not_given_up_for_a_server_that_shuts_down() {
+    let server = server().start().await.expect("a server");
+    let (romeo, juliet) = (online(&server, "romeo").await, online(&server, "juliet").await);
+    let mut at_juliet = juliet.messages().events();
+    let mut states = romeo.states();
+    until(&mut states, "online").await;
+    server.misbehave(Misbehaviour::NeverAcknowledge);
+    let unacknowledged = say(&romeo, &juliet, &["one"]).await;
+    assert_eq!(texts(&mut at_juliet, 1).await, ["one"]);
+    for _ in 0..3 {
+        server.restart().await.expect("it restarts");
+        until(&mut states, "online").await;
+    }
+    // Not one at a time: the server acknowledges none of them.
+    let rest = say(&romeo, &juliet, &["two", "three"]).await;
+    server.behave();
+    server.cut(romeo.account(), Cut::Rst);
+    for token in unacknowledged.iter().chain(&rest) {
+        within("the acknowledgement", token.wait_for(Milestone::Acked)).await.expect("acknowledged");
+        assert!(token.status().failed.is_none(), "{token:?}");
+    }
+    romeo.close().await;
+    juliet.close().await;
+}
+
+/// Messages go one at a time only until what was suspected is acknowledged, however short the sessions are (R7).
+#[tokio::test]
+async fn suspicion_ends_when_what_was_suspected_is_acknowledged() {
+    let server = server().max_stanza_bytes(20_000).differences(|d| d.advertises_limits = false);
+    let server = server.start().await.expect("a server");
+    let juliet = online(&server, "juliet").await;
+    let romeo = quick(&server, "romeo").max_stanza_bytes(1_000_000).build().await.expect("a client");
+    let mut states = romeo.states();
+    romeo.connect().await.expect("online");
+    until(&mut states, "online").await;
+    server.misbehave(Misbehaviour::NeverAcknowledge);
+    let suspected = say(&romeo, &juliet, &["one", "two"]).await;
+    // A request that ends the stream; nobody waits for it afterwards.
+    let big = format!("<message xmlns='jabber:client' to='{}'><body>{}</body></message>", juliet.account(), "x".repeat(50_000));
+    romeo.send_raw(&big).await.expect("accepted");
+    until(&mut states, "waiting").await;
+    server.behave();
+    until(&mut states, "online").await;
+    for token in &suspected {
+        within("the acknowledgement", token.wait_for(Milestone::Acked)).await.expect("acknowledged");
+    }
+    server.misbehave(Misbehaviour::NeverAcknowledge);
+    // One at a time the second would wait for ever.
+    say(&romeo, &juliet, &["three", "four"]).await;
+    romeo.close().await;
+    juliet.close().await;
+}
