@@ -22,10 +22,11 @@ const COMES_BACK: Duration = Duration::from_secs(60);
 /// How long the last messages may take to arrive. A client that cannot tell what a lost session had sent waits before it asks (R12).
 const SETTLES: Duration = Duration::from_secs(90);
 /// How many messages may be behind when a fault strikes, and how long that is waited for.
-const BACKLOG: u64 = 400;
-const FLOWS: Duration = Duration::from_secs(5);
-/// How long a fault waits for messages to be under way both ways.
-const UNDER_WAY: Duration = Duration::from_secs(2);
+const BACKLOG: u64 = 1_000;
+const FLOWS: Duration = Duration::from_secs(2);
+/// In how many slices the messages of a fault are let go until some are under way both ways, and how long one slice has for it.
+const SLICES: u64 = 8;
+const UNDER_WAY: Duration = Duration::from_millis(150);
 
 /// The real servers of a run with `--servers`.
 const SERVERS: [Kind; 4] = [Kind::Prosody13, Kind::Prosody012, Kind::Ejabberd24, Kind::Ejabberd23];
@@ -63,10 +64,9 @@ async fn on(target: Target, options: &Options) -> Result<bool, Failure> {
     let plan = Fault::plan(&kinds, options.faults, &mut random);
     let mut soak = Soak::start(target, options).await?;
     for (done, fault) in plan.iter().enumerate() {
-        let limit = options.messages * (done as u64 + 1) / plan.len() as u64;
-        soak.allow(limit).await?;
         soak.flow().await?;
-        soak.fault(*fault, &mut random).await?;
+        let limit = options.messages * (done as u64 + 1) / plan.len() as u64;
+        soak.fault(*fault, limit, &mut random).await?;
     }
     soak.allow(options.messages).await?;
     soak.settle(options.messages).await?;
@@ -147,15 +147,22 @@ impl Soak {
         self.wait(FLOWS, little).await.map(drop)
     }
 
-    /// One fault, and the victim's way back.
-    async fn fault(&mut self, fault: Fault, random: &mut Random) -> Result<(), Failure> {
+    /// One fault amid messages up to this number, and the victim's way back.
+    async fn fault(&mut self, fault: Fault, limit: u64, random: &mut Random) -> Result<(), Failure> {
         let victim = random.below(2);
         let jid = self.clients[victim].settings.jid.clone();
         let under_way = |soak: &Self| {
             let (journal, peer) = (&soak.clients[victim].journal, &soak.clients[1 - victim].journal);
             journal.sent > journal.ok && soak.target.waits_for(&jid).unwrap_or(peer.sent > journal.received())
         };
-        let in_flight = self.wait(UNDER_WAY, under_way).await?;
+        let (mut in_flight, before) = (false, self.limit);
+        for slice in 1..=SLICES {
+            self.allow(before + (limit - before) * slice / SLICES).await?;
+            in_flight = self.wait(UNDER_WAY, under_way).await?;
+            if in_flight {
+                break;
+            }
+        }
         self.in_flight += usize::from(in_flight);
         *self.struck.entry(fault).or_default() += 1;
         let number: usize = self.struck.values().sum();
@@ -169,6 +176,7 @@ impl Soak {
             Fault::Kill => self.kill(victim).await?,
             fault => self.target.strike(fault, victim, &jid, random).await?,
         }
+        self.allow(limit).await?;
         let what = format!("{jid} to come back from fault {number}, {fault:?}");
         self.until(&what, COMES_BACK, |soak| {
             let now = online(soak);
