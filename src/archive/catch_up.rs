@@ -9,7 +9,7 @@ use super::service::{Announced, ArchiveService, ArchiveSettings, Page, PageFutur
 use super::wire::{self, Filter, Paging};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ext::{Ctx, Intake, Observe};
+use crate::ext::{Ctx, Intake, Observe, SessionKind};
 use crate::store::{ArchiveCursor, Batch, Feed, GapKind, GapRecord, IdentityKey, MessageQuery};
 
 /// How far before the last known message a search by time begins, for clocks may differ (R18).
@@ -44,8 +44,11 @@ impl Observe for CatchUp {
 /// What the session's messages are to the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Phase {
-    /// No session, or one that does not look at the archive; live ids say nothing.
+    /// No session, or one of which it is not known yet what there is to do: what arrives is held where there may be something
+    /// older, for an earlier process may have left messages that are held.
     #[default]
+    Undecided,
+    /// A session that does not look at the archive; live ids say nothing.
     Idle,
     /// The first session of all: the newest page is still to be fetched.
     First,
@@ -70,9 +73,8 @@ impl ArchiveService {
     /// before was not closed.
     pub(super) async fn begin(&self, cx: &Ctx, was_cut: bool) -> Result<()> {
         if !cx.setting::<ArchiveSettings>().is_some_and(|settings| settings.catch_up) {
-            self.enter(Phase::Idle, CatchUp::Off);
             // What an earlier session held back waits for nothing any more.
-            return cx.commit(Batch::new().release(None)).await.map(drop);
+            return self.let_go(cx, Batch::new(), CatchUp::Off).await;
         }
         let announced = match self.announced_by(&cx.client(), None).await {
             Ok(announced) => announced,
@@ -116,19 +118,35 @@ impl ArchiveService {
 
     /// Without an archive offline storage is all there is, and what was on its way when a session was cut is gone (R20).
     async fn no_archive(&self, cx: &Ctx, was_cut: bool) -> Result<()> {
-        self.enter(Phase::Idle, CatchUp::NoArchive);
         if !was_cut {
-            return cx.commit(Batch::new().release(None)).await.map(drop);
+            return self.let_go(cx, Batch::new(), CatchUp::NoArchive).await;
         }
         let newest = cx.store().messages(&MessageQuery::new().limit(1)).await?.messages.pop();
         let mut gap = GapRecord::new(GapKind::NoArchive);
         gap.since = newest.map(|message| message.stamp);
         gap.until = Some(SystemTime::now());
-        cx.commit(Batch::new().gap(gap).release(None)).await.map(drop)
+        self.let_go(cx, Batch::new().gap(gap), CatchUp::NoArchive).await
+    }
+
+    /// From now on nothing is held; what was is given its place, behind these changes.
+    async fn let_go(&self, cx: &Ctx, changes: Batch, state: CatchUp) -> Result<()> {
+        let service = self.clone();
+        let intake = Intake::new().changes(changes.release(None)).committed(move || service.known().phase = Phase::Idle);
+        let result = cx.take_in(intake).await.map(drop);
+        self.enter(Phase::Idle, state);
+        result
     }
 
     /// Online, or resumed: does what is left to do.
-    pub(super) async fn go_on(&self, cx: &Ctx) -> Result<()> {
+    pub(super) async fn go_on(&self, cx: &Ctx, kind: SessionKind) -> Result<()> {
+        let (phase, state) = (self.known().phase, self.state.get());
+        match kind {
+            // The earlier process that began this session had caught up.
+            SessionKind::Resumed if phase == Phase::Undecided => self.let_go(cx, Batch::new(), state).await?,
+            // The login step was given up before it knew.
+            _ if phase == Phase::Undecided => self.begin(cx, true).await?,
+            _ => {}
+        }
         self.work(cx).await;
         let (is_remembered, known) = {
             let known = self.known();
@@ -156,7 +174,7 @@ impl ArchiveService {
         let result = match phase {
             Phase::First => self.first_page(cx).await,
             Phase::CatchingUp => self.catch_up(cx, pending).await,
-            Phase::Idle | Phase::UpToDate => return,
+            Phase::Undecided | Phase::Idle | Phase::UpToDate => return,
         };
         match result {
             Ok(()) => {}
@@ -247,7 +265,7 @@ impl ArchiveService {
     fn switch(&self, cursor: ArchiveCursor, is_last: bool) {
         let mut known = self.known();
         known.cursor = Some(cursor);
-        if is_last && known.phase != Phase::Idle {
+        if is_last && !matches!(known.phase, Phase::Undecided | Phase::Idle) {
             known.phase = Phase::UpToDate;
         }
     }
@@ -297,13 +315,9 @@ impl ArchiveService {
             let known = self.filled(cx).await.unwrap_or_default();
             changes = known.into_iter().fold(changes, Batch::fill_gap).gap(gap);
         }
-        let service = self.clone();
-        let intake = Intake::new().changes(changes.release(None)).committed(move || service.known().phase = Phase::Idle);
-        if let Err(error) = cx.take_in(intake).await {
+        if let Err(error) = self.let_go(cx, changes, CatchUp::Failed(error)).await {
             tracing::error!(%error, "what was held back while the archive was read could not be released");
-            self.known().phase = Phase::Idle;
         }
-        self.show(CatchUp::Failed(error));
     }
 }
 

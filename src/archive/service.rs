@@ -274,7 +274,10 @@ impl ArchiveService {
             return;
         }
         let mut known = self.known();
-        if known.phase == Phase::CatchingUp {
+        let may_be_behind = known.phase == Phase::Undecided
+            && known.cursor.is_some()
+            && cx.setting::<ArchiveSettings>().is_some_and(|settings| settings.catch_up);
+        if known.phase == Phase::CatchingUp || may_be_behind {
             draft.set_feed(Feed::Hold);
         }
         let announced = known.announced.unwrap_or_default();
@@ -348,13 +351,13 @@ impl Extension for ArchiveService {
         })
     }
 
-    fn session<'a>(&'a self, cx: &'a Ctx, _: SessionKind) -> BoxFuture<'a, Result<()>> {
-        self.go_on(cx).boxed()
+    fn session<'a>(&'a self, cx: &'a Ctx, kind: SessionKind) -> BoxFuture<'a, Result<()>> {
+        self.go_on(cx, kind).boxed()
     }
 
     fn session_lost(&self, _: &Ctx) {
         let mut known = self.known();
-        known.phase = Phase::Idle;
+        known.phase = Phase::Undecided;
         known.is_remembered = known.announced.is_some();
         known.others.clear();
         let pending = known.pending.take();

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::StreamExt as _;
 use tokio::sync::Notify;
 use xmppkit::archive::ArchiveService;
-use xmppkit::client::State;
+use xmppkit::client::{Client, State};
 use xmppkit::ext::{BoxFuture, Ctx, Extension, Registrar};
 use xmppkit::messaging::Messages as _;
 use xmppkit::roster::Rosters as _;
-use xmppkit::testing::{Cut, Server};
+use xmppkit::testing::{Cut, Misbehaviour, Server};
 use xmppkit::xmpp_parsers::ping::Ping;
 
 use super::process::{Disk, Process};
@@ -66,14 +66,11 @@ async fn a_session_that_is_cut_in_the_middle_of_its_login_is_not_resumed() {
     romeo.close().await;
 }
 
-/// The session of the process that died goes on for the messages' sake, and what its login would have brought is fetched (R9).
-#[tokio::test]
-async fn a_process_that_dies_in_the_middle_of_its_login_leaves_a_session_that_is_built_up_anew() {
-    let server = server().start().await.expect("a server");
-    let juliet = online(&server, "juliet").await;
+/// What romeo leaves on his disk who was online once, got a message, and is away since.
+async fn away(server: &Server, juliet: &Client) -> Disk {
     let romeo = server.jid("romeo").expect("a JID");
     // The first session of all takes what there is for history; this one is to catch up.
-    let first = Process::new(builder(&server, "romeo"), Disk::new()).await;
+    let first = Process::new(builder(server, "romeo"), Disk::new()).await;
     let mut inbox = first.client.messages().durable("ui").await.expect("open");
     first.client.connect().await.expect("online");
     crate::archive::caught_up(&first.client).await;
@@ -83,7 +80,16 @@ async fn a_process_that_dies_in_the_middle_of_its_login_leaves_a_session_that_is
     item.ack().await.expect("stored");
     drop((item, inbox));
     first.client.close().await;
-    let disk = first.kill(&server).await;
+    first.kill(server).await
+}
+
+/// The session of the process that died goes on for the messages' sake, and what its login would have brought is fetched (R9).
+#[tokio::test]
+async fn a_process_that_dies_in_the_middle_of_its_login_leaves_a_session_that_is_built_up_anew() {
+    let server = server().start().await.expect("a server");
+    let juliet = online(&server, "juliet").await;
+    let romeo = server.jid("romeo").expect("a JID");
+    let disk = away(&server, &juliet).await;
     server.befriend(&romeo, juliet.account());
     juliet.chat(&romeo).send("while away").await.expect("accepted");
     within("the message", server.wait_for(|server| server.archived(&romeo).len() == 2)).await;
@@ -105,6 +111,45 @@ async fn a_process_that_dies_in_the_middle_of_its_login_leaves_a_session_that_is
     assert!(next.client.ext::<ArchiveService>().is_some());
     juliet.chat(&romeo).send("after").await.expect("accepted");
     for expected in ["while away", "after"] {
+        let message = within("a message", inbox.next()).await.expect("a message");
+        assert_eq!(message.body().as_deref(), Some(expected));
+    }
+    crate::archive::settle(&next.client).await;
+    assert!(futures::FutureExt::now_or_never(inbox.next()).is_none(), "nothing twice");
+    next.client.close().await;
+    juliet.close().await;
+}
+
+/// What a process held back while it caught up comes before what arrives when the next one resumes its session (R16).
+#[tokio::test]
+async fn what_was_held_back_by_a_process_that_died_comes_before_what_arrives_at_the_resume() {
+    let server = server().start().await.expect("a server");
+    let juliet = online(&server, "juliet").await;
+    let romeo = server.jid("romeo").expect("a JID");
+    let disk = away(&server, &juliet).await;
+    juliet.chat(&romeo).send("while away").await.expect("accepted");
+    within("the message", server.wait_for(|server| server.archived(&romeo).len() == 2)).await;
+
+    server.misbehave(Misbehaviour::SilentArchive { after: 0 });
+    let killed = Process::new(builder(&server, "romeo"), disk).await;
+    let mut live = killed.client.messages().events();
+    killed.client.start();
+    within("the query", server.wait_for(|server| server.unanswered_queries() == 1)).await;
+    within("the presence", server.wait_online(&romeo)).await;
+    juliet.chat(&romeo).send("held back").await.expect("accepted");
+    while within("the message", live.next()).await.is_some_and(|message| message.body().as_deref() != Some("held back")) {}
+    drop(live);
+    let disk = killed.kill(&server).await;
+    assert!(server.sessions().iter().any(|session| session.jid.to_bare() == romeo), "the session is kept");
+    server.behave();
+    juliet.chat(&romeo).send("at the resume").await.expect("accepted");
+    within("the message", server.wait_for(|server| server.archived(&romeo).len() == 4)).await;
+
+    let next = Process::new(builder(&server, "romeo"), disk).await;
+    let mut inbox = next.client.messages().durable("ui").await.expect("open").events();
+    next.client.connect().await.expect("online");
+    assert_eq!((server.counters().resumes, server.counters().failed_resumes), (1, 0));
+    for expected in ["while away", "held back", "at the resume"] {
         let message = within("a message", inbox.next()).await.expect("a message");
         assert_eq!(message.body().as_deref(), Some(expected));
     }
