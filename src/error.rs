@@ -92,9 +92,9 @@ impl Error {
         )
     }
 
-    /// Whether there is no session (any more) in which it could be done.
+    /// Whether there is no session (any more) in which it could be done: a later one may do it.
     #[must_use]
-    pub(crate) fn is_session_over(&self) -> bool {
+    pub fn is_session_over(&self) -> bool {
         matches!(self.inner.kind, ErrorKind::SessionLost { .. } | ErrorKind::NotOnline | ErrorKind::ClientClosed)
     }
 
