@@ -16,12 +16,35 @@ const OWN_FULL: &str = "juliet@capulet.example/balcony";
 
 /// This many stanzas, without header.
 pub(crate) fn generate(stanzas: usize) -> String {
-    let mut writer = Writer { random: Random(0x9E37_79B9_7F4A_7C15), out: String::with_capacity(stanzas * 800) };
+    mixed(stanzas, Writer::archive_result)
+}
+
+/// What comes unasked for: the same with chat messages where archive results were, for those answer queries.
+#[allow(dead_code, reason = "not every benchmark has a connection")]
+pub(crate) fn generate_live(stanzas: usize) -> String {
+    mixed(stanzas, Writer::chat)
+}
+
+/// What an archive holds: messages with their delays, the insides of results, the oldest first.
+#[allow(dead_code, reason = "not every benchmark has an archive")]
+pub(crate) fn archived(messages: usize) -> Vec<String> {
+    let mut writer = Writer::new(800);
+    let archived = |second: usize| {
+        writer.stamp_at(second);
+        let from = writer.full();
+        writer.one_to_one(&from, OWN, " xmlns='jabber:client'");
+        std::mem::take(&mut writer.out)
+    };
+    (0..messages).map(archived).collect()
+}
+
+fn mixed(stanzas: usize, results: fn(&mut Writer)) -> String {
+    let mut writer = Writer::new(stanzas * 800);
     for _ in 0..stanzas {
         match writer.random.below(100) {
             0..30 => writer.chat(),
             30..55 => writer.room_message(),
-            55..70 => writer.archive_result(),
+            55..70 => results(&mut writer),
             70..80 => writer.carbon(),
             80..94 => writer.presence(),
             94..99 => writer.event(),
@@ -65,6 +88,17 @@ struct Writer {
 }
 
 impl Writer {
+    fn new(capacity: usize) -> Self {
+        Self { random: Random(0x9E37_79B9_7F4A_7C15), out: String::with_capacity(capacity) }
+    }
+
+    /// A delay of so many seconds after the start of 2024.
+    fn stamp_at(&mut self, second: usize) {
+        let (day, hour, minute) = (second / 86_400, second / 3_600 % 24, second / 60 % 60);
+        let stamp = format!("2024-01-{:02}T{hour:02}:{minute:02}:{:02}Z", day + 1, second % 60);
+        self.empty("delay", "urn:xmpp:delay", &[("stamp", &stamp)]);
+    }
+
     fn push(&mut self, text: &str) {
         self.out.push_str(text);
     }

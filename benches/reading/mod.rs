@@ -1,12 +1,21 @@
 //! What an application does with frames, at three depths: route them, read what a chat application reads, convert every
 //! payload to its type.
 
-use std::collections::HashMap;
-use std::hint::black_box;
+pub(crate) mod tally;
+pub(crate) mod typed;
 
-use xmppkit::xml::{Frame, Framer, Limits, Node, Stanza, StanzaKind, StreamItem, ns};
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use xmppkit::jid::{BareJid, Jid};
+use xmppkit::minidom::Element;
+use xmppkit::xml::{Frame, Framer, Limits, Node, Stanza, StanzaKind, StreamItem, ns, parse_datetime};
 use xmppkit::xmpp_parsers as xp;
 use xmppkit::xso::FromXml;
+
+use tally::{Field, Tally};
 
 /// Feeds a stream in reads of 8,192 bytes and hands out its elements.
 pub(crate) fn each_frame(stream: &[u8], mut take: impl FnMut(Frame)) {
@@ -60,181 +69,187 @@ impl Routes {
         Self(routes)
     }
 
-    /// Where the frame's payloads go: a checksum over stanza kind and routes.
-    pub(crate) fn route(&self, frame: &Frame) -> u64 {
-        let Some(kind) = frame.stanza_kind() else { return 0 };
-        let mut sum = kind as u64;
-        for child in frame.children() {
-            let Some(candidates) = self.0.get(child.name()) else { continue };
-            sum += candidates.iter().find(|(ns, _)| child.has_ns(ns)).map_or(0, |(_, route)| *route);
-        }
-        sum
-    }
-}
-
-/// What was read: enough for two readers to compare.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tally {
-    /// Stanzas, inner ones included.
-    pub(crate) stanzas: u64,
-    /// Payloads that were read, or converted.
-    pub(crate) payloads: u64,
-    /// The lengths of the values that were read.
-    pub(crate) bytes: u64,
-}
-
-impl Tally {
-    fn value(&mut self, value: Option<impl AsRef<str>>) {
-        self.bytes += black_box(value).map_or(0, |v| v.as_ref().len() as u64);
+    /// Which of them this is, if it is one.
+    pub(crate) fn of(&self, name: &str, is_in: impl Fn(&str) -> bool) -> Option<u64> {
+        self.0.get(name)?.iter().find(|(ns, _)| is_in(ns)).map(|(_, route)| *route)
     }
 
-    /// Reads what a chat application reads of each stanza.
-    pub(crate) fn read(&mut self, frame: &Frame) {
+    /// Looks at the header, and at where the payloads go.
+    pub(crate) fn route(&self, frame: &Frame, tally: &mut Tally) {
         let Some(stanza) = frame.stanza() else { return };
-        match stanza.kind() {
-            StanzaKind::Message => self.read_message(&stanza),
-            StanzaKind::Presence => self.read_presence(&stanza),
-            _ => self.read_iq(&stanza),
-        }
-    }
-
-    fn read_message(&mut self, message: &Stanza) {
-        self.stanzas += 1;
-        self.value(message.from());
-        self.value(message.to());
-        self.value(message.id());
-        self.value(message.stanza_type());
-        for child in message.children() {
-            self.payloads += 1;
-            match (child.name(), &*child.ns()) {
-                ("body", ns::CLIENT) => {
-                    self.value(child.lang());
-                    self.value(Some(child.text()));
-                }
-                ("stanza-id" | "origin-id", ns::SID) => {
-                    self.value(child.attr("id"));
-                    self.value(child.attr("by"));
-                }
-                ("delay", ns::DELAY) => self.value(child.attr("stamp")),
-                ("received", ns::RECEIPTS) | ("displayed", ns::CHAT_MARKERS) => self.value(child.attr("id")),
-                ("request", ns::RECEIPTS) | ("markable", ns::CHAT_MARKERS) | (_, ns::CHAT_STATES) => self.bytes += 1,
-                ("occupant-id", ns::OCCUPANT_ID) => self.value(child.attr("id")),
-                ("sent" | "received", ns::CARBONS) => self.read_forwarded(child),
-                ("result", ns::MAM) => {
-                    self.value(child.attr("id"));
-                    self.read_forwarded(child);
-                }
-                ("event", ns::PUBSUB_EVENT) => self.read_event(child),
-                _ => self.payloads -= 1,
-            }
-        }
-    }
-
-    fn read_forwarded(&mut self, wrapper: Node<'_>) {
-        let Some(forwarded) = wrapper.child(ns::FORWARD, "forwarded") else { return };
-        for child in forwarded.children() {
-            if child.is(ns::DELAY, "delay") {
-                self.value(child.attr("stamp"));
-            } else if let Some(stanza) = child.stanza() {
-                self.read_message(&stanza);
-            }
-        }
-    }
-
-    fn read_event(&mut self, event: Node<'_>) {
-        let Some(items) = event.child(ns::PUBSUB_EVENT, "items") else { return };
-        self.value(items.attr("node"));
-        for item in items.children() {
-            self.value(item.attr("id"));
-            self.value(item.children().next().map(Node::name));
-        }
-    }
-
-    fn read_presence(&mut self, presence: &Stanza) {
-        self.stanzas += 1;
-        self.value(presence.from());
-        self.value(presence.stanza_type());
-        for child in presence.children() {
-            self.payloads += 1;
-            match (child.name(), &*child.ns()) {
-                ("show" | "status" | "priority", ns::CLIENT) => self.value(Some(child.text())),
-                ("c", ns::CAPS) => {
-                    self.value(child.attr("node"));
-                    self.value(child.attr("ver"));
-                }
-                ("occupant-id", ns::OCCUPANT_ID) => self.value(child.attr("id")),
-                _ => self.payloads -= 1,
-            }
-        }
-    }
-
-    fn read_iq(&mut self, iq: &Stanza) {
-        self.stanzas += 1;
-        self.value(iq.from());
-        let Some(query) = iq.child(ns::ROSTER, "query") else { return };
-        self.payloads += 1;
-        for item in query.children() {
-            self.value(item.attr("jid"));
-            self.value(item.attr("name"));
-            self.value(item.attr("subscription"));
-            for group in item.children() {
-                self.value(Some(group.text()));
-            }
-        }
-    }
-
-    /// Converts each payload to its type of xmpp-parsers; carbons and archive results to the payloads of what they carry.
-    pub(crate) fn convert(&mut self, frame: &Frame) {
-        let Some(stanza) = frame.stanza() else { return };
-        self.convert_stanza(&stanza);
-    }
-
-    fn convert_stanza(&mut self, stanza: &Stanza) {
-        self.stanzas += 1;
-        black_box((stanza.from_jid(), stanza.to_jid(), stanza.id()));
+        count(&stanza, tally);
+        tally.some(Field::From, stanza.from());
+        tally.some(Field::Id, stanza.id());
         for child in stanza.children() {
-            match (child.name(), &*child.ns()) {
-                (_, ns::CLIENT) => self.value(Some(child.text())),
-                ("stanza-id", ns::SID) => self.converted::<xp::stanza_id::StanzaId>(child),
-                ("origin-id", ns::SID) => self.converted::<xp::stanza_id::OriginId>(child),
-                ("request", ns::RECEIPTS) => self.converted::<xp::receipts::Request>(child),
-                ("received", ns::RECEIPTS) => self.converted::<xp::receipts::Received>(child),
-                (_, ns::CHAT_STATES) => self.converted::<xp::chatstates::ChatState>(child),
-                ("delay", ns::DELAY) => self.converted::<xp::delay::Delay>(child),
-                ("occupant-id", ns::OCCUPANT_ID) => self.converted::<xp::occupant_id::OccupantId>(child),
-                ("markable", ns::CHAT_MARKERS) => self.converted::<xp::displayed_markers::Markable>(child),
-                ("displayed", ns::CHAT_MARKERS) => self.converted::<xp::displayed_markers::Displayed>(child),
-                ("replace", ns::MESSAGE_CORRECT) => self.converted::<xp::message_correct::Replace>(child),
-                ("x", ns::OOB) => self.converted::<xp::oob::Oob>(child),
-                ("encryption", xp::ns::EME) => self.converted::<xp::eme::ExplicitMessageEncryption>(child),
-                ("encrypted", xp::ns::LEGACY_OMEMO) => self.converted::<xp::legacy_omemo::Encrypted>(child),
-                ("reactions", xp::ns::REACTIONS) => self.converted::<xp::reactions::Reactions>(child),
-                ("x", ns::MUC_USER) => self.converted::<xp::muc::MucUser>(child),
-                ("event", ns::PUBSUB_EVENT) => self.converted::<xp::pubsub::Event>(child),
-                ("c", ns::CAPS) => self.converted::<xp::caps::Caps>(child),
-                ("x", xp::ns::VCARD_UPDATE) => self.converted::<xp::vcard_update::VCardUpdate>(child),
-                ("idle", xp::ns::IDLE) => self.converted::<xp::idle::Idle>(child),
-                ("query", ns::ROSTER) => self.converted::<xp::roster::Roster>(child),
-                ("sent" | "received", ns::CARBONS) | ("result", ns::MAM) => self.convert_forwarded(child),
-                _ => {}
+            if let Some(route) = self.of(child.name(), |ns| child.has_ns(ns)) {
+                tally.payloads += 1;
+                tally.number(Field::Route, route.cast_signed());
             }
         }
     }
+}
 
-    fn convert_forwarded(&mut self, wrapper: Node<'_>) {
-        let Some(forwarded) = wrapper.child(ns::FORWARD, "forwarded") else { return };
-        for child in forwarded.children() {
-            if child.is(ns::DELAY, "delay") {
-                self.converted::<xp::delay::Delay>(child);
-            } else if let Some(stanza) = child.stanza() {
-                self.payloads += 1;
-                self.convert_stanza(&stanza);
+fn count(stanza: &Stanza, tally: &mut Tally) {
+    match stanza.kind() {
+        StanzaKind::Message => tally.messages += 1,
+        StanzaKind::Presence => tally.presences += 1,
+        _ => tally.iqs += 1,
+    }
+}
+
+/// Reads what a chat application reads of each stanza.
+pub(crate) fn read(frame: &Frame, tally: &mut Tally) {
+    let Some(stanza) = frame.stanza() else { return };
+    count(&stanza, tally);
+    match stanza.kind() {
+        StanzaKind::Message => read_message(&stanza, tally),
+        StanzaKind::Presence => read_presence(&stanza, tally),
+        _ => read_iq(&stanza, tally),
+    }
+}
+
+fn read_message(message: &Stanza, tally: &mut Tally) {
+    tally.some(Field::From, message.from_jid().as_ref().map(Jid::as_str));
+    tally.some(Field::Id, message.id());
+    tally.text(Field::Type, message.stanza_type().as_deref().unwrap_or("normal"));
+    for child in message.children() {
+        tally.payloads += 1;
+        match child.name() {
+            "body" if child.has_ns(ns::CLIENT) => {
+                tally.some(Field::Lang, child.lang());
+                tally.text(Field::Body, &child.text());
             }
+            "stanza-id" if child.has_ns(ns::SID) => {
+                tally.some(Field::Id, child.attr("id"));
+                tally.some(Field::By, child.attr("by"));
+            }
+            "origin-id" if child.has_ns(ns::SID) => tally.some(Field::Id, child.attr("id")),
+            "delay" if child.has_ns(ns::DELAY) => read_delay(child, tally),
+            "received" if child.has_ns(ns::RECEIPTS) => tally.some(Field::Id, child.attr("id")),
+            "displayed" if child.has_ns(ns::CHAT_MARKERS) => tally.some(Field::Id, child.attr("id")),
+            "request" if child.has_ns(ns::RECEIPTS) => tally.number(Field::Other, 1),
+            "markable" if child.has_ns(ns::CHAT_MARKERS) => tally.number(Field::Other, 2),
+            "active" if child.has_ns(ns::CHAT_STATES) => tally.number(Field::Other, 3),
+            "composing" if child.has_ns(ns::CHAT_STATES) => tally.number(Field::Other, 4),
+            "paused" if child.has_ns(ns::CHAT_STATES) => tally.number(Field::Other, 5),
+            "occupant-id" if child.has_ns(ns::OCCUPANT_ID) => tally.some(Field::Id, child.attr("id")),
+            "sent" | "received" if child.has_ns(ns::CARBONS) => read_forwarded(child, tally),
+            "result" if child.has_ns(ns::MAM) => {
+                tally.some(Field::Id, child.attr("id"));
+                read_forwarded(child, tally);
+            }
+            "event" if child.has_ns(ns::PUBSUB_EVENT) => read_event(child, tally),
+            _ => tally.payloads -= 1,
         }
     }
+}
 
-    fn converted<T: FromXml>(&mut self, node: Node<'_>) {
-        black_box(&node.payload::<T>().expect("a well-formed payload"));
-        self.payloads += 1;
+fn read_delay(delay: Node<'_>, tally: &mut Tally) {
+    let stamp = delay.attr("stamp").and_then(|stamp| parse_datetime(&stamp));
+    if let Some(since) = stamp.and_then(|stamp| stamp.duration_since(std::time::UNIX_EPOCH).ok()) {
+        tally.number(Field::Stamp, since.as_millis() as i64);
+    }
+}
+
+fn read_forwarded(wrapper: Node<'_>, tally: &mut Tally) {
+    let Some(forwarded) = wrapper.child(ns::FORWARD, "forwarded") else { return };
+    for child in forwarded.children() {
+        if child.is(ns::DELAY, "delay") {
+            read_delay(child, tally);
+        } else if let Some(stanza) = child.stanza() {
+            tally.inner += 1;
+            read_message(&stanza, tally);
+        }
+    }
+}
+
+fn read_event(event: Node<'_>, tally: &mut Tally) {
+    let Some(items) = event.child(ns::PUBSUB_EVENT, "items") else { return };
+    tally.some(Field::Node, items.attr("node"));
+    for item in items.children() {
+        tally.some(Field::Id, item.attr("id"));
+        tally.some(Field::Name, item.children().next().map(Node::name));
+    }
+}
+
+fn read_presence(presence: &Stanza, tally: &mut Tally) {
+    tally.some(Field::From, presence.from_jid().as_ref().map(Jid::as_str));
+    tally.some(Field::Type, presence.stanza_type());
+    for child in presence.children() {
+        match child.name() {
+            "show" if child.has_ns(ns::CLIENT) => tally.text(Field::Show, &child.text()),
+            "status" if child.has_ns(ns::CLIENT) => tally.text(Field::Status, &child.text()),
+            "priority" if child.has_ns(ns::CLIENT) => read_priority(child, tally),
+            "c" if child.has_ns(ns::CAPS) => {
+                tally.payloads += 1;
+                tally.some(Field::Node, child.attr("node"));
+                let ver = child.attr("ver").and_then(|ver| BASE64.decode(&*ver).ok());
+                tally.bytes(Field::Ver, &ver.unwrap_or_default());
+            }
+            "occupant-id" if child.has_ns(ns::OCCUPANT_ID) => {
+                tally.payloads += 1;
+                tally.some(Field::Id, child.attr("id"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// None is the same as 0 (RFC 6121 §4.7.2.3).
+fn read_priority(priority: Node<'_>, tally: &mut Tally) {
+    match priority.text().parse::<i8>() {
+        Ok(0) | Err(_) => {}
+        Ok(priority) => tally.number(Field::Priority, priority.into()),
+    }
+}
+
+fn read_iq(iq: &Stanza, tally: &mut Tally) {
+    tally.some(Field::From, iq.from_jid().as_ref().map(Jid::as_str));
+    let Some(query) = iq.child(ns::ROSTER, "query") else { return };
+    tally.payloads += 1;
+    for item in query.children() {
+        let jid = item.attr("jid").and_then(|jid| BareJid::new(&jid).ok());
+        tally.some(Field::Jid, jid.as_ref().map(|jid| jid.as_str()));
+        tally.some(Field::Name, item.attr("name"));
+        tally.some(Field::Subscription, item.attr("subscription"));
+        for group in item.children() {
+            tally.text(Field::Group, &group.text());
+        }
+    }
+}
+
+/// Reads the header and converts every payload to its type.
+pub(crate) fn convert(frame: &Frame, tally: &mut Tally) {
+    let Some(stanza) = frame.stanza() else { return };
+    count(&stanza, tally);
+    tally.some(Field::From, stanza.from_jid().as_ref().map(Jid::as_str));
+    tally.some(Field::To, stanza.to_jid().as_ref().map(Jid::as_str));
+    tally.some(Field::Id, stanza.id());
+    for child in stanza.children() {
+        if !child.has_ns(ns::CLIENT) {
+            typed::convert(child, tally);
+            continue;
+        }
+        match child.name() {
+            "body" => tally.text(Field::Body, &child.text()),
+            "show" => tally.text(Field::Show, &child.text()),
+            "status" => tally.text(Field::Status, &child.text()),
+            "priority" => read_priority(child, tally),
+            _ => tally.text(Field::Other, &child.text()),
+        }
+    }
+}
+
+impl typed::Payload for Node<'_> {
+    fn name(&self) -> &str {
+        (*self).name()
+    }
+
+    fn is_in(&self, ns: &str) -> bool {
+        self.has_ns(ns)
+    }
+
+    fn convert<T: FromXml + TryFrom<Element, Error: Debug>>(self) -> T {
+        self.payload().expect("a well-formed payload")
     }
 }
