@@ -15,8 +15,9 @@ use reading::{Routes, each_frame};
 
 const STANZAS: usize = 2_000;
 
-/// What a stanza may take, of which two are the frame.
-const MOST: f64 = 3.0;
+/// The share by which a count may pass what was measured: the corpus is the same on every run, but another standard library or
+/// dependency may count a little differently.
+const TOLERANCE: f64 = 0.03;
 
 /// Allocations of a stanza while the corpus is read in this way.
 fn allocations(mut read: impl FnMut(&xmppkit::xml::Frame, &mut Tally)) -> f64 {
@@ -28,8 +29,13 @@ fn allocations(mut read: impl FnMut(&xmppkit::xml::Frame, &mut Tally)) -> f64 {
 }
 
 #[test]
-fn a_routed_stanza_takes_at_most_three_allocations() {
+fn decoding_takes_no_more_allocations_than_it_took() {
     let routes = Routes::new();
-    let counted = allocations(|frame, tally| routes.route(frame, tally));
-    assert!(counted <= MOST, "{counted} allocations of a stanza");
+    for (what, measured, counted) in [
+        ("frames, routed by kind and payload", 2.16, allocations(|frame, tally| routes.route(frame, tally))),
+        ("what a chat application reads", 4.67, allocations(reading::read)),
+        ("every payload converted", 41.5, allocations(reading::convert)),
+    ] {
+        assert!(counted <= measured * (1.0 + TOLERANCE), "{what}: {counted} allocations of a stanza, there were {measured}");
+    }
 }
