@@ -115,10 +115,7 @@ fn read_message(message: &Stanza, tally: &mut Tally) {
     for child in message.children() {
         tally.payloads += 1;
         match child.name() {
-            "body" if child.has_ns(ns::CLIENT) => {
-                tally.some(Field::Lang, child.lang());
-                tally.text(Field::Body, &child.text());
-            }
+            "body" if child.has_ns(ns::CLIENT) => tally.text(Field::Body, &child.text()),
             "stanza-id" if child.has_ns(ns::SID) => {
                 tally.some(Field::Id, child.attr("id"));
                 tally.some(Field::By, child.attr("by"));

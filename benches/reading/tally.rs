@@ -26,7 +26,6 @@ pub(crate) enum Field {
     To,
     Id,
     Type,
-    Lang,
     Body,
     Name,
     By,

@@ -35,7 +35,7 @@ pub fn run() {
             ours_online::catch_up(number(before) as u16, number(after) as u16, number(count), file);
         }
         ["roster", port, contacts, resources] => {
-            ours_online::roster(number(port) as u16, number(contacts) as usize, number(resources));
+            ours_online::roster(number(port) as u16, number(contacts) as usize, number(resources) as usize);
         }
         ["subscribers", port, slow, messages] => ours_online::subscribers(number(port) as u16, slow == "slow", number(messages)),
         [work, path] if !work.starts_with("--") => in_memory(work, path),

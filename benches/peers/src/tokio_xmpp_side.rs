@@ -213,9 +213,9 @@ fn read_message(message: Message, tally: &mut Tally) {
             MessageType::Normal => "normal",
         },
     );
-    for (lang, body) in message.bodies {
+    // Not their languages: what is converted from a tree has lost the one of the stream.
+    for body in message.bodies.into_values() {
         tally.payloads += 1;
-        tally.text(Field::Lang, &lang.0);
         tally.text(Field::Body, &body);
     }
     for payload in message.payloads {
