@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use crate::compare::{Line, Required};
 
-const LABELS: f64 = 400.0;
-const WIDTH: f64 = 900.0;
+const LABELS: f64 = 470.0;
+const WIDTH: f64 = 970.0;
 const ROW: f64 = 26.0;
 
 pub(crate) fn svg(lines: &[Line]) -> String {
