@@ -27,7 +27,7 @@ impl Payload for Element {
         self.has_ns(ns)
     }
 
-    fn convert<T: FromXml + TryFrom<Element, Error: Debug>>(self) -> T {
+    fn convert<T: FromXml + TryFrom<Self, Error: Debug>>(self) -> T {
         self.try_into().expect("a well-formed payload")
     }
 }
