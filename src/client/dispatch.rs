@@ -12,8 +12,8 @@ use crate::client::intake::Staged;
 use crate::client::session::{COMPLETE, DELIVERED, SESSION_ROWS, record_of};
 use crate::client::shared::Shared;
 use crate::driver::{
-    ConnectOptions, ConnectionInfo, CoreConfig, Handled, KeepAlive, Lag, Numbered, Outgoing, Procedure, Resumed, Resumption,
-    State, Surface, Suspended, TakenOver, XmlTraffic,
+    ConnectOptions, ConnectionInfo, CoreConfig, Handled, KeepAlive, Lag, Numbered, Outgoing, Procedure, Resumed, Resuming,
+    Resumption, State, Surface, Suspended, TakenOver, XmlTraffic,
 };
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
@@ -128,20 +128,28 @@ impl Surface for Shared {
         })
     }
 
-    fn resumed(self: Arc<Self>, resumed: Resumed) -> Option<BoxFuture<'static, ()>> {
+    fn resumed(self: Arc<Self>, resumed: Resumed) -> Resuming {
         let Resumed { jid, features, h, acked } = resumed;
         self.set_bound(Some((jid, features)));
         self.outbox.set_managed(true);
         let now = SystemTime::now();
         let mut ids = self.outbox.acked(&acked, now);
         ids.extend(self.outbox.resumed_at(h, now));
-        self.note_acked(ids, now);
-        self.take_restored();
-        if self.take_incomplete() {
+        let noted: Option<BoxFuture<'static, ()>> = if self.take_restored() && self.persistent {
+            let shared = Arc::clone(&self);
+            let arrived = ids.into_iter().fold(Batch::new(), |batch, id| batch.update_sent(SentUpdate::new(id).acked(now)));
+            Some(Box::pin(async move { shared.note("what an earlier process sent", arrived.forget_numbers()).await }))
+        } else {
+            self.note_acked(ids, now);
+            None
+        };
+        let login: Option<BoxFuture<'static, ()>> = if self.take_incomplete() {
             self.forget_session();
-            return Some(Box::pin(async move { self.rebuild().await }));
-        }
-        None
+            Some(Box::pin(async move { self.rebuild().await }))
+        } else {
+            None
+        };
+        Resuming { noted, login }
     }
 
     fn suspended(&self) {

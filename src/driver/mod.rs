@@ -67,6 +67,14 @@ pub(crate) struct Resumed {
     pub(crate) acked: Vec<u64>,
 }
 
+/// What is to be done before a resumed session is online.
+pub(crate) struct Resuming {
+    /// An earlier process had it: notes that its numbers are void, before anything else is sent (R8).
+    pub(crate) noted: Option<BoxFuture<'static, ()>>,
+    /// Not all that belongs to it was kept: builds up what is missing, as after [`bound`](Surface::bound).
+    pub(crate) login: Option<BoxFuture<'static, ()>>,
+}
+
 /// What the driver hands things to: implemented by the client.
 pub(crate) trait Surface: Send + Sync + 'static {
     /// Whose connection it is, for traces.
@@ -106,9 +114,8 @@ pub(crate) trait Surface: Send + Sync + 'static {
     fn keep_suspended(&self, suspended: Suspended);
     /// The server acknowledges what it handles; with how to resume the session, if it keeps it. The future notes that.
     fn managed(self: Arc<Self>, resumption: Option<Resumption>) -> BoxFuture<'static, ()>;
-    /// The session goes on with this connection. `None` if what belongs to it is all there; otherwise the future builds up
-    /// what is missing, as after [`bound`](Self::bound).
-    fn resumed(self: Arc<Self>, resumed: Resumed) -> Option<BoxFuture<'static, ()>>;
+    /// The session goes on with this connection.
+    fn resumed(self: Arc<Self>, resumed: Resumed) -> Resuming;
     /// The connection is cut; the session can be resumed.
     fn suspended(&self);
     /// The server has these messages.

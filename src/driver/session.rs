@@ -20,7 +20,7 @@ use crate::driver::keep_alive::{Due, Pulse};
 use crate::driver::lane::{Batch, Lane};
 use crate::driver::task::{Control, Inbox, Outgoing};
 use crate::driver::xml_log::XmlLog;
-use crate::driver::{Handled, Numbered, Procedure, Resumed, State, Surface};
+use crate::driver::{Handled, Numbered, Procedure, Resumed, Resuming, State, Surface};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::stream::{self, Answer, Ask, AskId, Ended, Input, Output, SeeOther, StreamCore, TlsRule};
 use crate::xml::{OutStanza, StanzaKind, escape_attr};
@@ -84,6 +84,8 @@ pub(super) struct Session {
     before_auth: Option<RunningProcedure>,
     registered: bool,
     login: Option<BoxFuture<'static, ()>>,
+    /// Nothing is sent in a resumed session before it is noted.
+    resuming: Option<Resuming>,
     /// Messages go out one at a time, each when the one before is acknowledged, until this one is.
     careful: Option<u64>,
     /// The login steps are over, and only what stream management makes of it is not known yet.
@@ -148,6 +150,7 @@ impl Session {
             before_auth: None,
             registered: false,
             login: None,
+            resuming: None,
             careful: carried.careful(),
             logged_in: false,
             recording: None,
@@ -214,13 +217,10 @@ impl Session {
             }
             stream::Event::Resumed { jid, features, h, acked } => {
                 tracing::debug!(%jid, "resumed");
-                self.bound = true;
                 self.pulse.heard(now());
                 self.no_longer_careful(&acked);
-                match Arc::clone(&self.surface).resumed(Resumed { jid, features, h, acked }) {
-                    None => self.online(true),
-                    login => self.login = login,
-                }
+                let resuming = Arc::clone(&self.surface).resumed(Resumed { jid, features, h, acked });
+                if resuming.noted.is_some() { self.resuming = Some(resuming) } else { self.resumed(resuming.login) }
             }
             stream::Event::SessionLost { acked, h, .. } => {
                 self.jobs.clear();
@@ -243,6 +243,15 @@ impl Session {
                 tracing::debug!(name = frame.name(), ns = %frame.ns(), "an unknown top-level element was ignored");
             }
             stream::Event::NotSent { token } => tracing::debug!(token, "a stanza came too late to be sent"),
+        }
+    }
+
+    /// A resumed session is noted.
+    fn resumed(&mut self, login: Option<BoxFuture<'static, ()>>) {
+        self.bound = true;
+        match login {
+            None => self.online(true),
+            login => self.login = login,
         }
     }
 
@@ -485,6 +494,10 @@ impl Session {
                     self.transmit();
                     tokens.into_iter().for_each(|token| self.mark(token));
                 }
+            }
+            () = ended(self.resuming.as_mut().and_then(|resuming| resuming.noted.as_mut())) => {
+                let login = self.resuming.take().and_then(|resuming| resuming.login);
+                self.resumed(login);
             }
             () = ended(self.login.as_mut()) => self.logged_in(),
             () = ended(self.closing.as_mut()) => {
@@ -791,9 +804,10 @@ impl Session {
         }
         let suspended = self.core.suspend().filter(|_| is_suspended);
         carried.lane = self.lane;
+        let is_entered = self.bound || self.resuming.is_some();
         match suspended {
             // Cut in the middle of its login it would go on without what the login brings: roster, presence, catch-up.
-            Some(suspended) if self.bound && self.online_since.is_none() => {
+            Some(suspended) if is_entered && self.online_since.is_none() => {
                 carried.suspended = Some(suspended);
                 carried.lose(&self.surface);
             }
@@ -804,7 +818,7 @@ impl Session {
                     self.surface.suspended();
                 }
             }
-            None if self.bound => self.surface.session_lost(None),
+            None if is_entered => self.surface.session_lost(None),
             None => {}
         }
         if let Some(procedure) = self.procedure.take() {

@@ -111,6 +111,8 @@ pub enum Change {
     },
     /// [`Batch::put_session_row`], [`Batch::delete_session_row`].
     SessionRow(RowChange),
+    /// [`Batch::forget_numbers`].
+    ForgetNumbers,
     /// [`Batch::end_session`].
     EndSession,
     /// [`Batch::replace_roster`].
@@ -383,6 +385,13 @@ impl Batch {
     #[must_use]
     pub fn delete_session_row(self, namespace: impl Into<Arc<str>>, key: impl Into<String>) -> Self {
         self.with(Change::SessionRow(RowChange::delete(namespace, key)))
+    }
+
+    /// The session was resumed by another process, which numbers what it sends anew (R8): forgets the numbers of the messages in
+    /// the outbox.
+    #[must_use]
+    pub fn forget_numbers(self) -> Self {
+        self.with(Change::ForgetNumbers)
     }
 
     /// The session is over: forgets it, its rows, and the numbers of the messages in the outbox.

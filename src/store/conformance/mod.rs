@@ -170,6 +170,7 @@ macro_rules! store_conformance {
             // Session, roster, capabilities, credentials
             the_session_keeps_its_count
             a_session_takes_its_rows_and_numbers_with_it
+            numbers_are_forgotten_and_nothing_else
             the_roster_keeps_its_version
             capabilities_are_kept_by_key
             credentials_are_kept_by_name

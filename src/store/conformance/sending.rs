@@ -240,6 +240,25 @@ pub(super) async fn the_session_keeps_its_count(setup: &Setup) {
     assert_eq!(account.session().await.expect("session"), None);
 }
 
+pub(super) async fn numbers_are_forgotten_and_nothing_else(setup: &Setup) {
+    let account = setup.account().await;
+    let begin = Batch::new().send(entry("m1")).send(entry("m2")).session(session("s1"), at(0));
+    let numbers = [("m1", 1), ("m2", 2)];
+    let numbered =
+        numbers.into_iter().fold(begin, |batch, (id, n)| batch.update_sent(SentUpdate::new(id).written(Some(n), at(1))));
+    apply(&*account, numbered.put_session_row("urn:example", "key", "value").handled(7, vec![9], at(2))).await;
+    // In one batch with what is known to have arrived, and before another that numbers anew.
+    apply(&*account, Batch::new().update_sent(SentUpdate::new("m1").acked(at(3))).forget_numbers()).await;
+    let kept = sent(&*account, "m2").await;
+    assert_eq!((kept.number, kept.settled, kept.status.written), (None, false, Some(at(1))));
+    assert!(sent(&*account, "m1").await.settled);
+    let session = account.session().await.expect("session").expect("the session stays");
+    assert_eq!((session.h, session.above), (7, vec![9]));
+    assert_eq!(account.session_rows("urn:example", "").await.expect("rows").len(), 1);
+    apply(&*account, Batch::new().forget_numbers().update_sent(SentUpdate::new("m2").written(Some(8), at(4)))).await;
+    assert_eq!(sent(&*account, "m2").await.number, Some(8));
+}
+
 pub(super) async fn a_session_takes_its_rows_and_numbers_with_it(setup: &Setup) {
     let account = setup.account().await;
     let (ns, other) = ("urn:example:presence", "urn:example:rooms");

@@ -141,6 +141,7 @@ const FAULTS: &[(Fault, Case)] = {
         (ForgetsWhatIsAbove, the_session_keeps_its_count),
         (SessionRowsStay, a_session_takes_its_rows_and_numbers_with_it),
         (NumbersStay, a_session_takes_its_rows_and_numbers_with_it),
+        (NumbersStay, numbers_are_forgotten_and_nothing_else),
         (RosterOnlyGrows, the_roster_keeps_its_version),
         (RosterVersionStays, the_roster_keeps_its_version),
         (CapsIgnoreCase, capabilities_are_kept_by_key),

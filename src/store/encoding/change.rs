@@ -57,4 +57,5 @@ changes! {
     26 = Self::Row(row), [row], Self::Row(row);
     27 = Self::DeleteRows { namespace, prefix }, [namespace prefix], Self::DeleteRows { namespace, prefix };
     28 = Self::Schema { namespace, version }, [namespace version], Self::Schema { namespace, version };
+    29 = Self::ForgetNumbers, [], Self::ForgetNumbers;
 }

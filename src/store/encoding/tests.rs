@@ -52,6 +52,7 @@ fn every_change() -> Batch {
         .handled(u32::MAX, vec![1, 2], at(10))
         .put_session_row("urn:example", "key", "value")
         .delete_session_row("urn:example", "key")
+        .forget_numbers()
         .end_session()
         .replace_roster(Some(String::new()), vec![(juliet.clone(), "<item/>".into())])
         .put_contact(juliet.clone(), "<item/>", None)

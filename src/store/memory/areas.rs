@@ -124,6 +124,7 @@ impl Areas {
                 }
             }
             Change::SessionRow(row) => self.session_rows.change(row),
+            Change::ForgetNumbers => self.outbox.clear_numbers(),
             Change::EndSession => self.end_session(),
             Change::ReplaceRoster { version, items } => {
                 (self.roster_version, self.contacts) = (version, items.into_iter().collect());

@@ -123,6 +123,7 @@ impl Writing<'_> {
                 let sql = "DELETE FROM session_row WHERE account = ?1 AND namespace = ?2 AND key = ?3";
                 self.run(sql, (self.account, &**namespace, key))?;
             }
+            Change::ForgetNumbers => self.forget_numbers()?,
             Change::EndSession => self.end_session()?,
             Change::ReplaceRoster { version, items } => {
                 self.run("DELETE FROM contact WHERE account = ?1", [self.account])?;
@@ -200,6 +201,10 @@ impl Writing<'_> {
     fn end_session(&self) -> Outcome<()> {
         self.run("DELETE FROM session WHERE account = ?1", [self.account])?;
         self.run("DELETE FROM session_row WHERE account = ?1", [self.account])?;
+        self.forget_numbers()
+    }
+
+    fn forget_numbers(&self) -> Outcome<()> {
         self.run("UPDATE sent SET number = NULL WHERE account = ?1 AND settled = 0 AND number IS NOT NULL", [self.account])?;
         Ok(())
     }

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::StreamExt as _;
 use tokio::sync::Notify;
 use xmppkit::archive::ArchiveService;
-use xmppkit::client::{Client, State};
-use xmppkit::ext::{BoxFuture, Ctx, Extension, Registrar};
+use xmppkit::client::{Client, Milestone, State};
+use xmppkit::ext::{BoxFuture, Ctx, Extension, Registrar, SessionKind};
 use xmppkit::messaging::Messages as _;
 use xmppkit::roster::Rosters as _;
-use xmppkit::testing::{Cut, Misbehaviour, Server};
+use xmppkit::testing::{Cut, Misbehaviour, Server, Way};
 use xmppkit::xmpp_parsers::ping::Ping;
 
 use super::process::{Disk, Process};
@@ -156,5 +156,48 @@ async fn what_was_held_back_by_a_process_that_died_comes_before_what_arrives_at_
     crate::archive::settle(&next.client).await;
     assert!(futures::FutureExt::now_or_never(inbox.next()).is_none(), "nothing twice");
     next.client.close().await;
+    juliet.close().await;
+}
+
+/// Never ends what it does at the start of a session, so that another process may not go on as if all were there.
+struct Busy;
+
+impl Extension for Busy {
+    fn register(&self, _: &mut Registrar<'_>) {}
+
+    fn session<'a>(&'a self, _: &'a Ctx, _: SessionKind) -> BoxFuture<'a, xmppkit::Result<()>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// The numbers of the first process say nothing about a session in which the second has sent something else (R8).
+#[tokio::test]
+async fn a_message_that_two_processes_died_over_is_sent_by_the_third() {
+    let server = server().start().await.expect("a server");
+    let juliet = online(&server, "juliet").await;
+    let mut at_juliet = juliet.messages().events();
+    let first = Process::new(quick(&server, "romeo").with(Busy), Disk::new()).await;
+    first.client.connect().await.expect("online");
+    server.wait_online(first.client.account()).await;
+    server.stall(first.client.account(), Way::FromClient);
+    let unread = first.client.chat(juliet.account()).send("unread").await.expect("accepted");
+    within("the writing", unread.wait_for(Milestone::Written)).await.expect("written");
+    drop(unread);
+    let account = first.client.account().clone();
+    // Who reads nothing does not notice either.
+    let (disk, _) = futures::join!(first.kill(&server), async { server.cut(&account, Cut::Rst) });
+
+    let gate = Gate::default();
+    let second = Process::new(quick(&server, "romeo").with(gate.clone()), disk).await;
+    second.client.start();
+    within("the middle of the login", gate.reached.notified()).await;
+    let disk = second.kill(&server).await;
+
+    let third = Process::new(quick(&server, "romeo"), disk).await;
+    third.client.connect().await.expect("online");
+    let message = within("the message", at_juliet.next()).await.expect("a message");
+    assert_eq!(message.body().as_deref(), Some("unread"));
+    assert_eq!(server.counters().resumes, 2);
+    third.client.close().await;
     juliet.close().await;
 }

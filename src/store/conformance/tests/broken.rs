@@ -363,7 +363,7 @@ impl BrokenAccount {
                 row.namespace = format!("session {}", row.namespace).into();
                 Change::Row(row)
             }
-            (NumbersStay, change @ (Change::EndSession | Change::Session { .. })) => {
+            (NumbersStay, change @ (Change::ForgetNumbers | Change::EndSession | Change::Session { .. })) => {
                 changes.push(change);
                 for entry in now(self.inner.outbox(0, usize::MAX)).expect("outbox") {
                     let mut update = SentUpdate::new(entry.id);
