@@ -52,13 +52,15 @@ pub(super) struct Pulse {
     pace: KeepAlive,
     heard: Instant,
     asked: Option<Instant>,
+    /// To be asked at the next opportunity.
+    doubted: Option<Instant>,
     /// When an acknowledgement was asked for last.
     question: Option<Instant>,
 }
 
 impl Pulse {
     pub(super) fn new(pace: KeepAlive, now: Instant) -> Self {
-        Self { pace, heard: now, asked: None, question: None }
+        Self { pace, heard: now, asked: None, doubted: None, question: None }
     }
 
     /// An acknowledgement is being waited for since then: the server owes a sign of life.
@@ -76,18 +78,16 @@ impl Pulse {
         self.asked = None;
     }
 
-    /// Asks at the next opportunity, however recently something came.
+    /// Asks at the next opportunity, however recently something came: that may have been under way before.
     pub(super) fn doubt(&mut self, now: Instant) {
-        if let Some(earlier) = now.checked_sub(self.pace.interval) {
-            self.heard = earlier;
-        }
+        self.doubted = Some(now);
     }
 
     /// When something may be due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.asked {
             Some(asked) => asked.checked_add(self.pace.timeout),
-            None => self.heard.checked_add(self.pace.interval),
+            None => self.doubted.or_else(|| self.heard.checked_add(self.pace.interval)),
         }
     }
 
@@ -99,7 +99,7 @@ impl Pulse {
         if self.asked.is_some() {
             return Due::GiveUp;
         }
-        self.asked = Some(now);
+        (self.asked, self.doubted) = (Some(now), None);
         Due::Ask
     }
 }
@@ -151,9 +151,13 @@ mod tests {
         let start = Instant::now() + 1_000 * SECOND;
         let mut pulse = Pulse::new(KeepAlive::new(60 * SECOND, 20 * SECOND), start);
         pulse.doubt(start);
+        pulse.heard(start);
         assert_eq!(pulse.due(start), Due::Ask);
+        pulse.heard(start + SECOND);
+        assert_eq!(pulse.due(start + 2 * SECOND), Due::Nothing, "asked once");
         let mut never = Pulse::new(KeepAlive::new(Duration::MAX, Duration::MAX), start);
-        never.doubt(start);
         assert_eq!((never.deadline(), never.due(start + 1_000_000 * SECOND)), (None, Due::Nothing));
+        never.doubt(start);
+        assert_eq!((never.due(start), never.due(start + 1_000_000 * SECOND)), (Due::Ask, Due::Nothing));
     }
 }
