@@ -33,7 +33,7 @@ impl fmt::Display for XmlError {
 
 impl std::error::Error for XmlError {}
 
-/// A text of ours, or of the application's. What a server sends is [`XmlError::received`].
+/// Of a text of ours, or of the application's; what a server sends becomes an error elsewhere.
 impl From<XmlError> for Error {
     fn from(error: XmlError) -> Self {
         Self::new(ErrorKind::InvalidXml).with_source(error)
