@@ -139,10 +139,10 @@ impl ArchiveService {
 
     /// Online, or resumed: does what is left to do.
     pub(super) async fn go_on(&self, cx: &Ctx, kind: SessionKind) -> Result<()> {
-        let (phase, state) = (self.known().phase, self.state.get());
+        let phase = self.known().phase;
         match kind {
             // The earlier process that began this session had caught up.
-            SessionKind::Resumed if phase == Phase::Undecided => self.let_go(cx, Batch::new(), state).await?,
+            SessionKind::Resumed if phase == Phase::Undecided => self.let_go(cx, Batch::new(), self.state.get()).await?,
             // The login step was given up before it knew.
             _ if phase == Phase::Undecided => self.begin(cx, true).await?,
             _ => {}

@@ -33,7 +33,7 @@ impl fmt::Display for XmlError {
 
 impl std::error::Error for XmlError {}
 
-/// Of a text of ours, or of the application's; what a server sends becomes an error elsewhere.
+/// A text of ours, or of the application's, is [`ErrorKind::InvalidXml`]; what a server sends is [`ErrorKind::Protocol`], and not made here.
 impl From<XmlError> for Error {
     fn from(error: XmlError) -> Self {
         Self::new(ErrorKind::InvalidXml).with_source(error)

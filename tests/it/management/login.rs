@@ -66,7 +66,7 @@ async fn a_session_that_is_cut_in_the_middle_of_its_login_is_not_resumed() {
     romeo.close().await;
 }
 
-/// What romeo leaves on his disk who was online once, got a message, and is away since.
+/// What romeo leaves on his disk who was online once and got a message; another waits for him since.
 async fn away(server: &Server, juliet: &Client) -> Disk {
     let romeo = server.jid("romeo").expect("a JID");
     // The first session of all takes what there is for history; this one is to catch up.
@@ -80,7 +80,10 @@ async fn away(server: &Server, juliet: &Client) -> Disk {
     item.ack().await.expect("stored");
     drop((item, inbox));
     first.client.close().await;
-    first.kill(server).await
+    let disk = first.kill(server).await;
+    juliet.chat(&romeo).send("while away").await.expect("accepted");
+    within("the message", server.wait_for(|server| server.archived(&romeo).len() == 2)).await;
+    disk
 }
 
 /// The session of the process that died goes on for the messages' sake, and what its login would have brought is fetched (R9).
@@ -91,8 +94,6 @@ async fn a_process_that_dies_in_the_middle_of_its_login_leaves_a_session_that_is
     let romeo = server.jid("romeo").expect("a JID");
     let disk = away(&server, &juliet).await;
     server.befriend(&romeo, juliet.account());
-    juliet.chat(&romeo).send("while away").await.expect("accepted");
-    within("the message", server.wait_for(|server| server.archived(&romeo).len() == 2)).await;
 
     let gate = Gate::default();
     let killed = Process::new(builder(&server, "romeo").with(gate.clone()), disk).await;
@@ -127,8 +128,6 @@ async fn what_was_held_back_by_a_process_that_died_comes_before_what_arrives_at_
     let juliet = online(&server, "juliet").await;
     let romeo = server.jid("romeo").expect("a JID");
     let disk = away(&server, &juliet).await;
-    juliet.chat(&romeo).send("while away").await.expect("accepted");
-    within("the message", server.wait_for(|server| server.archived(&romeo).len() == 2)).await;
 
     server.misbehave(Misbehaviour::SilentArchive { after: 0 });
     let killed = Process::new(builder(&server, "romeo"), disk).await;
