@@ -216,6 +216,7 @@ impl Surface for Shared {
         let hook = |entry: &crate::ext::Entry| -> BoxFuture<'static, ()> {
             let (entry, cx) = (entry.clone(), Ctx::new(Arc::clone(&self)));
             Box::pin(async move {
+                let _alone = entry.hook.lock().await;
                 match AssertUnwindSafe(entry.extension.session(&cx, kind)).catch_unwind().await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {

@@ -54,6 +54,8 @@ struct Queued {
     ephemeral: bool,
     /// An earlier process left it; its number in the session that one had, if it was written there (R8).
     left: Option<Option<u32>>,
+    /// When the session was cut that an earlier process wrote it in and lost.
+    cut: Option<SystemTime>,
     /// The newest message the own archive was known to have before this one was first written (R12).
     archive_after: Option<ArchiveId>,
     record: Arc<SentState>,
@@ -111,7 +113,7 @@ impl Outbox {
                 continue;
             };
             let mut queued = inner.accept(entry.id, stanza, entry.ephemeral, SendStatus::clone(&entry.status));
-            (queued.left, queued.archive_after) = (Some(entry.number), entry.archive_after);
+            (queued.left, queued.cut, queued.archive_after) = (Some(entry.number), entry.cut, entry.archive_after);
             inner.push(queued);
         }
     }
@@ -240,7 +242,10 @@ impl Outbox {
         for mut queued in std::mem::take(&mut inner.queue) {
             match queued.left.take() {
                 Some(Some(number)) if is_within(number, h) => arrived.push(queued),
-                Some(None) if queued.record.is_written() => inner.unresolved.push(Doubtful { queued, cut: at, counted: false }),
+                Some(None) if queued.record.is_written() => {
+                    let cut = queued.cut.unwrap_or(at);
+                    inner.unresolved.push(Doubtful { queued, cut, counted: false });
+                }
                 _ => inner.queue.push_back(queued),
             }
         }
@@ -256,8 +261,8 @@ impl Outbox {
     }
 
     /// The session is lost; `h` is how much of it the server had handled, if it says so (R10). What was not written goes back to
-    /// its place; of what was, nobody can tell, unless the server does not acknowledge anyway. Gives what is to be noted, of
-    /// those that have arrived, and of ephemeral messages, which are given up (R1).
+    /// its place; of what was, nobody can tell, unless the server does not acknowledge anyway. Gives what is to be noted: of
+    /// those that have arrived, of ephemeral messages, which are given up (R1), and when the others were cut off.
     pub(crate) fn session_lost(&self, h: Option<u32>) -> Vec<SentUpdate> {
         let now = SystemTime::now();
         let mut inner = self.lock();
@@ -265,6 +270,7 @@ impl Outbox {
         let cut = inner.cut.take().unwrap_or(now);
         let mut arrived = Vec::new();
         let mut dropped = Vec::new();
+        let mut doubtful = Vec::new();
         let taken = std::mem::take(&mut inner.taken);
         #[cfg(xmppkit_sabotage)]
         let taken = if crate::sabotage::is("clear-unacked") { Default::default() } else { taken };
@@ -281,6 +287,8 @@ impl Outbox {
             } else {
                 // What has no number was written in a session before, of which this count does not tell.
                 let counted = h.is_some() && (number.is_some() || !is_left);
+                let cut = queued.cut.filter(|_| is_left && number.is_none()).unwrap_or(cut);
+                doubtful.push(SentUpdate::new(queued.record.id()).cut(cut));
                 inner.unresolved.push(Doubtful { queued, cut, counted });
             }
         }
@@ -292,7 +300,7 @@ impl Outbox {
             let id = queued.failed(SendFailure::Ephemeral, now);
             SentUpdate::new(id).failed(SendFailure::Ephemeral, now)
         });
-        arrived.chain(dropped).collect()
+        arrived.chain(dropped).chain(doubtful).collect()
     }
 
     /// Those of which nobody can tell.
@@ -434,7 +442,7 @@ impl Inner {
         let record = Arc::new(SentState::new(id, stanza.to().and_then(|to| Jid::new(to).ok()), status));
         self.remember(&record);
         self.last_token += 1;
-        Queued { token: self.last_token, stanza, ephemeral, left: None, archive_after: None, record }
+        Queued { token: self.last_token, stanza, ephemeral, left: None, cut: None, archive_after: None, record }
     }
 
     fn push(&mut self, queued: Queued) {

@@ -186,6 +186,7 @@ impl Shared {
 
     /// Finds out what became of the messages of a lost session, and sends again what did not arrive.
     pub(super) async fn resolve_sent(&self) {
+        let _alone = self.resolving.lock().await;
         let unresolved = self.outbox.unresolved();
         let Some(cx) = self.ctx().filter(|_| !unresolved.is_empty()) else { return };
         let mut found: HashMap<String, Resolution> = HashMap::new();

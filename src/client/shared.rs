@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     pub(super) spawner: Spawner,
     /// Messages pass the stages and are stored one batch at a time, whoever brings them.
     pub(super) intake: tokio::sync::Mutex<()>,
+    /// Held while it is found out what became of messages: that goes on over a cut that the session survives.
+    pub(super) resolving: tokio::sync::Mutex<()>,
     link: Mutex<Option<Link>>,
     session: Mutex<Session>,
     login: Mutex<LoginMemory>,
@@ -130,6 +132,7 @@ impl Shared {
             handles: AtomicUsize::new(0),
             spawner: parts.spawner,
             intake: tokio::sync::Mutex::default(),
+            resolving: tokio::sync::Mutex::default(),
             link: Mutex::default(),
             session: Mutex::default(),
             login: Mutex::new(parts.login),

@@ -79,7 +79,8 @@ pub trait Extension: Any + Send + Sync {
     }
 
     /// Called when the client has come online, concurrently with the other extensions' hooks. An error is reported at
-    /// warn level. The hook is dropped when the session ends.
+    /// warn level. The hook is dropped when the session ends, and goes on over a cut that the session survives: then the call
+    /// for the resumed session waits until it has returned.
     fn session<'a>(&'a self, cx: &'a Ctx, kind: SessionKind) -> BoxFuture<'a, Result<()>> {
         let _ = (cx, kind);
         Box::pin(ready(Ok(())))

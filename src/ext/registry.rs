@@ -121,11 +121,13 @@ pub(crate) struct Entry {
     pub(crate) id: TypeId,
     pub(crate) name: &'static str,
     pub(crate) extension: Arc<dyn Extension>,
+    /// Held while its session hook runs, which does not overlap itself.
+    pub(crate) hook: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Entry {
     pub(crate) fn new<T: Extension>(extension: T) -> Self {
-        Self { id: TypeId::of::<T>(), name: std::any::type_name::<T>(), extension: Arc::new(extension) }
+        Self { id: TypeId::of::<T>(), name: std::any::type_name::<T>(), extension: Arc::new(extension), hook: Arc::default() }
     }
 }
 

@@ -316,10 +316,10 @@ fields! {
     GapRecord: kind conversation archive after before since until;
     MessageRecord: conversation direction kind from id origin_id archive_ids stamp received xml text flags;
     NewMessage: record origin keys feed order when_new;
-    OutboxEntry: place id to xml ephemeral number archive_after settled status;
+    OutboxEntry: place id to xml ephemeral number archive_after cut settled status;
     Receipt: by at;
     SendStatus: queued written acked reflected received displayed bounced failed resent_unverified;
-    SentUpdate: id number archive_after status settled;
+    SentUpdate: id number archive_after cut status settled;
     SessionRecord: id jid namespace location max;
     StanzaError: error_type condition text application;
 }

@@ -26,6 +26,9 @@ pub struct OutboxEntry {
     pub number: Option<u32>,
     /// The newest id that the archive which would hold it was known to have before it was written (R12).
     pub archive_after: Option<ArchiveId>,
+    /// When the session was cut in which it was last written, and which is lost: what a later process may ask the archive after
+    /// (R12).
+    pub cut: Option<SystemTime>,
     /// Whether it has left the queue.
     pub settled: bool,
     /// What became of it.
@@ -43,6 +46,7 @@ impl OutboxEntry {
             ephemeral: false,
             number: None,
             archive_after: None,
+            cut: None,
             settled: false,
             status: Arc::new(SendStatus { queued: Some(queued), ..SendStatus::default() }),
         }
@@ -59,6 +63,10 @@ impl OutboxEntry {
     pub fn update(&mut self, update: &SentUpdate) {
         if update.number.is_some() {
             self.number = update.number;
+            self.cut = None;
+        }
+        if update.cut.is_some() {
+            self.cut = update.cut;
         }
         if update.archive_after.is_some() {
             self.archive_after.clone_from(&update.archive_after);
@@ -164,6 +172,8 @@ pub struct SentUpdate {
     pub number: Option<u32>,
     /// The newest archive id known before it was written.
     pub archive_after: Option<ArchiveId>,
+    /// When the lost session was cut in which it was last written; a number voids it.
+    pub cut: Option<SystemTime>,
     /// Fields to set where they are not set yet.
     pub status: SendStatus,
     /// Whether it leaves the queue.
@@ -173,7 +183,7 @@ pub struct SentUpdate {
 impl SentUpdate {
     /// An update that changes nothing yet; fill in `status`.
     pub fn new(id: impl Into<String>) -> Self {
-        Self { id: id.into(), number: None, archive_after: None, status: SendStatus::default(), settled: false }
+        Self { id: id.into(), number: None, archive_after: None, cut: None, status: SendStatus::default(), settled: false }
     }
 
     /// It is about to be written under this number of the session's count, at this time.
@@ -181,6 +191,13 @@ impl SentUpdate {
     pub fn written(mut self, number: Option<u32>, at: SystemTime) -> Self {
         self.number = number;
         self.status.written = Some(at);
+        self
+    }
+
+    /// The session it was written in is lost, and was cut at this time.
+    #[must_use]
+    pub fn cut(mut self, at: SystemTime) -> Self {
+        self.cut = Some(at);
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jid::{BareJid, Jid, NodePart};
+use jid::{BareJid, FullJid, Jid, NodePart};
 
 use super::clock;
 use super::iq::{Answer, Request, Scope};
@@ -83,7 +83,9 @@ impl State {
     /// Answers the queries that were left unanswered.
     pub(super) fn answer_archive(&mut self) {
         self.config.misbehaviours.retain(|misbehaviour| !matches!(misbehaviour, Misbehaviour::SilentArchive { .. }));
-        for request in std::mem::take(&mut self.unanswered) {
+        for mut request in std::mem::take(&mut self.unanswered) {
+            // The session may have been resumed on another connection since.
+            request.session = FullJid::try_from(request.from.clone()).ok().and_then(|jid| self.session(&jid)).or(request.session);
             let answer = query(self, &request);
             self.answer_with(&request, answer);
         }

@@ -20,6 +20,9 @@ use xmppkit::xmpp_parsers::message::{Id, Message};
 /// The first argument of a client.
 pub(crate) const ARGUMENT: &str = "--client";
 
+/// Where the client's log has the XML.
+const XML: &str = "soak::xml";
+
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a client is started with.
@@ -114,7 +117,7 @@ impl Line {
 }
 
 pub(crate) fn main(arguments: Vec<String>) -> ExitCode {
-    // `RUST_LOG` says what the client's own log, on standard error, has.
+    // `RUST_LOG` says what the client's own log, on standard error, has; `soak::xml=trace` adds what goes over the wire.
     if std::env::var_os("RUST_LOG").is_some() {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
@@ -134,6 +137,12 @@ async fn run(settings: Settings) -> Result<(), Failure> {
     let builder = Client::builder(settings.jid.clone());
     #[cfg(xmppkit_sabotage)]
     let builder = builder.with(crate::sabotage::CursorByLive);
+    let builder = if tracing::enabled!(target: XML, tracing::Level::TRACE) {
+        let account = settings.jid.clone();
+        builder.xml_log(move |direction, xml| tracing::trace!(target: XML, "{account} {direction} {xml}"))
+    } else {
+        builder
+    };
     let client = builder
         .password(settings.password.as_str())
         .server(settings.host.clone(), settings.port, TlsMode::StartTls)

@@ -63,6 +63,12 @@ pub(super) async fn the_outbox_keeps_its_order(setup: &Setup) {
     update.archive_after = Some(ArchiveId::new(bare_jid(), "a8"));
     apply(&*account, Batch::new().update_sent(update.clone()).update_sent(SentUpdate::new("m11"))).await;
     assert_eq!(sent(&*account, "m11").await.archive_after, update.archive_after);
+    // When its session was cut is known until it is written again.
+    let numbered = Batch::new().update_sent(SentUpdate::new("m11").written(Some(1), at(4)));
+    apply(&*account, numbered.clone().update_sent(SentUpdate::new("m11").cut(at(5))).forget_numbers()).await;
+    assert_eq!((sent(&*account, "m11").await.number, sent(&*account, "m11").await.cut), (None, Some(at(5))));
+    apply(&*account, numbered).await;
+    assert_eq!((sent(&*account, "m11").await.number, sent(&*account, "m11").await.cut), (Some(1), None));
 }
 
 fn bare_jid() -> BareJid {

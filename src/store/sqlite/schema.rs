@@ -16,7 +16,7 @@ pub(super) const APPLICATION: i64 = 0x786D_706B;
 const OLDEST_SQLITE: i32 = 3_040_000;
 
 /// The steps, each to the next version; the last version is their number.
-pub(super) const STEPS: &[&str] = &[include_str!("schema/1.sql")];
+pub(super) const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Brings the file to the current version. A file that is newer, or not ours, is not touched.
 pub(super) fn prepare(connection: &mut Connection, steps: &[&str]) -> Outcome<()> {

@@ -7,19 +7,20 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use super::apply::{Writing, int};
 use super::failure::Outcome;
 use crate::error::ErrorKind;
-use crate::store::encoding::{damaged, from_bytes, to_bytes};
+use crate::store::encoding::{damaged, from_bytes, micros, time, to_bytes};
 use crate::store::{OutboxEntry, SendStatus, SentUpdate, StoredXml};
 
-const COLUMNS: &str = "place, id, recipient, xml, ephemeral, number, archive_after, settled, status";
+const COLUMNS: &str = "place, id, recipient, xml, ephemeral, number, archive_after, settled, status, cut";
 
 pub(super) fn send(writing: &Writing<'_>, entry: &OutboxEntry) -> Outcome<()> {
-    let sql = "INSERT INTO sent (account, id, recipient, xml, ephemeral, number, archive_after, settled, status)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8) ON CONFLICT (account, id) DO NOTHING";
+    let sql = "INSERT INTO sent (account, id, recipient, xml, ephemeral, number, archive_after, settled, status, cut)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, ?8, ?9) ON CONFLICT (account, id) DO NOTHING";
     let xml = entry.xml.as_ref().map(StoredXml::as_str);
     let archive_after = entry.archive_after.as_ref().map(to_bytes);
     let recipient = entry.to.as_ref().map(|to| to.as_str());
     let status = to_bytes(&*entry.status);
-    let values = (writing.account, &entry.id, recipient, xml, entry.ephemeral, entry.number, archive_after, status);
+    let cut = entry.cut.map(micros);
+    let values = (writing.account, &entry.id, recipient, xml, entry.ephemeral, entry.number, archive_after, status, cut);
     match writing.run(sql, values)? {
         0 => Err(ErrorKind::DuplicateId(entry.id.clone()).into()),
         _ => Ok(()),
@@ -31,8 +32,9 @@ pub(super) fn update(writing: &Writing<'_>, update: &SentUpdate) -> Outcome<()> 
     let had_xml = entry.xml.is_some();
     entry.update(update);
     let archive_after = entry.archive_after.as_ref().map(to_bytes);
-    let sql = "UPDATE sent SET number = ?2, archive_after = ?3, settled = ?4, status = ?5 WHERE place = ?1";
-    writing.run(sql, (int(entry.place), entry.number, archive_after, entry.settled, to_bytes(&*entry.status)))?;
+    let sql = "UPDATE sent SET number = ?2, archive_after = ?3, settled = ?4, status = ?5, cut = ?6 WHERE place = ?1";
+    let (status, cut) = (to_bytes(&*entry.status), entry.cut.map(micros));
+    writing.run(sql, (int(entry.place), entry.number, archive_after, entry.settled, status, cut))?;
     if had_xml && entry.xml.is_none() {
         writing.run("UPDATE sent SET xml = NULL WHERE place = ?1", [int(entry.place)])?;
     }
@@ -80,6 +82,7 @@ fn read(row: &Row<'_>) -> Outcome<OutboxEntry> {
         ephemeral: row.get(4)?,
         number: row.get(5)?,
         archive_after: archive_after.map(|id| from_bytes(&id)).transpose()?,
+        cut: row.get::<_, Option<i64>>(9)?.map(time).transpose()?,
         settled: row.get(7)?,
         status: Arc::new(from_bytes(&status)?),
     })

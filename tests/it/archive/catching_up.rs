@@ -1,10 +1,11 @@
 //! What came while the client was away, and what comes meanwhile.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt};
 use xmppkit::archive::{ArchiveSettings, Archives, CatchUp, TimelineItem};
-use xmppkit::client::{Client, ClientBuilder};
+use xmppkit::client::{Client, ClientBuilder, State};
 use xmppkit::event::{Durable, Incoming, Origin};
 use xmppkit::messaging::{ChatMessage, Direction, Messages};
 use xmppkit::store::{MemoryStore, Store};
@@ -121,6 +122,33 @@ async fn what_arrives_while_older_messages_are_fetched_waits_for_them() {
     assert_eq!(texts(messages.forwards()).await, ["before", "0", "1", "2", "3", "meanwhile", "sent meanwhile", "after"]);
     client.close().await;
     sender.close().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_resumed_goes_on_with_the_fetch_it_began() {
+    let (server, store) = away(Dialect::Strict).await;
+    let juliet = bare(&server, "juliet");
+    for n in 0..4 {
+        say(&server, ROMEO, &juliet, &n.to_string(), "");
+    }
+    server.misbehave(Misbehaviour::SilentArchive { after: 1 });
+    let client = with_pages(&server, &store, 2).build().await.expect("a client");
+    let mut durable = client.messages().durable("ui").await.expect("open");
+    client.connect().await.expect("online");
+    within("the second page", server.wait_for(|s| s.unanswered_queries() == 1)).await;
+    for _ in 0..3 {
+        let mut states = client.states().skip_while(|state| ready(matches!(state, State::Online { .. })));
+        assert_eq!(server.cut(&juliet, Cut::Rst), 1);
+        while !matches!(within("a state", states.next()).await, Some(State::Online { resumed: true, .. })) {}
+        settle(&client).await;
+        assert_eq!(server.unanswered_queries(), 1, "the answer still comes, and nothing is asked for twice");
+    }
+    assert_eq!(server.answer_archive(), 1);
+    for expected in ["0", "1", "2", "3"] {
+        assert_eq!(next(&mut durable).await, expected);
+    }
+    assert!(matches!(caught_up(&client).await, CatchUp::Complete));
+    client.close().await;
 }
 
 #[tokio::test]

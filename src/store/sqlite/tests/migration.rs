@@ -8,7 +8,7 @@ use crate::store::{
 };
 
 /// A file of each version, with something in every table, as SQL. One that was released never changes.
-const FIXTURES: &[&str] = &[include_str!("../fixtures/1.sql")];
+const FIXTURES: &[&str] = &[include_str!("../fixtures/1.sql"), include_str!("../fixtures/2.sql")];
 
 /// What the file is made of.
 fn schema(connection: &Connection) -> Vec<String> {

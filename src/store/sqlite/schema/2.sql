@@ -1,0 +1,1 @@
+ALTER TABLE sent ADD COLUMN cut INTEGER;    -- when the lost session was cut in which it was written
