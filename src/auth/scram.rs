@@ -175,16 +175,15 @@ impl Scram {
     }
 
     fn succeed(&self, keys: ScramKeys) -> Success {
-        let channel_binding = match &self.binding {
-            ScramBinding::Bound(binding) => Some(binding.name()),
+        let binding = match &self.binding {
+            ScramBinding::Bound(binding) => Some(binding),
             _ => None,
         };
-        Success {
-            verified: true,
-            pin: Pin { scram: true, channel_binding: channel_binding.is_some() },
-            channel_binding,
-            keys: Some(keys),
+        let mut pin = Pin::new(true, binding.is_some());
+        if let Some(ChannelBinding::ServerEndPoint(end_point)) = binding {
+            pin = pin.certificate(end_point.clone());
         }
+        Success { verified: true, pin, channel_binding: binding.map(ChannelBinding::name), keys: Some(keys) }
     }
 }
 

@@ -50,26 +50,41 @@ impl ChannelBinding {
 
 /// What an account's earlier logins proved, and what later ones must not fall below (R37). Kept per account, and
 /// `channel_binding` per TLS backend as well, because not every backend can bind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Pin {
     /// The account logged in by SCRAM: PLAIN is refused from then on.
     pub scram: bool,
-    /// The account logged in with some channel binding: logins without any are refused from then on.
+    /// The account logged in with some channel binding: logins without any are refused from then on, except on connections
+    /// with the [`certificate`](Self::certificate).
     pub channel_binding: bool,
+    /// The certificate that the account last logged in bound to, as `tls-server-end-point` has it (RFC 5929 §4). Whoever shows
+    /// it in TLS has its key: that is all that this binding proves, so a login without any is as safe there.
+    pub certificate: Option<Vec<u8>>,
 }
 
 impl Pin {
-    /// A pin as it was kept.
+    /// A pin as it was kept, without a certificate.
     #[must_use]
     pub fn new(scram: bool, channel_binding: bool) -> Self {
-        Self { scram, channel_binding }
+        Self { scram, channel_binding, certificate: None }
     }
 
-    /// Both together; a pin never gets looser by this.
+    /// With the certificate of the last login that was bound to one.
     #[must_use]
-    pub fn merge(self, other: Self) -> Self {
-        Self { scram: self.scram || other.scram, channel_binding: self.channel_binding || other.channel_binding }
+    pub fn certificate(mut self, end_point: Vec<u8>) -> Self {
+        self.certificate = Some(end_point);
+        self
+    }
+
+    /// This and what a later login proved; a pin never gets looser by this.
+    #[must_use]
+    pub fn merge(self, later: Self) -> Self {
+        Self {
+            scram: self.scram || later.scram,
+            channel_binding: self.channel_binding || later.channel_binding,
+            certificate: later.certificate.or(self.certificate),
+        }
     }
 }
 
@@ -136,6 +151,15 @@ impl<'a> Facts<'a> {
     fn offers(&self, name: &str) -> bool {
         self.mechanisms.iter().any(|offered| offered == name)
     }
+
+    /// Whether a login here must be bound to the connection.
+    fn must_bind(&self) -> bool {
+        let is_pinned = |binding: &ChannelBinding| match binding {
+            ChannelBinding::ServerEndPoint(end_point) => self.pin.certificate.as_ref() == Some(end_point),
+            ChannelBinding::Exporter(_) => false,
+        };
+        self.pin.channel_binding && !self.bindings.iter().any(is_pinned)
+    }
 }
 
 /// An application's own mechanism: asked for a value each time the server offers it and nothing stronger is there.
@@ -200,7 +224,7 @@ pub fn select(
             Candidate::Scram(_, choice) => (false, matches!(choice, Choice::Use(ScramBinding::Bound(_), _))),
             Candidate::Plain => (true, false),
         };
-        if (plain && facts.pin.scram) || (!bound && facts.pin.channel_binding) {
+        if (plain && facts.pin.scram) || (!bound && facts.must_bind()) {
             refusal = Some(AuthError::Downgrade);
             continue;
         }

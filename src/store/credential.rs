@@ -25,7 +25,7 @@ pub fn scram_keys(hash: &str, salt: &[u8], iterations: u32) -> String {
     format!("{SCRAM_KEYS}{hash}/{iterations}/{}", base64::engine::general_purpose::STANDARD.encode(salt))
 }
 
-/// The name of the mark that this TLS backend once logged in with channel binding (R37, C4).
+/// The name of the mark that this TLS backend once logged in with channel binding, and with what certificate (R37, C4).
 #[must_use]
 pub fn channel_binding_seen(backend: &str) -> String {
     format!("seen/channel-binding/{backend}")

@@ -43,11 +43,13 @@ pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
         if !asked_for {
             continue;
         }
-        if let Some(target) = Target::real(kind).await? {
-            good &= on(target, options).await?;
-        } else {
-            good &= !crate::support::servers_required();
-        }
+        good &= match Target::real(kind).await? {
+            Some(target) => on(target, options).await.unwrap_or_else(|error| {
+                println!("soak: {kind}: {error}");
+                false
+            }),
+            None => !crate::support::servers_required(),
+        };
     }
     Ok(good)
 }

@@ -154,6 +154,23 @@ fn the_user_name_is_prepared_and_escaped_and_the_binding_is_signed() {
 }
 
 #[test]
+fn the_certificate_that_was_bound_is_pinned() {
+    let binding = ScramBinding::Bound(ChannelBinding::ServerEndPoint(vec![1, 2, 3]));
+    let mut scram = Scram::new(ScramHash::Sha256, binding, &credentials()).unwrap();
+    scram.first("x".to_owned());
+    let server_first = "r=xy,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+    let Step::NeedKey(request) = scram.challenge(server_first.as_bytes(), &cx()) else { panic!() };
+    let keys = request.derive();
+    let Step::Send(last) = scram.key(keys.clone(), &cx()) else { panic!() };
+    let last = String::from_utf8(last).unwrap();
+    let (without_proof, _) = last.rsplit_once(",p=").unwrap();
+    let auth_message = format!("n=user,r=x,{server_first},{without_proof}");
+    let signature = BASE64.encode(ScramHash::Sha256.hmac(keys.server_key(), auth_message.as_bytes()));
+    let success = scram.success(Some(format!("v={signature}").as_bytes())).unwrap();
+    assert_eq!(success.pin, Pin::new(true, true).certificate(vec![1, 2, 3]));
+}
+
+#[test]
 fn each_binding_has_its_flag() {
     let end_point = ScramBinding::Bound(ChannelBinding::ServerEndPoint(vec![1]));
     for (binding, flag) in

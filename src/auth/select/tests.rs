@@ -67,6 +67,11 @@ impl Case {
         self
     }
 
+    fn certificate(mut self, binding: &ChannelBinding) -> Self {
+        self.pin = self.pin.certificate(binding.data().to_vec());
+        self
+    }
+
     fn strict(mut self) -> Self {
         self.policy = self.policy.strict_channel_binding(true);
         self
@@ -88,7 +93,7 @@ impl Case {
             .bindings(&self.bindings)
             .binding_types(self.types.as_deref())
             .sasl2(self.sasl2)
-            .pin(self.pin);
+            .pin(self.pin.clone());
         select(&facts, &self.policy, &self.credentials, &self.custom)
     }
 
@@ -339,6 +344,28 @@ fn after_channel_binding_its_absence_is_a_downgrade_in_every_row() {
     // Another type or hash than last time is none: what is pinned is "some channel binding".
     let other = Case::new(&["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"]).types(&["tls-server-end-point"]).bindings(&[end_point()]);
     assert_eq!(other.pin(true, true).chosen(), ok("SCRAM-SHA-1-PLUS p=tls-server-end-point"));
+}
+
+/// Prosody 13 with `tls_server_end_point_hash = "auto"` offers the end point to the first client after its start alone.
+#[test]
+fn the_certificate_of_a_bound_login_does_without_a_binding_and_another_does_not() {
+    let other = ChannelBinding::ServerEndPoint(vec![1; 32]);
+    for offered in [SHA1, ALL] {
+        let case = |bindings: &[ChannelBinding]| Case::new(offered).bindings(bindings).pin(true, true).certificate(&end_point());
+        let is_scram = |chosen: Result<String, AuthError>| chosen.is_ok_and(|chosen| chosen.starts_with("SCRAM-SHA-"));
+        assert!(is_scram(case(&[end_point()]).chosen()));
+        assert!(is_scram(case(&[exporter(), end_point()]).chosen()));
+        assert_eq!(
+            case(std::slice::from_ref(&other)).chosen(),
+            Err(AuthError::Downgrade),
+            "a certificate that nobody vouched for"
+        );
+        assert_eq!(case(&[]).chosen(), Err(AuthError::Downgrade));
+        let data = ChannelBinding::Exporter(end_point().data().to_vec());
+        assert_eq!(case(&[data]).chosen(), Err(AuthError::Downgrade), "no certificate");
+    }
+    let plain = Case::new(&["PLAIN"]).bindings(&[end_point()]).pin(true, true).certificate(&end_point());
+    assert_eq!(plain.chosen(), Err(AuthError::Downgrade), "SCRAM is pinned all the same");
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Sasl {
             .binding_types(types.as_deref())
             .tls(level.is_encrypted())
             .bindings(level.bindings())
-            .pin(io.config.pin);
+            .pin(io.config.pin.clone());
         let mechanism =
             auth::select(&facts, &io.config.policy, &io.config.credentials, &io.config.mechanisms).map_err(refused)?;
         tracing::debug!(mechanism = mechanism.name(), "authenticating");
