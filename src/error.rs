@@ -506,6 +506,11 @@ pub enum AuthError {
     },
     /// The server offers only mechanisms weaker than one this account used before, or its offer was tampered with on the
     /// way (XEP-0474).
+    ///
+    /// It may be an attacker in between, or a server whose operator renewed its certificate and gave up channel binding
+    /// at once. Where a user decides for the second, what was proved before is deleted from the account's store, while no client
+    /// has it open: the credentials [`SCRAM_SEEN`](crate::store::credential::SCRAM_SEEN) and
+    /// [`channel_binding_seen("native-tls")`](crate::store::credential::channel_binding_seen).
     Downgrade,
     /// The server's channel binding does not fit the connection, or its offer of it contradicts itself.
     ChannelBindingMismatch,

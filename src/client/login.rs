@@ -56,7 +56,7 @@ mod tests {
     async fn what_a_login_proved_is_there_in_the_next_process() {
         let account: jid::BareJid = "juliet@capulet.example".parse().expect("a JID");
         let store = MemoryStore::new();
-        let kept = store.open(&account).await.expect("an account");
+        let kept = store.open_account(&account).await.expect("an account");
         let proved = |pin: Pin| Success { pin, ..Success::unverified() };
         for (pin, is_news) in [
             (Pin::new(true, false), true),

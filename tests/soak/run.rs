@@ -303,7 +303,7 @@ impl Soak {
                 Ok(Some((from, Some(line)))) => self.clients[from].journal.read(line),
                 Ok(Some((from, None))) => {
                     self.clients[from].silent = true;
-                    if self.clients[from].process.try_wait()?.is_some_and(|status| status.code() == Some(1)) {
+                    if self.clients[from].process.try_wait()?.is_some_and(|status| status.code().is_some_and(|code| code != 0)) {
                         return Err(format!("a client ended: {:?}", self.clients[from].journal.faults).into());
                     }
                 }

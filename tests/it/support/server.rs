@@ -198,11 +198,13 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts the stopped server on the same ports and data, with this certificate.
+    /// Starts the stopped server on the same ports and data, with such a certificate: the one it has, if it is such a one.
     pub(crate) async fn start_again(&mut self, cert: Cert) -> Result<(), Failure> {
         self.stop().await;
-        let Material { ca_pem, leaf_der } = self.authority.write(&self.dir.join("tls"), cert, DOMAINS)?;
-        (self.cert, self.ca_pem, self.leaf_der) = (cert, ca_pem, leaf_der);
+        if cert != self.cert || self.leaf_der.is_empty() {
+            let Material { ca_pem, leaf_der } = self.authority.write(&self.dir.join("tls"), cert, DOMAINS)?;
+            (self.cert, self.ca_pem, self.leaf_der) = (cert, ca_pem, leaf_der);
+        }
         let inside = if self.found.root.is_some() { INSIDE } else { path_str(&self.dir)? };
         let layout = Layout { dir: inside, version: &self.version, ports: self.ports, registering: self.registering };
         let (file, config) = match self.kind.is_prosody() {
