@@ -72,7 +72,7 @@ impl ArchiveService {
     /// Before presence: finds out what there is to do, and asks for the first page (R20). `was_cut` says that the session
     /// before was not closed.
     pub(super) async fn begin(&self, cx: &Ctx, was_cut: bool) -> Result<()> {
-        if !cx.setting::<ArchiveSettings>().is_some_and(|settings| settings.catch_up) {
+        if !catches_up(cx) {
             // What an earlier session held back waits for nothing any more.
             return self.let_go(cx, Batch::new(), CatchUp::Off).await;
         }
@@ -137,10 +137,31 @@ impl ArchiveService {
         result
     }
 
+    /// The connection is cut. ejabberd may bring what came meanwhile in another order when the session goes on: what was on its way
+    /// to the old connection stands behind what is newer [V: 24.12, under load]. There what comes is held until the archive, which
+    /// has the order, was asked.
+    pub(super) fn cut(&self) {
+        if self.may_be_reordered() && self.known().phase == Phase::UpToDate {
+            self.known().phase = Phase::CatchingUp;
+        }
+    }
+
+    /// Ids of archives have no form (XEP-0313 §3.1). That ejabberd's are the time in microseconds is a hint that nothing but the
+    /// need of a query hangs on.
+    fn may_be_reordered(&self) -> bool {
+        let known = self.known();
+        let last = known.cursor.as_ref().and_then(|cursor| cursor.last.as_deref());
+        last.is_some_and(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+
     /// Online, or resumed: does what is left to do.
     pub(super) async fn go_on(&self, cx: &Ctx, kind: SessionKind) -> Result<()> {
         let phase = self.known().phase;
         match kind {
+            SessionKind::Resumed if phase == Phase::CatchingUp => self.show(CatchUp::Running),
+            SessionKind::Resumed if phase == Phase::Undecided && catches_up(cx) && self.may_be_reordered() => {
+                self.enter(Phase::CatchingUp, CatchUp::Running);
+            }
             // The earlier process that began this session had caught up.
             SessionKind::Resumed if phase == Phase::Undecided => self.let_go(cx, Batch::new(), self.state.get()).await?,
             // The login step was given up before it knew.
@@ -319,6 +340,10 @@ impl ArchiveService {
             tracing::error!(%error, "what was held back while the archive was read could not be released");
         }
     }
+}
+
+fn catches_up(cx: &Ctx) -> bool {
+    cx.setting::<ArchiveSettings>().is_some_and(|settings| settings.catch_up)
 }
 
 pub(super) fn is_item_not_found(error: &Error) -> bool {

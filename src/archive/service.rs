@@ -355,6 +355,10 @@ impl Extension for ArchiveService {
         self.go_on(cx, kind).boxed()
     }
 
+    fn suspended(&self, _: &Ctx) {
+        self.cut();
+    }
+
     fn session_lost(&self, _: &Ctx) {
         let mut known = self.known();
         known.phase = Phase::Undecided;

@@ -63,6 +63,9 @@ impl Default for Reconnect {
     }
 }
 
+/// A session that ended after less than this ended soon.
+const SOON: Duration = Duration::from_secs(60);
+
 /// What a broken connection or attempt means.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -75,11 +78,13 @@ pub(super) struct Backoff {
     pace: Reconnect,
     failures: u32,
     overload: Option<(String, u32)>,
+    /// The last session was replaced soon after it had been resumed.
+    replaced: bool,
 }
 
 impl Backoff {
     pub(super) fn new(pace: Reconnect) -> Self {
-        Self { pace, failures: 0, overload: None }
+        Self { pace, failures: 0, overload: None, replaced: false }
     }
 
     /// Whether a session that was online for this long counts as one that held.
@@ -87,13 +92,22 @@ impl Backoff {
         online_for >= self.pace.stable
     }
 
-    /// Decides after an error. `online_since` is when the session that ended had come online; `random` is uniform.
-    pub(super) fn decide(&mut self, error: &Error, online_since: Option<Instant>, now: Instant, random: u64) -> Verdict {
+    /// Decides after an error. `online_since` is when the session that ended had come online, and `resumed` whether it had gone
+    /// on there; `random` is uniform.
+    pub(super) fn decide(
+        &mut self,
+        error: &Error,
+        online_since: Option<Instant>,
+        resumed: bool,
+        now: Instant,
+        random: u64,
+    ) -> Verdict {
         let online_for = online_since.map(|since| now.saturating_duration_since(since));
         if online_for.is_some_and(|time| self.is_stable(time)) {
             self.failures = 0;
+            self.replaced = false;
         }
-        if !error.is_retryable() {
+        if !error.is_retryable() && !self.may_have_replaced_itself(error, online_for.filter(|_| resumed)) {
             return Verdict::Stop;
         }
         let overloaded = self.note_overload(error, online_for);
@@ -104,6 +118,13 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         let delay = jitter(bound, random);
         Verdict::Retry(if overloaded.is_some() { delay + self.pace.overload } else { delay })
+    }
+
+    /// Whether a `conflict` may come from this account's own earlier attempt to resume, of this process or of one that was killed:
+    /// a server that is slow reads it after the later one, and the session goes on over there. Believed once.
+    fn may_have_replaced_itself(&mut self, error: &Error, online_for: Option<Duration>) -> bool {
+        let is_conflict = matches!(error.kind(), ErrorKind::Stream(stream) if stream.condition == "conflict");
+        is_conflict && online_for.is_some_and(|time| time < SOON) && !std::mem::replace(&mut self.replaced, true)
     }
 
     /// What drew the server's anger is gone (C7).
@@ -123,7 +144,7 @@ impl Backoff {
             self.overload = None;
             return None;
         }
-        let soon = online_for.is_some_and(|time| time < Duration::from_secs(60));
+        let soon = online_for.is_some_and(|time| time < SOON);
         let times = match &self.overload {
             Some((condition, times)) if soon && *condition == stream.condition => times + 1,
             Some((condition, times)) if online_for.is_none() && *condition == stream.condition => *times,
@@ -157,7 +178,8 @@ mod tests {
         let mut two = [0, 1].map(|beyond| (Backoff::new(Reconnect::default()), beyond));
         let mut assert_bound = |seconds: u64, online_since: Option<Instant>, now: Instant| {
             let nanos = Duration::from_secs(seconds).as_nanos() as u64;
-            let drawn = two.each_mut().map(|(backoff, beyond)| backoff.decide(&closed, online_since, now, nanos + *beyond));
+            let drawn =
+                two.each_mut().map(|(backoff, beyond)| backoff.decide(&closed, online_since, false, now, nanos + *beyond));
             assert_eq!(drawn, [Verdict::Retry(Duration::from_secs(seconds)), Verdict::Retry(Duration::ZERO)], "{seconds} s");
         };
         for seconds in [1, 2, 4, 8, 16, 32, 64, 120, 120] {
@@ -180,10 +202,10 @@ mod tests {
     fn what_cannot_succeed_is_not_retried() {
         let mut backoff = Backoff::new(Reconnect::default());
         for error in [ErrorKind::Auth(AuthError::NotAuthorized).into(), stream("host-unknown"), stream("conflict")] {
-            assert_eq!(backoff.decide(&error, None, Instant::now(), 0), Verdict::Stop, "{error}");
+            assert_eq!(backoff.decide(&error, None, false, Instant::now(), 0), Verdict::Stop, "{error}");
         }
-        assert_eq!(backoff.decide(&stream("system-shutdown"), None, Instant::now(), 0), Verdict::Retry(Duration::ZERO));
-        assert_eq!(backoff.decide(&stream("something-new"), None, Instant::now(), 0), Verdict::Retry(Duration::ZERO));
+        assert_eq!(backoff.decide(&stream("system-shutdown"), None, false, Instant::now(), 0), Verdict::Retry(Duration::ZERO));
+        assert_eq!(backoff.decide(&stream("something-new"), None, false, Instant::now(), 0), Verdict::Retry(Duration::ZERO));
     }
 
     #[test]
@@ -192,9 +214,9 @@ mod tests {
         let since = Instant::now();
         let now = since + Duration::from_secs(5);
         let overload = stream("policy-violation");
-        assert_eq!(backoff.decide(&overload, Some(since), now, 0), Verdict::Retry(Duration::from_secs(15)));
-        assert_eq!(backoff.decide(&overload, Some(since), now, 0), Verdict::Retry(Duration::from_secs(15)));
-        assert_eq!(backoff.decide(&overload, Some(since), now, 0), Verdict::Stop);
+        assert_eq!(backoff.decide(&overload, Some(since), false, now, 0), Verdict::Retry(Duration::from_secs(15)));
+        assert_eq!(backoff.decide(&overload, Some(since), false, now, 0), Verdict::Retry(Duration::from_secs(15)));
+        assert_eq!(backoff.decide(&overload, Some(since), false, now, 0), Verdict::Stop);
     }
 
     #[test]
@@ -204,8 +226,26 @@ mod tests {
         let (soon, late) = (since + Duration::from_secs(5), since + Duration::from_secs(500));
         let overload = stream("resource-constraint");
         for now in [soon, soon, late, soon, soon] {
-            assert_ne!(backoff.decide(&overload, Some(since), now, 0), Verdict::Stop);
+            assert_ne!(backoff.decide(&overload, Some(since), false, now, 0), Verdict::Stop);
         }
-        assert_eq!(backoff.decide(&overload, Some(since), soon, 0), Verdict::Stop);
+        assert_eq!(backoff.decide(&overload, Some(since), false, soon, 0), Verdict::Stop);
+    }
+
+    #[test]
+    fn a_session_replaced_soon_after_its_resumption_may_have_replaced_itself_once() {
+        let mut backoff = Backoff::new(Reconnect::default());
+        let since = Instant::now();
+        let (soon, late) = (since + Duration::from_secs(1), since + Duration::from_secs(60));
+        let conflict = stream("conflict");
+        for resumed in [true, false] {
+            assert_eq!(backoff.decide(&conflict, None, resumed, soon, 0), Verdict::Stop, "it was not online");
+        }
+        assert_eq!(backoff.decide(&conflict, Some(since), false, soon, 0), Verdict::Stop, "another client has its resource");
+        assert_eq!(backoff.decide(&conflict, Some(since), true, late, 0), Verdict::Stop, "nothing is so late");
+        assert_ne!(backoff.decide(&conflict, Some(since), true, soon, 0), Verdict::Stop);
+        assert_eq!(backoff.decide(&conflict, Some(since), true, soon, 0), Verdict::Stop, "two clients would go on for ever");
+        let closed = Error::from(ErrorKind::Closed(Phase::Session));
+        backoff.decide(&closed, Some(since), true, late, 0);
+        assert_ne!(backoff.decide(&conflict, Some(since), true, soon, 0), Verdict::Stop, "a session had held in between");
     }
 }

@@ -63,12 +63,14 @@ pub(super) enum End {
         after_registration: bool,
         /// The server said so in a stream error of its own.
         by_server: bool,
+        /// The session was resumed on this connection.
+        resumed: bool,
     },
 }
 
 impl End {
     pub(super) fn failed(error: Error) -> Self {
-        Self::Failed { error, online_since: None, after_registration: false, by_server: false }
+        Self::Failed { error, online_since: None, after_registration: false, by_server: false, resumed: false }
     }
 }
 
@@ -97,6 +99,7 @@ pub(super) struct Session {
     closing: Option<BoxFuture<'static, ()>>,
     bound: bool,
     online_since: Option<Instant>,
+    is_resumed: bool,
     lane: Lane,
     pulse: Pulse,
     /// Why the stream is being closed from this side, where that is an error.
@@ -159,6 +162,7 @@ impl Session {
             closing: None,
             bound: false,
             online_since: None,
+            is_resumed: false,
             lane: std::mem::take(&mut carried.lane),
             pulse,
             cause: None,
@@ -671,7 +675,7 @@ impl Session {
     }
 
     fn online(&mut self, resumed: bool) {
-        self.online_since = Some(now());
+        (self.online_since, self.is_resumed) = (Some(now()), resumed);
         self.surface.state(State::Online { resumed });
         for job in Arc::clone(&self.surface).online(resumed) {
             self.spawn(job);
@@ -832,11 +836,13 @@ impl Session {
                 let error = self.cause.unwrap_or(error);
                 let by_server = matches!(error.kind(), ErrorKind::Stream(_));
                 let after_registration = self.registered && !self.bound;
-                End::Failed { error, online_since: self.online_since, after_registration, by_server }
+                let (online_since, resumed) = (self.online_since, self.is_resumed);
+                End::Failed { error, online_since, after_registration, by_server, resumed }
             }
             (None, Ended::Clean) => {
                 let error = self.cause.unwrap_or_else(|| ErrorKind::Closed(Phase::Session).into());
-                End::Failed { error, online_since: self.online_since, after_registration: false, by_server: false }
+                let (online_since, resumed) = (self.online_since, self.is_resumed);
+                End::Failed { error, online_since, after_registration: false, by_server: false, resumed }
             }
         }
     }

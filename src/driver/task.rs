@@ -192,6 +192,7 @@ impl Loop {
     /// Decides what follows an end; `Some` is the state the driver ends in.
     async fn after(&mut self, end: End, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> Option<State> {
         let by_server = matches!(&end, End::Failed { by_server: true, .. });
+        let resumed = matches!(&end, End::Failed { resumed: true, .. });
         let (error, online_since, fresh_start) = match end {
             End::Closed => return Some(State::Closed),
             End::Suspended => return Some(State::Offline { last: None }),
@@ -239,7 +240,7 @@ impl Loop {
             self.backoff.forget_overload();
         }
         let now = now();
-        let Verdict::Retry(delay) = self.backoff.decide(&error, online_since, now, session::random_u64()) else {
+        let Verdict::Retry(delay) = self.backoff.decide(&error, online_since, resumed, now, session::random_u64()) else {
             if self.mode == Mode::KeepTrying {
                 // No call may be there that gives the error to somebody.
                 tracing::warn!(%error, "disconnected; to try again is of no use");

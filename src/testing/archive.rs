@@ -58,7 +58,13 @@ impl State {
         if preferences.is_some_and(|preferences| !is_wanted(preferences, with, is_contact)) {
             return None;
         }
-        let (id, at) = (random_id(), clock::unix_now());
+        let at = clock::unix_now();
+        let id = if self.differences().archive_ids_are_times {
+            let last = self.accounts.get(account)?.archive.items.last().and_then(|item| item.id.parse().ok());
+            clock::unix_micros().max(last.map_or(0, |last: u128| last + 1)).to_string()
+        } else {
+            random_id()
+        };
         let item = Item { id: id.clone(), at, stanza: stanza.clone(), with: with.clone() };
         self.accounts.get_mut(account)?.archive.items.push(item);
         Some(id)

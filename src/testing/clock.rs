@@ -7,6 +7,11 @@ pub(super) fn unix_now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// Microseconds since 1970.
+pub(super) fn unix_micros() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros())
+}
+
 /// Year, month and day (UTC) of a moment in seconds since 1970 (Howard Hinnant's `civil_from_days`).
 pub(super) fn date(unix: i64) -> (i32, u8, u8) {
     let days = unix.div_euclid(86_400) + 719_468;

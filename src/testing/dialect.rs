@@ -89,6 +89,8 @@ pub struct Differences {
     pub archive: bool,
     /// Whether it is of the extended kind: queries by ids, metadata (XEP-0313 §7).
     pub archive_extended: bool,
+    /// Whether the ids that it gives are the time in microseconds.
+    pub archive_ids_are_times: bool,
     /// The most results on a page of it.
     pub archive_page_limit: usize,
     /// The field of its form that searches in texts, if it has one.
@@ -198,6 +200,9 @@ pub struct Management {
     pub failed_tells_count: bool,
     /// Whether messages and presence that are sent again after a resume say when they were sent first (XEP-0203).
     pub delays_resent: bool,
+    /// Whether the last two messages that are sent again after a resume change places: what was on its way to the old connection
+    /// comes behind what is newer.
+    pub reorders_resent: bool,
     /// What a client meets that acknowledges less than it did before. More than was sent always ends the stream.
     pub low_count: WrongCount,
     /// How many stanzas may wait for the client's acknowledgement.
@@ -237,6 +242,7 @@ impl Management {
             location: None,
             failed_tells_count: true,
             delays_resent: false,
+            reorders_resent: false,
             low_count: WrongCount::Closes,
             max_unacknowledged: usize::MAX,
             overflow: Overflow::Unresumable,
@@ -249,6 +255,7 @@ impl Management {
             max: Duration::from_secs(600),
             // mod_smacks.lua `outgoing_stanza_filter`: what is queued gets a `<delay/>`, unless it is an iq.
             delays_resent: true,
+            reorders_resent: false,
             // util/smqueue.lua `ack`, "tail".
             low_count: WrongCount::Closes,
             // mod_smacks.lua `smacks_max_queue_size`; a ring that overwrites its oldest.
@@ -263,6 +270,8 @@ impl Management {
             // mod_stream_mgmt.erl `mod_options`; `add_resent_delay_info`; `check_h_attribute`; `check_queue_length`.
             max: Duration::from_secs(300),
             delays_resent: true,
+            // Seen on 24.12, under load.
+            reorders_resent: true,
             low_count: WrongCount::Ignored,
             max_unacknowledged: 5000,
             overflow: Overflow::CloseStream,
@@ -278,6 +287,7 @@ impl Management {
             // StreamManager.java `startResume`: `item-not-found`, nothing else.
             failed_tells_count: false,
             delays_resent: true,
+            reorders_resent: false,
             low_count: WrongCount::Closes,
             // `stream.management.max-unacked`; then `namespace = null`.
             max_unacknowledged: 10_000,
@@ -332,6 +342,7 @@ impl Differences {
             offline_delay_text: None,
             archive: true,
             archive_extended: true,
+            archive_ids_are_times: false,
             archive_page_limit: 250,
             archive_text_field: Some("{urn:xmpp:fulltext:0}fulltext".into()),
             archive_replaces_offline: false,
@@ -395,6 +406,7 @@ impl Differences {
             // Seen: mam:2 and mam:2#extended, sid:0.
             archive: true,
             archive_extended: true,
+            archive_ids_are_times: false,
             // mod_mam.lua `max_archive_query_results`.
             archive_page_limit: 50,
             archive_text_field: None,
@@ -463,6 +475,7 @@ impl Differences {
             // Seen on 23.01: no mam:2#extended, metadata is answered with bad-request.
             archive: true,
             archive_extended: false,
+            archive_ids_are_times: true,
             archive_page_limit: 250,
             // mod_mam.erl `withtext`.
             archive_text_field: Some("withtext".into()),
@@ -530,6 +543,7 @@ impl Differences {
             // By a plugin only.
             archive: false,
             archive_extended: false,
+            archive_ids_are_times: false,
             archive_page_limit: 50,
             archive_text_field: None,
             archive_replaces_offline: false,

@@ -332,9 +332,15 @@ impl State {
     /// Sends all that is not acknowledged to the connection that resumed the session.
     pub(super) fn resend(&mut self, id: ConnectionId) {
         let delays = self.differences().management.delays_resent;
+        let reorders = self.differences().management.reorders_resent;
         let domain = self.domain.clone();
         let Some(managed) = self.managed_mut(id) else { return };
         managed.attached = true;
+        let last = managed.queue.len().saturating_sub(1);
+        let is_message = |waiting: Option<&Unacknowledged>| waiting.is_some_and(|waiting| waiting.stanza.name() == "message");
+        if reorders && last > 0 && is_message(managed.queue.get(last)) && is_message(managed.queue.get(last - 1)) {
+            managed.queue.swap(last - 1, last);
+        }
         let stanzas = managed.queue.iter().map(|waiting| match delays && waiting.stanza.name() != "iq" {
             true => delayed(&waiting.stanza, waiting.at, domain.as_str()).to_xml(),
             false => waiting.stanza.to_xml(),

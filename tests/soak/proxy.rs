@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +34,8 @@ pub(crate) struct Proxy {
 #[derive(Default)]
 struct Shared {
     links: Mutex<Vec<mpsc::UnboundedSender<Harm>>>,
+    /// When the server last said something.
+    heard: Mutex<Option<Instant>>,
     /// What waits for the next connection.
     next: Mutex<Option<Harm>>,
 }
@@ -53,10 +56,11 @@ impl Proxy {
                 live.retain(|link| !link.is_closed());
                 live.push(sender);
                 drop(live);
+                let heard = Arc::clone(&links);
                 tokio::spawn(async move {
                     // A server that is being started anew refuses: then so does this.
                     if let Ok(server) = TcpStream::connect(server).await {
-                        let _ = carry(client, server, orders).await;
+                        let _ = carry(client, server, orders, &heard).await;
                     }
                 });
             }
@@ -69,6 +73,11 @@ impl Proxy {
         for link in &*lock(&self.shared.links) {
             let _ = link.send(harm);
         }
+    }
+
+    /// Whether the server has said nothing for so long.
+    pub(crate) fn is_quiet(&self, time: Duration) -> bool {
+        lock(&self.shared.heard).is_none_or(|heard| heard.elapsed() >= time)
     }
 
     /// Does it to the next connection.
@@ -88,7 +97,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Brings bytes both ways until both ends are there, or a harm ends it.
-async fn carry(mut client: TcpStream, mut server: TcpStream, mut orders: mpsc::UnboundedReceiver<Harm>) -> std::io::Result<()> {
+async fn carry(
+    mut client: TcpStream,
+    mut server: TcpStream,
+    mut orders: mpsc::UnboundedReceiver<Harm>,
+    shared: &Shared,
+) -> std::io::Result<()> {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut up, mut down) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
     let (mut client_open, mut server_open) = (true, true);
@@ -124,6 +138,7 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, mut orders: mpsc::U
             }
             read = server.read(&mut down), if server_open && !stalled => {
                 let read = read?;
+                *lock(&shared.heard) = Some(Instant::now());
                 if read == 0 {
                     server_open = false;
                     if !dropped && !half_closed {

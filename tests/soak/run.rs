@@ -22,8 +22,8 @@ const COMES_BACK: Duration = Duration::from_secs(60);
 /// How long the last messages may take to arrive. A client that cannot tell what a lost session had sent waits before it asks (R12).
 const SETTLES: Duration = Duration::from_secs(90);
 /// How many messages may be behind when a fault strikes, and how long that is waited for.
-const BACKLOG: u64 = 1_000;
-const FLOWS: Duration = Duration::from_secs(2);
+const BACKLOG: u64 = 600;
+const FLOWS: Duration = Duration::from_secs(6);
 /// In how many slices the messages of a fault are let go until some are under way both ways, and how long one slice has for it.
 const SLICES: u64 = 8;
 const UNDER_WAY: Duration = Duration::from_millis(150);
@@ -287,7 +287,9 @@ impl Soak {
         if self.wait(limit, condition).await? {
             return Ok(());
         }
-        Err(format!("waited in vain for {what}: {}, {}", self.progress(), self.target.about()).into())
+        let faults: Vec<_> = self.clients.iter().flat_map(|client| &client.journal.faults).collect();
+        let (progress, about) = (self.progress(), self.target.about());
+        Err(format!("waited in vain for {what}: {faults:?}, {progress}, {about}").into())
     }
 
     /// Reads what the clients say until this is so; `false` if it is not so in time.

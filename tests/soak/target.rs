@@ -14,6 +14,9 @@ use crate::support::{Cert, Kind, Server, StartError};
 
 pub(crate) const PASSWORD: &str = "secret";
 
+/// A server that says nothing for so long has done what it had read.
+const QUIET: Duration = Duration::from_millis(200);
+
 pub(crate) enum Target {
     InProcess { server: testing::Server, name: &'static str },
     Real { server: Box<Server>, proxies: Vec<Proxy> },
@@ -112,7 +115,16 @@ impl Target {
         match self {
             Self::InProcess { server, .. } if fault == Fault::Restart => server.restart().await?,
             Self::InProcess { server, .. } => fault.strike(server, jid, random),
-            Self::Real { server, .. } if fault == Fault::Restart => {
+            Self::Real { server, proxies } if fault == Fault::Restart => {
+                // First the network is gone, and what the server has read comes to rest in it: one that is stopped amid its work may
+                // have a message in its sender's archive that it never brings to anybody (ejabberd), which no client can know.
+                proxies.iter().for_each(|proxy| proxy.harm(Harm::Drop));
+                let quiet = async {
+                    while !proxies.iter().all(|proxy| proxy.is_quiet(QUIET)) {
+                        tokio::time::sleep(QUIET).await
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(60), quiet).await?;
                 server.stop().await;
                 tokio::time::timeout(Duration::from_secs(120), server.start_again(Cert::Valid)).await??;
             }

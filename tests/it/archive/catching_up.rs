@@ -151,6 +151,42 @@ async fn a_session_that_is_resumed_goes_on_with_the_fetch_it_began() {
     client.close().await;
 }
 
+/// ejabberd may bring what came during a cut in another order than it came in.
+#[tokio::test]
+async fn what_came_during_a_cut_is_in_the_order_of_the_archive() {
+    let (server, store) = away(Dialect::OldEjabberd).await;
+    let client = with_pages(&server, &store, 100).build().await.expect("a client");
+    let mut durable = client.messages().durable("ui").await.expect("open");
+    let mut live = client.messages().events();
+    client.connect().await.expect("online");
+    caught_up(&client).await;
+    let jid = client.jid().expect("bound");
+    for round in ["a", "b"] {
+        let mut states = client.states().skip_while(|state| ready(matches!(state, State::Online { .. })));
+        server.refuse_connections(true).await.expect("refused");
+        assert_eq!(server.cut(&jid, Cut::Rst), 1);
+        within("a state", states.next()).await;
+        let texts = ["1", "2", "3"].map(|n| format!("{round}{n}"));
+        texts.iter().for_each(|text| say(&server, ROMEO, &jid, text, ""));
+        server.refuse_connections(false).await.expect("open");
+        client.network_changed();
+        let mut on_the_wire = Vec::new();
+        while on_the_wire.len() < texts.len() {
+            let message = within("a message", live.next()).await.expect("a message");
+            on_the_wire.extend(message.body().map(String::from));
+        }
+        assert_ne!(on_the_wire, texts, "they come in another order");
+        for text in &texts {
+            assert_eq!(next(&mut durable).await, *text);
+        }
+        say(&server, ROMEO, &jid, "live", "");
+        assert_eq!((next(&mut durable).await.as_str(), live.next().await.is_some()), ("live", true));
+    }
+    settle(&client).await;
+    assert!(durable.next().now_or_never().is_none(), "nothing twice");
+    client.close().await;
+}
+
 #[tokio::test]
 async fn a_process_that_dies_while_it_catches_up_loses_nothing() {
     let (server, store) = away(Dialect::Strict).await;
