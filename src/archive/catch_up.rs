@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use futures::FutureExt;
 
 use super::server::take_in;
-use super::service::{Announced, ArchiveService, ArchiveSettings, Page, PageFuture};
+use super::service::{Announced, ArchiveService, ArchiveSettings, BEGUN, Page, PageFuture, ROWS};
 use super::wire::{self, Filter, Paging};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ext::{Ctx, Intake, Observe, SessionKind};
 use crate::store::{ArchiveCursor, Batch, Feed, GapKind, GapRecord, IdentityKey, MessageQuery};
+use crate::xml::format_datetime;
 
 /// How far before the last known message a search by time begins, for clocks may differ (R18).
 const OVERLAP: Duration = Duration::from_secs(600);
@@ -84,24 +85,38 @@ impl ArchiveService {
                 Announced::default()
             }
         };
-        if announced.archive {
-            self.begin_with_archive(&cx.client(), announced)
-        } else {
-            self.no_archive(cx, was_cut).await?
+        if !announced.archive {
+            return self.no_archive(cx, was_cut).await;
+        }
+        if self.begin_with_archive(&cx.client(), announced) == Phase::First {
+            // What comes from now on is no history, should this session be cut before it knows where that ends.
+            let now = SystemTime::now();
+            cx.rows(ROWS).put(BEGUN, format_datetime(now)).await?;
+            self.known().begun = Some(now);
         }
         Ok(())
     }
 
-    fn begin_with_archive(&self, client: &Client, announced: Announced) {
-        let cursor = self.known().cursor.clone();
-        let Some(cursor) = cursor else { return self.enter(Phase::First, CatchUp::Running) };
+    fn begin_with_archive(&self, client: &Client, announced: Announced) -> Phase {
+        let cursor = {
+            let mut known = self.known();
+            let begun = known.begun.map(|begun| ArchiveCursor::new(None, begun));
+            known.cursor = known.cursor.take().or(begun);
+            known.cursor.clone()
+        };
+        let Some(cursor) = cursor else {
+            self.enter(Phase::First, CatchUp::Running);
+            return Phase::First;
+        };
         self.enter(Phase::CatchingUp, CatchUp::Running);
-        let mut page: PageFuture = self.next_page(client, announced, cursor.last, None).boxed();
+        let start = self.start_without_id(&cursor);
+        let mut page: PageFuture = self.next_page(client, announced, cursor.last, start).boxed();
         // Polled once it is on its way, ahead of presence; the answer is read when the client is online.
         if let Some(done) = (&mut page).now_or_never() {
             page = std::future::ready(done).boxed();
         }
         self.known().pending = Some(page);
+        Phase::CatchingUp
     }
 
     fn next_page(
@@ -141,8 +156,11 @@ impl ArchiveService {
     /// to the old connection stands behind what is newer [V: 24.12, under load]. There what comes is held until the archive, which
     /// has the order, was asked.
     pub(super) fn cut(&self) {
-        if self.may_be_reordered() && self.known().phase == Phase::UpToDate {
-            self.known().phase = Phase::CatchingUp;
+        let is_reordered = self.may_be_reordered();
+        let mut known = self.known();
+        known.cuts += 1;
+        if is_reordered && known.phase == Phase::UpToDate {
+            known.phase = Phase::CatchingUp;
         }
     }
 
@@ -235,8 +253,10 @@ impl ArchiveService {
         let mut order = self.order_of_last(cx).await?;
         loop {
             let Some(cursor) = self.known().cursor.clone() else { return Ok(()) };
+            start = start.or_else(|| self.start_without_id(&cursor));
             let after = if start.is_none() { cursor.last.clone() } else { None };
             let asked = after.clone();
+            let cuts = self.known().cuts;
             let page = match pending.take() {
                 Some(page) => page.await,
                 None => self.next_page(&client, announced, after, start).await,
@@ -244,13 +264,16 @@ impl ArchiveService {
             let page = match page {
                 Err(error) if start.is_none() && asked.is_some() && is_item_not_found(&error) => {
                     tracing::info!("the archive no longer knows the last message; what follows is asked for by its time");
-                    start = Some(cursor.stamp.checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH));
+                    start = Some(before(cursor.stamp));
                     continue;
                 }
                 page => page?,
             };
-            let gap = if start.take().is_some() { self.hole(cx, &cursor, &page).await? } else { None };
-            let goes_on = page.next(&Paging::Forwards { after: asked }).is_some();
+            let by_time = start.take().is_some() && cursor.last.is_some();
+            let gap = if by_time { self.hole(cx, &cursor, &page).await? } else { None };
+            // What came after a cut stands behind this page.
+            let was_cut = self.known().cuts != cuts && self.may_be_reordered();
+            let goes_on = page.next(&Paging::Forwards { after: asked }).is_some() || was_cut;
             let next = self.after(&cursor, &page);
             let mut changes = Batch::new();
             if next != cursor {
@@ -274,6 +297,11 @@ impl ArchiveService {
         }
     }
 
+    /// Where the search begins whose cursor has no id, for the first session was cut before it had one.
+    fn start_without_id(&self, cursor: &ArchiveCursor) -> Option<SystemTime> {
+        self.known().begun.filter(|_| cursor.last.is_none()).map(before)
+    }
+
     /// The key in the timeline of the message behind which the catch-up goes on.
     async fn order_of_last(&self, cx: &Ctx) -> Result<Option<i64>> {
         let last = self.known().cursor.as_ref().and_then(|cursor| cursor.last.clone());
@@ -285,6 +313,9 @@ impl ArchiveService {
     /// A page is stored: what arrives from now on is seen from there.
     fn switch(&self, cursor: ArchiveCursor, is_last: bool) {
         let mut known = self.known();
+        if known.phase == Phase::First || cursor.last.is_some() {
+            known.begun = None;
+        }
         known.cursor = Some(cursor);
         if is_last && !matches!(known.phase, Phase::Undecided | Phase::Idle) {
             known.phase = Phase::UpToDate;
@@ -340,6 +371,11 @@ impl ArchiveService {
             tracing::error!(%error, "what was held back while the archive was read could not be released");
         }
     }
+}
+
+/// Where a search by time begins.
+fn before(stamp: SystemTime) -> SystemTime {
+    stamp.checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn catches_up(cx: &Ctx) -> bool {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use futures::FutureExt;
 use jid::{BareJid, Jid};
@@ -19,10 +20,12 @@ use crate::messaging::MessagingService;
 use crate::store::{ArchiveCursor, Change, Feed, IdentityKey, Origin};
 use crate::xep::carbons::CarbonsService;
 use crate::xep::disco::{DiscoService, Discos};
-use crate::xml::ns;
+use crate::xml::{ns, parse_datetime};
 
 /// The extension's rows: what the account's archive announced, and whether a session was left open.
-const ROWS: &str = "xmppkit:archive";
+pub(super) const ROWS: &str = "xmppkit:archive";
+/// When the first session of all began, until it knows where history ends.
+pub(super) const BEGUN: &str = "begun";
 const ANNOUNCED: &str = "announced";
 const SESSION: &str = "session";
 
@@ -98,6 +101,10 @@ pub(super) struct Known {
     pub(super) is_remembered: bool,
     pub(super) cursor: Option<ArchiveCursor>,
     pub(super) phase: Phase,
+    /// Where the first session of all began, while it does not know where history ends.
+    pub(super) begun: Option<SystemTime>,
+    /// How often the connection was cut.
+    pub(super) cuts: u64,
     /// The first page of the catch-up, asked for before presence.
     pub(super) pending: Option<PageFuture>,
     /// What other archives announced in this session.
@@ -305,9 +312,11 @@ impl ArchiveService {
     async fn load(&self, cx: &Ctx) -> Result<()> {
         let announced = cx.rows(ROWS).get(ANNOUNCED).await?.map(|row| Announced::from_row(&row));
         let cursor = cx.store().archive_cursor(cx.account()).await?;
+        let begun = if cursor.is_none() { cx.rows(ROWS).get(BEGUN).await? } else { None };
         let mut known = self.known();
         known.is_remembered = announced.is_some();
         (known.announced, known.cursor) = (announced, cursor);
+        known.begun = begun.and_then(|begun| parse_datetime(std::str::from_utf8(&begun).ok()?));
         Ok(())
     }
 }

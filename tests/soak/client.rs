@@ -37,18 +37,23 @@ pub(crate) struct Settings {
     pub(crate) store: PathBuf,
     /// The last number of which it is known that it was sent.
     pub(crate) sent: u64,
+    /// After how long a silence it asks, and how long it waits for the answer.
+    pub(crate) keep_alive: [Duration; 2],
 }
 
 impl Settings {
     pub(crate) fn arguments(&self) -> Vec<String> {
         let path = |path: &PathBuf| path.display().to_string();
         let texts = [self.jid.to_string(), self.peer.to_string(), self.password.clone(), self.host.clone()];
-        let rest = [self.port.to_string(), path(&self.ca), path(&self.store), self.sent.to_string()];
+        let [silence, wait] = self.keep_alive.map(|time| time.as_millis().to_string());
+        let rest = [self.port.to_string(), path(&self.ca), path(&self.store), self.sent.to_string(), silence, wait];
         std::iter::once(ARGUMENT.to_owned()).chain(texts).chain(rest).collect()
     }
 
     fn parse(arguments: &[String]) -> Result<Self, Failure> {
-        let [jid, peer, password, host, port, ca, store, sent] = arguments else { return Err("eight arguments".into()) };
+        let [jid, peer, password, host, port, ca, store, sent, silence, wait] = arguments else {
+            return Err("ten arguments".into());
+        };
         Ok(Self {
             jid: jid.parse()?,
             peer: peer.parse()?,
@@ -58,6 +63,7 @@ impl Settings {
             ca: ca.into(),
             store: store.into(),
             sent: sent.parse()?,
+            keep_alive: [Duration::from_millis(silence.parse()?), Duration::from_millis(wait.parse()?)],
         })
     }
 }
@@ -148,7 +154,7 @@ async fn run(settings: Settings) -> Result<(), Failure> {
         .server(settings.host.clone(), settings.port, TlsMode::StartTls)
         .trust(Trust::only_ca(&std::fs::read(&settings.ca)?)?)
         .reconnect(pace.overload(Duration::from_millis(50)))
-        .keep_alive(KeepAlive::new(Duration::from_millis(300), Duration::from_millis(600)))
+        .keep_alive(KeepAlive::new(settings.keep_alive[0], settings.keep_alive[1]))
         .store(Arc::new(store))
         .build()
         .await?;

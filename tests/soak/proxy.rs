@@ -1,6 +1,7 @@
 //! A network between a client and a real server that fails on demand.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub(crate) struct Proxy {
 #[derive(Default)]
 struct Shared {
     links: Mutex<Vec<mpsc::UnboundedSender<Harm>>>,
+    /// Whoever comes is sent away.
+    refuses: AtomicBool,
     /// When the server last said something.
     heard: Mutex<Option<Instant>>,
     /// What waits for the next connection.
@@ -48,6 +51,9 @@ impl Proxy {
         let links = Arc::clone(&shared);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                if links.refuses.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let (sender, orders) = mpsc::unbounded_channel();
                 if let Some(harm) = lock(&links.next).take() {
                     let _ = sender.send(harm);
@@ -73,6 +79,11 @@ impl Proxy {
         for link in &*lock(&self.shared.links) {
             let _ = link.send(harm);
         }
+    }
+
+    /// Sends whoever comes away, or no longer.
+    pub(crate) fn refuse(&self, refuse: bool) {
+        self.shared.refuses.store(refuse, Ordering::Relaxed);
     }
 
     /// Whether the server has said nothing for so long.

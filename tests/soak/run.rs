@@ -21,9 +21,6 @@ use crate::target::{PASSWORD, Target};
 const COMES_BACK: Duration = Duration::from_secs(60);
 /// How long the last messages may take to arrive. A client that cannot tell what a lost session had sent waits before it asks (R12).
 const SETTLES: Duration = Duration::from_secs(90);
-/// How many messages may be behind when a fault strikes, and how long that is waited for.
-const BACKLOG: u64 = 600;
-const FLOWS: Duration = Duration::from_secs(6);
 /// In how many slices the messages of a fault are let go until some are under way both ways, and how long one slice has for it.
 const SLICES: u64 = 8;
 const UNDER_WAY: Duration = Duration::from_millis(150);
@@ -63,6 +60,7 @@ async fn on(target: Target, options: &Options) -> Result<bool, Failure> {
         let is_named = |fault: Fault| names.split(',').any(|name| format!("{fault:?}").eq_ignore_ascii_case(name));
         kinds.retain(|(fault, _)| is_named(*fault));
     }
+    println!("soak: a silence is looked into after {:?}, for {:?}", target.keep_alive()[0], target.keep_alive()[1]);
     let plan = Fault::plan(&kinds, options.faults, &mut random);
     let mut soak = Soak::start(target, options).await?;
     for (done, fault) in plan.iter().enumerate() {
@@ -119,6 +117,7 @@ impl Soak {
                 ca: ca.clone(),
                 store: folder.join(format!("{name}.db")),
                 sent: 0,
+                keep_alive: target.keep_alive(),
             };
             clients.push(Client::start(index, settings, Journal::default(), &said)?);
         }
@@ -142,11 +141,12 @@ impl Soak {
     /// Waits until not too much is behind, but not for ever: a fault may strike while a client finds out what a lost session had
     /// sent, but not all of them may.
     async fn flow(&mut self) -> Result<(), Failure> {
+        let (backlog, limit) = self.target.backlog();
         let little = |soak: &Self| {
             let behind = |from: usize| soak.clients[from].journal.sent.saturating_sub(soak.clients[1 - from].journal.received());
-            behind(0) < BACKLOG && behind(1) < BACKLOG
+            behind(0) < backlog && behind(1) < backlog
         };
-        self.wait(FLOWS, little).await.map(drop)
+        self.wait(limit, little).await.map(drop)
     }
 
     /// One fault amid messages up to this number, and the victim's way back.

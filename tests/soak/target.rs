@@ -15,7 +15,7 @@ use crate::support::{Cert, Kind, Server, StartError};
 pub(crate) const PASSWORD: &str = "secret";
 
 /// A server that says nothing for so long has done what it had read.
-const QUIET: Duration = Duration::from_millis(200);
+const QUIET: Duration = Duration::from_millis(1_500);
 
 pub(crate) enum Target {
     InProcess { server: testing::Server, name: &'static str },
@@ -70,6 +70,23 @@ impl Target {
         }
     }
 
+    /// After how long a silence the client asks, and how long it waits for the answer. Real servers are slow on a machine that has
+    /// few cores, and a client that takes that for a cut again and again makes them slower.
+    pub(crate) fn keep_alive(&self) -> [Duration; 2] {
+        match self {
+            Self::InProcess { .. } => [300, 600].map(Duration::from_millis),
+            Self::Real { .. } => [500, 2_000].map(Duration::from_millis),
+        }
+    }
+
+    /// How many messages may be behind when a fault strikes, and how long that is waited for.
+    pub(crate) fn backlog(&self) -> (u64, Duration) {
+        match self {
+            Self::InProcess { .. } => (600, Duration::from_secs(6)),
+            Self::Real { .. } => (100, Duration::from_secs(20)),
+        }
+    }
+
     /// Where the client of this number connects to.
     pub(crate) fn address(&self, client: usize) -> (String, u16) {
         match self {
@@ -118,14 +135,18 @@ impl Target {
             Self::Real { server, proxies } if fault == Fault::Restart => {
                 // First the network is gone, and what the server has read comes to rest in it: one that is stopped amid its work may
                 // have a message in its sender's archive that it never brings to anybody (ejabberd), which no client can know.
-                proxies.iter().for_each(|proxy| proxy.harm(Harm::Drop));
+                for proxy in proxies.iter() {
+                    proxy.refuse(true);
+                    proxy.harm(Harm::Drop);
+                }
                 let quiet = async {
                     while !proxies.iter().all(|proxy| proxy.is_quiet(QUIET)) {
-                        tokio::time::sleep(QUIET).await
+                        tokio::time::sleep(QUIET / 10).await;
                     }
                 };
                 tokio::time::timeout(Duration::from_secs(60), quiet).await?;
                 server.stop().await;
+                proxies.iter().for_each(|proxy| proxy.refuse(false));
                 tokio::time::timeout(Duration::from_secs(120), server.start_again(Cert::Valid)).await??;
             }
             Self::Real { proxies, .. } => {

@@ -9,7 +9,7 @@ use xmppkit::client::{Client, ClientBuilder, State};
 use xmppkit::event::{Durable, Incoming, Origin};
 use xmppkit::messaging::{ChatMessage, Direction, Messages};
 use xmppkit::store::{MemoryStore, Store};
-use xmppkit::testing::{Cut, Dialect, Misbehaviour, Server, Target};
+use xmppkit::testing::{Cut, Dialect, Misbehaviour, Server, Target, Way};
 
 use super::{ROMEO, bare, caught_up, log_of, say, settle, started, texts, with_store};
 use crate::common::{builder, online, within};
@@ -383,6 +383,45 @@ async fn a_first_session_gets_what_waited_in_offline_storage_as_events() {
         assert!(live.next().now_or_never().is_none(), "{dialect:?}");
         assert_eq!(log_of(&client).await, ["waiting"], "{dialect:?}");
         client.close().await;
+    }
+}
+
+/// Where history ends is not known yet when the first session is cut: what came in it is no history.
+#[tokio::test]
+async fn what_comes_in_a_first_session_that_is_cut_at_once_is_no_history() {
+    for new_process in [false, true] {
+        // Where the archive is the only place that has it.
+        let without_management = crate::common::server().differences(|differences| differences.management.versions.clear());
+        let server = without_management.start().await.expect("a server");
+        let juliet = bare(&server, "juliet");
+        server.misbehave(Misbehaviour::SilentArchive { after: 0 });
+        let store = Arc::new(MemoryStore::new());
+        let build = || async { builder(&server, "juliet").store(Arc::clone(&store) as _).build_with_driver().await };
+        let (first, driver) = build().await.expect("a client");
+        let driver = tokio::spawn(driver);
+        let durable = first.messages().durable("ui").await.expect("open");
+        first.connect().await.expect("online");
+        within("the query", server.wait_for(|s| s.unanswered_queries() == 1)).await;
+        server.stall(&juliet, Way::ToClient);
+        say(&server, ROMEO, first.jid().expect("bound"), "in the first session", "");
+        let (client, mut durable, driver) = if new_process {
+            driver.abort();
+            drop((durable, first, driver.await));
+            server.restart().await.expect("there again");
+            server.answer_archive();
+            let (client, driver) = build().await.expect("a client");
+            let durable = client.messages().durable("ui").await.expect("open");
+            client.start();
+            (client, durable, tokio::spawn(driver))
+        } else {
+            server.restart().await.expect("there again");
+            server.answer_archive();
+            (first, durable, driver)
+        };
+        assert_eq!(next(&mut durable).await, "in the first session", "{new_process}");
+        caught_up(&client).await;
+        client.close().await;
+        driver.abort();
     }
 }
 
