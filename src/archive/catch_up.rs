@@ -15,6 +15,8 @@ use crate::xml::format_datetime;
 
 /// How far before the last known message a search by time begins, for clocks may differ (R18).
 const OVERLAP: Duration = Duration::from_secs(600);
+/// The same where the time is the archive's own.
+const LATE: Duration = Duration::from_secs(10);
 
 /// How far a client has caught up with the archive of its account.
 #[derive(Debug, Clone)]
@@ -109,8 +111,9 @@ impl ArchiveService {
             return Phase::First;
         };
         self.enter(Phase::CatchingUp, CatchUp::Running);
-        let start = self.start_without_id(&cursor);
-        let mut page: PageFuture = self.next_page(client, announced, cursor.last, start).boxed();
+        let start = self.start(&cursor);
+        let after = if start.is_none() { cursor.last } else { None };
+        let mut page: PageFuture = self.next_page(client, announced, after, start).boxed();
         // Polled once it is on its way, ahead of presence; the answer is read when the client is online.
         if let Some(done) = (&mut page).now_or_never() {
             page = std::future::ready(done).boxed();
@@ -153,23 +156,14 @@ impl ArchiveService {
     }
 
     /// The connection is cut. ejabberd may bring what came meanwhile in another order when the session goes on: what was on its way
-    /// to the old connection stands behind what is newer [V: 24.12, under load]. There what comes is held until the archive, which
+    /// to the old connection comes behind what is newer [V: 24.12, under load]. There what comes is held until the archive, which
     /// has the order, was asked.
     pub(super) fn cut(&self) {
-        let is_reordered = self.may_be_reordered();
         let mut known = self.known();
         known.cuts += 1;
-        if is_reordered && known.phase == Phase::UpToDate {
+        if known.phase == Phase::UpToDate && known.cursor.as_ref().and_then(time_in_id).is_some() {
             known.phase = Phase::CatchingUp;
         }
-    }
-
-    /// Ids of archives have no form (XEP-0313 §3.1). That ejabberd's are the time in microseconds is a hint that nothing but the
-    /// need of a query hangs on.
-    fn may_be_reordered(&self) -> bool {
-        let known = self.known();
-        let last = known.cursor.as_ref().and_then(|cursor| cursor.last.as_deref());
-        last.is_some_and(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     /// Online, or resumed: does what is left to do.
@@ -177,7 +171,7 @@ impl ArchiveService {
         let phase = self.known().phase;
         match kind {
             SessionKind::Resumed if phase == Phase::CatchingUp => self.show(CatchUp::Running),
-            SessionKind::Resumed if phase == Phase::Undecided && catches_up(cx) && self.may_be_reordered() => {
+            SessionKind::Resumed if phase == Phase::Undecided && catches_up(cx) && self.is_by_time() => {
                 self.enter(Phase::CatchingUp, CatchUp::Running);
             }
             // The earlier process that began this session had caught up.
@@ -249,11 +243,11 @@ impl ArchiveService {
     async fn catch_up(&self, cx: &Ctx, mut pending: Option<PageFuture>) -> Result<()> {
         let client = cx.client();
         let announced = self.known().announced.unwrap_or_default();
-        let mut start = None;
+        let cursor = self.known().cursor.clone();
+        let (mut start, mut expired) = (cursor.and_then(|cursor| self.start(&cursor)), false);
         let mut order = self.order_of_last(cx).await?;
         loop {
             let Some(cursor) = self.known().cursor.clone() else { return Ok(()) };
-            start = start.or_else(|| self.start_without_id(&cursor));
             let after = if start.is_none() { cursor.last.clone() } else { None };
             let asked = after.clone();
             let cuts = self.known().cuts;
@@ -264,17 +258,17 @@ impl ArchiveService {
             let page = match page {
                 Err(error) if start.is_none() && asked.is_some() && is_item_not_found(&error) => {
                     tracing::info!("the archive no longer knows the last message; what follows is asked for by its time");
-                    start = Some(before(cursor.stamp));
+                    (start, expired) = (Some(before(cursor.stamp, OVERLAP)), true);
                     continue;
                 }
                 page => page?,
             };
-            let by_time = start.take().is_some() && cursor.last.is_some();
-            let gap = if by_time { self.hole(cx, &cursor, &page).await? } else { None };
-            // What came after a cut stands behind this page.
-            let was_cut = self.known().cuts != cuts && self.may_be_reordered();
-            let goes_on = page.next(&Paging::Forwards { after: asked }).is_some() || was_cut;
+            let gap = if std::mem::take(&mut expired) { self.hole(cx, &cursor, &page).await? } else { None };
             let next = self.after(&cursor, &page);
+            let was_cut = self.known().cuts != cuts && time_in_id(&next).is_some();
+            let goes_on = page.next(&Paging::Forwards { after: asked }).is_some() || was_cut;
+            // What came after a cut may stand before this page's end.
+            start = if was_cut { self.start(&next) } else { None };
             let mut changes = Batch::new();
             if next != cursor {
                 changes = changes.archive_cursor(cx.account().clone(), next.clone());
@@ -297,9 +291,17 @@ impl ArchiveService {
         }
     }
 
-    /// Where the search begins whose cursor has no id, for the first session was cut before it had one.
-    fn start_without_id(&self, cursor: &ArchiveCursor) -> Option<SystemTime> {
-        self.known().begun.filter(|_| cursor.last.is_none()).map(before)
+    /// Where a search begins that does not begin behind the cursor's id: there is none, for the first session was cut before it had
+    /// one; or it is an id of [`time_in_id`].
+    fn start(&self, cursor: &ArchiveCursor) -> Option<SystemTime> {
+        match &cursor.last {
+            Some(_) => time_in_id(cursor).map(|time| before(time, LATE)),
+            None => self.known().begun.map(|begun| before(begun, OVERLAP)),
+        }
+    }
+
+    fn is_by_time(&self) -> bool {
+        self.known().cursor.as_ref().and_then(time_in_id).is_some()
     }
 
     /// The key in the timeline of the message behind which the catch-up goes on.
@@ -373,9 +375,16 @@ impl ArchiveService {
     }
 }
 
-/// Where a search by time begins.
-fn before(stamp: SystemTime) -> SystemTime {
-    stamp.checked_sub(OVERLAP).unwrap_or(SystemTime::UNIX_EPOCH)
+fn before(stamp: SystemTime, overlap: Duration) -> SystemTime {
+    stamp.checked_sub(overlap).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// ejabberd's ids are the time in microseconds at which a message was taken up for the archive, and under load one is put there
+/// behind others that are newer [V: 24.12, seconds late]: a search behind the newest id would miss it for ever. Ids have no form
+/// (XEP-0313 §3.1): this is a hint, and nothing hangs on it but where a search begins.
+fn time_in_id(cursor: &ArchiveCursor) -> Option<SystemTime> {
+    let id = cursor.last.as_deref().filter(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_digit()))?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(id.parse().ok()?))
 }
 
 fn catches_up(cx: &Ctx) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::time::Duration;
 
 use xmppkit::testing::Dialect;
 
@@ -17,6 +18,7 @@ the soak: messages both ways through faults, counted
   --kinds NAMES     faults of these kinds only, for example kill,expired
   --dialect NAME    the server inside resembles prosody, oldejabberd or openfire
   --no-archive      a server without archives: what nobody can tell may come twice
+  --settle N        how many seconds the last messages may take to arrive, 90 unless this says otherwise
   --verbose         say each fault";
 
 /// A run.
@@ -33,6 +35,9 @@ pub(crate) struct Options {
     /// Which kinds of faults, by parts of their names.
     pub(crate) kinds: Option<String>,
     pub(crate) dialect: Dialect,
+    /// How long the last messages may take to arrive. A client that cannot tell what a lost session had sent waits before it asks
+    /// (R12).
+    pub(crate) settle: Duration,
 }
 
 impl Options {
@@ -49,6 +54,7 @@ impl Options {
             only: None,
             kinds: None,
             dialect: Dialect::Strict,
+            settle: Duration::from_secs(90),
         };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
@@ -74,6 +80,7 @@ impl Options {
                 }
                 "--messages" => options.messages = number()?,
                 "--faults" => options.faults = number()? as usize,
+                "--settle" => options.settle = Duration::from_secs(number()?),
                 "--seed" => options.seed = number()?,
                 "--no-archive" => options.archive = false,
                 "--verbose" => options.verbose = true,

@@ -19,8 +19,6 @@ use crate::target::{PASSWORD, Target};
 
 /// How long a client may take to come back.
 const COMES_BACK: Duration = Duration::from_secs(60);
-/// How long the last messages may take to arrive. A client that cannot tell what a lost session had sent waits before it asks (R12).
-const SETTLES: Duration = Duration::from_secs(90);
 /// In how many slices the messages of a fault are let go until some are under way both ways, and how long one slice has for it.
 const SLICES: u64 = 8;
 const UNDER_WAY: Duration = Duration::from_millis(150);
@@ -69,7 +67,7 @@ async fn on(target: Target, options: &Options) -> Result<bool, Failure> {
         soak.fault(*fault, limit, &mut random).await?;
     }
     soak.allow(options.messages).await?;
-    soak.settle(options.messages).await?;
+    soak.settle(options).await?;
     println!("soak: took {:?}", began.elapsed());
     soak.end(options)
 }
@@ -125,6 +123,9 @@ impl Soak {
         let mut soak =
             Self { target, folder, clients, lines, said, limit: 0, verbose, struck, in_flight: 0, began: Instant::now() };
         soak.until("both clients to come online", COMES_BACK, |soak| soak.clients.iter().all(|client| client.journal.fresh > 0))
+            .await?;
+        soak.allow(1).await?;
+        soak.until("a message each way", COMES_BACK, |soak| soak.clients.iter().all(|client| client.journal.received() > 0))
             .await?;
         Ok(soak)
     }
@@ -202,14 +203,14 @@ impl Soak {
     }
 
     /// All messages arrive, and the clients close.
-    async fn settle(&mut self, messages: u64) -> Result<(), Failure> {
+    async fn settle(&mut self, options: &Options) -> Result<(), Failure> {
         let all = |soak: &Self| {
             let journals: Vec<_> = soak.clients.iter().map(|client| &client.journal).collect();
-            journals.iter().all(|journal| journal.ok == messages)
+            journals.iter().all(|journal| journal.ok == options.messages)
                 && journals[0].received() >= journals[1].sent
                 && journals[1].received() >= journals[0].sent
         };
-        if !self.wait(SETTLES, all).await? {
+        if !self.wait(options.settle, all).await? {
             println!("soak: not all arrived in time: {}", self.progress());
         }
         for client in &mut self.clients {
