@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use futures::FutureExt;
 
 use super::server::take_in;
-use super::service::{Announced, ArchiveService, ArchiveSettings, BEGUN, Page, PageFuture, ROWS};
+use super::service::{Announced, ArchiveService, ArchiveSettings, BEGUN, HISTORY, Page, PageFuture, ROWS};
 use super::wire::{self, Filter, Paging};
 use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
@@ -161,7 +161,7 @@ impl ArchiveService {
     pub(super) fn cut(&self) {
         let mut known = self.known();
         known.cuts += 1;
-        if known.phase == Phase::UpToDate && known.cursor.as_ref().and_then(time_in_id).is_some() {
+        if known.phase == Phase::UpToDate && known.cursor.as_ref().is_some_and(is_by_time) {
             known.phase = Phase::CatchingUp;
         }
     }
@@ -232,6 +232,10 @@ impl ArchiveService {
             page.results.clear();
         }
         let changes = Batch::new().archive_cursor(cx.account().clone(), cursor.clone());
+        if let Some(last) = &page.last {
+            cx.rows(ROWS).put(HISTORY, last.as_str()).await?;
+            self.known().history = Some(last.clone());
+        }
         let service = self.clone();
         let intake = Intake::new().committed(move || service.switch(cursor, true));
         take_in(&cx.client(), cx.account(), page, intake, changes).await?;
@@ -255,7 +259,7 @@ impl ArchiveService {
                 Some(page) => page.await,
                 None => self.next_page(&client, announced, after, start).await,
             };
-            let page = match page {
+            let mut page = match page {
                 Err(error) if start.is_none() && asked.is_some() && is_item_not_found(&error) => {
                     tracing::info!("the archive no longer knows the last message; what follows is asked for by its time");
                     (start, expired) = (Some(before(cursor.stamp, OVERLAP)), true);
@@ -263,9 +267,13 @@ impl ArchiveService {
                 }
                 page => page?,
             };
+            if let Some(start) = start.filter(|_| !expired && is_by_time(&cursor)) {
+                // A server may know seconds alone.
+                page.results.retain(|result| time_in_id(&result.id).is_none_or(|time| time >= start));
+            }
             let gap = if std::mem::take(&mut expired) { self.hole(cx, &cursor, &page).await? } else { None };
             let next = self.after(&cursor, &page);
-            let was_cut = self.known().cuts != cuts && time_in_id(&next).is_some();
+            let was_cut = self.known().cuts != cuts && is_by_time(&next);
             let goes_on = page.next(&Paging::Forwards { after: asked }).is_some() || was_cut;
             // What came after a cut may stand before this page's end.
             start = if was_cut { self.start(&next) } else { None };
@@ -295,13 +303,17 @@ impl ArchiveService {
     /// one; or it is an id of [`time_in_id`].
     fn start(&self, cursor: &ArchiveCursor) -> Option<SystemTime> {
         match &cursor.last {
-            Some(_) => time_in_id(cursor).map(|time| before(time, LATE)),
+            Some(last) => time_in_id(last).map(|time| {
+                // What the first page has is history, and stays it.
+                let history = self.known().history.as_deref().and_then(time_in_id);
+                history.map_or(before(time, LATE), |end| before(time, LATE).max(end + Duration::from_micros(1)))
+            }),
             None => self.known().begun.map(|begun| before(begun, OVERLAP)),
         }
     }
 
     fn is_by_time(&self) -> bool {
-        self.known().cursor.as_ref().and_then(time_in_id).is_some()
+        self.known().cursor.as_ref().is_some_and(is_by_time)
     }
 
     /// The key in the timeline of the message behind which the catch-up goes on.
@@ -382,9 +394,13 @@ fn before(stamp: SystemTime, overlap: Duration) -> SystemTime {
 /// ejabberd's ids are the time in microseconds at which a message was taken up for the archive, and under load one is put there
 /// behind others that are newer [V: 24.12, seconds late]: a search behind the newest id would miss it for ever. Ids have no form
 /// (XEP-0313 §3.1): this is a hint, and nothing hangs on it but where a search begins.
-fn time_in_id(cursor: &ArchiveCursor) -> Option<SystemTime> {
-    let id = cursor.last.as_deref().filter(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_digit()))?;
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(id.parse().ok()?))
+fn time_in_id(id: &str) -> Option<SystemTime> {
+    let is_time = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_digit());
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(id.parse().ok().filter(|_| is_time)?))
+}
+
+fn is_by_time(cursor: &ArchiveCursor) -> bool {
+    cursor.last.as_deref().and_then(time_in_id).is_some()
 }
 
 fn catches_up(cx: &Ctx) -> bool {

@@ -24,6 +24,8 @@ use crate::xml::{ns, parse_datetime};
 
 /// The extension's rows: what the account's archive announced, and whether a session was left open.
 pub(super) const ROWS: &str = "xmppkit:archive";
+/// The last id of the page that the first session took as history.
+pub(super) const HISTORY: &str = "history";
 /// When the first session of all began, until it knows where history ends.
 pub(super) const BEGUN: &str = "begun";
 const ANNOUNCED: &str = "announced";
@@ -103,6 +105,8 @@ pub(super) struct Known {
     pub(super) phase: Phase,
     /// Where the first session of all began, while it does not know where history ends.
     pub(super) begun: Option<SystemTime>,
+    /// The last id of the page that the first session of all took as history.
+    pub(super) history: Option<String>,
     /// How often the connection was cut.
     pub(super) cuts: u64,
     /// The first page of the catch-up, asked for before presence.
@@ -313,7 +317,9 @@ impl ArchiveService {
         let announced = cx.rows(ROWS).get(ANNOUNCED).await?.map(|row| Announced::from_row(&row));
         let cursor = cx.store().archive_cursor(cx.account()).await?;
         let begun = if cursor.is_none() { cx.rows(ROWS).get(BEGUN).await? } else { None };
+        let history = cx.rows(ROWS).get(HISTORY).await?;
         let mut known = self.known();
+        known.history = history.and_then(|id| String::from_utf8(id.to_vec()).ok());
         known.is_remembered = announced.is_some();
         (known.announced, known.cursor) = (announced, cursor);
         known.begun = begun.and_then(|begun| parse_datetime(std::str::from_utf8(&begun).ok()?));

@@ -92,6 +92,11 @@ impl Options {
         Ok(Some(options))
     }
 
+    /// Whether it must have everything that makes a run a test: a short one, or one of chosen faults, shows what it shows.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.kinds.is_none() && self.faults >= 60
+    }
+
     /// A figure of the long run, in proportion to this one.
     pub(crate) fn share(&self, of: usize) -> usize {
         (of * self.faults.min(300)) / 300

@@ -245,12 +245,12 @@ impl Soak {
             ("resumes", resumes as usize, options.share(100)),
             ("failed resumes", failed_resumes as usize, options.share(20)),
         ] {
-            if found < least && options.kinds.is_none() {
+            if found < least && options.is_whole() {
                 println!("soak: only {found} {what}, which is no test");
                 good = false;
             }
         }
-        if options.kinds.is_none()
+        if options.is_whole()
             && let Some((rare, _)) = self.target.faults().into_iter().find(|(fault, _)| count(*fault) < options.share(5).max(1))
         {
             println!("soak: too few of {rare:?}");
