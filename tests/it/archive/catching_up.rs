@@ -241,7 +241,7 @@ async fn a_catch_up_that_fails_is_a_gap_until_a_later_one_fills_it() {
     assert_eq!(next(&mut durable).await, "CatchUpFailed");
     assert_eq!(next(&mut durable).await, "after");
     let timeline = client.archive().messages().timeline().await.expect("read");
-    let gaps = timeline.filter(|item| std::future::ready(matches!(item, Ok(TimelineItem::Gap(_))))).count().await;
+    let gaps = timeline.filter(|item| ready(matches!(item, Ok(TimelineItem::Gap(_))))).count().await;
     assert_eq!(gaps, 1);
     drop(durable);
     client.close().await;
