@@ -17,6 +17,8 @@ use crate::xml::format_datetime;
 const OVERLAP: Duration = Duration::from_secs(600);
 /// The same where the time is the archive's own.
 const LATE: Duration = Duration::from_secs(10);
+/// How often that is asked for anew at the end of several pages: messages may go on to come.
+const PASSES: u32 = 3;
 
 /// How far a client has caught up with the archive of its account.
 #[derive(Debug, Clone)]
@@ -248,6 +250,7 @@ impl ArchiveService {
         let client = cx.client();
         let announced = self.known().announced.unwrap_or_default();
         let cursor = self.known().cursor.clone();
+        let (mut pages, mut passes) = (0, 0);
         let (mut start, mut expired) = (cursor.and_then(|cursor| self.start(&cursor)), false);
         let mut order = self.order_of_last(cx).await?;
         loop {
@@ -273,10 +276,16 @@ impl ArchiveService {
             }
             let gap = if std::mem::take(&mut expired) { self.hole(cx, &cursor, &page).await? } else { None };
             let next = self.after(&cursor, &page);
-            let was_cut = self.known().cuts != cuts && is_by_time(&next);
-            let goes_on = page.next(&Paging::Forwards { after: asked }).is_some() || was_cut;
-            // What came after a cut may stand before this page's end.
-            start = if was_cut { self.start(&next) } else { None };
+            pages += 1;
+            let has_next = page.next(&Paging::Forwards { after: asked }).is_some();
+            // What came after a cut, or while several pages were read, may stand before this page's end.
+            let was_cut = self.known().cuts != cuts;
+            let anew = is_by_time(&next) && (was_cut || (!has_next && pages > 1 && passes < PASSES));
+            if anew {
+                (pages, passes) = (0, passes + 1);
+            }
+            start = if anew { self.start(&next) } else { None };
+            let goes_on = has_next || anew;
             let mut changes = Batch::new();
             if next != cursor {
                 changes = changes.archive_cursor(cx.account().clone(), next.clone());
