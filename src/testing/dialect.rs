@@ -200,9 +200,6 @@ pub struct Management {
     pub failed_tells_count: bool,
     /// Whether messages and presence that are sent again after a resume say when they were sent first (XEP-0203).
     pub delays_resent: bool,
-    /// Whether the last two messages that are sent again after a resume change places: what was on its way to the old connection
-    /// comes behind what is newer.
-    pub reorders_resent: bool,
     /// What a client meets that acknowledges less than it did before. More than was sent always ends the stream.
     pub low_count: WrongCount,
     /// How many stanzas may wait for the client's acknowledgement.
@@ -242,7 +239,6 @@ impl Management {
             location: None,
             failed_tells_count: true,
             delays_resent: false,
-            reorders_resent: false,
             low_count: WrongCount::Closes,
             max_unacknowledged: usize::MAX,
             overflow: Overflow::Unresumable,
@@ -255,7 +251,6 @@ impl Management {
             max: Duration::from_secs(600),
             // mod_smacks.lua `outgoing_stanza_filter`: what is queued gets a `<delay/>`, unless it is an iq.
             delays_resent: true,
-            reorders_resent: false,
             // util/smqueue.lua `ack`, "tail".
             low_count: WrongCount::Closes,
             // mod_smacks.lua `smacks_max_queue_size`; a ring that overwrites its oldest.
@@ -270,8 +265,6 @@ impl Management {
             // mod_stream_mgmt.erl `mod_options`; `add_resent_delay_info`; `check_h_attribute`; `check_queue_length`.
             max: Duration::from_secs(300),
             delays_resent: true,
-            // Seen on 24.12, under load.
-            reorders_resent: true,
             low_count: WrongCount::Ignored,
             max_unacknowledged: 5000,
             overflow: Overflow::CloseStream,
@@ -287,7 +280,6 @@ impl Management {
             // StreamManager.java `startResume`: `item-not-found`, nothing else.
             failed_tells_count: false,
             delays_resent: true,
-            reorders_resent: false,
             low_count: WrongCount::Closes,
             // `stream.management.max-unacked`; then `namespace = null`.
             max_unacknowledged: 10_000,

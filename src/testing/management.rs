@@ -332,7 +332,7 @@ impl State {
     /// Sends all that is not acknowledged to the connection that resumed the session.
     pub(super) fn resend(&mut self, id: ConnectionId) {
         let delays = self.differences().management.delays_resent;
-        let reorders = self.differences().management.reorders_resent;
+        let reorders = self.config.misbehaviours.contains(&Misbehaviour::ReorderResent);
         let domain = self.domain.clone();
         let Some(managed) = self.managed_mut(id) else { return };
         managed.attached = true;

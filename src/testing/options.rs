@@ -121,6 +121,9 @@ pub enum Misbehaviour {
     StreamErrorIn(Phase, String),
     /// In this phase the server sends this text instead of what belongs there, and then nothing.
     SendIn(Phase, String),
+    /// The last two messages that are sent again after a resume change places: what was on its way to the old connection comes
+    /// behind what is newer (seen on ejabberd 24.12, under load).
+    ReorderResent,
     /// Offers no STARTTLS and lets clients log in without.
     StripTls,
     /// Offers STARTTLS and answers `<failure/>`.

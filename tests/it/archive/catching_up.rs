@@ -155,6 +155,7 @@ async fn a_session_that_is_resumed_goes_on_with_the_fetch_it_began() {
 #[tokio::test]
 async fn what_came_during_a_cut_is_in_the_order_of_the_archive() {
     let (server, store) = away(Dialect::OldEjabberd).await;
+    server.misbehave(Misbehaviour::ReorderResent);
     let client = with_pages(&server, &store, 100).build().await.expect("a client");
     let mut durable = client.messages().durable("ui").await.expect("open");
     let mut live = client.messages().events();
