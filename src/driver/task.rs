@@ -192,8 +192,7 @@ impl Loop {
     /// Decides what follows an end; `Some` is the state the driver ends in.
     async fn after(&mut self, end: End, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> Option<State> {
         let by_server = matches!(&end, End::Failed { by_server: true, .. });
-        let resumed = matches!(&end, End::Failed { resumed: true, .. });
-        let (error, online_since, fresh_start) = match end {
+        let (error, online_since, fresh_start, resumed) = match end {
             End::Closed => return Some(State::Closed),
             End::Suspended => return Some(State::Offline { last: None }),
             End::Redirected { other: SeeOther::Host { host, port }, online_since } => {
@@ -210,10 +209,12 @@ impl Loop {
                     self.other = Some((host, port));
                     return None;
                 }
-                (too_many_redirects(), None, false)
+                (too_many_redirects(), None, false, false)
             }
-            End::Redirected { .. } => (too_many_redirects(), None, false),
-            End::Failed { error, online_since, after_registration, .. } => (error, online_since, after_registration),
+            End::Redirected { .. } => (too_many_redirects(), None, false, false),
+            End::Failed { error, online_since, after_registration, resumed, .. } => {
+                (error, online_since, after_registration, resumed)
+            }
         };
         self.other = None;
         if self.at_location && online_since.is_none() {
