@@ -81,7 +81,7 @@ impl Voted {
             return None;
         }
         let vote: Vote = stanza.payload().ok()??;
-        Some(Self { by: stanza.from_jid()?.into_bare(), choice: vote.choice })
+        Some(Self { by: stanza.from_jid()?.to_bare(), choice: vote.choice })
     }
 }
 

@@ -81,7 +81,7 @@ impl Event for Lucky {
     fn from_inbound(inbound: &Inbound, _client: &WeakClient) -> Option<Self> {
         let luck: Luck = inbound.stanza().payload().ok()??;
         let cursed = inbound.stanza().child(NS, "curse").is_some();
-        Some(Self { from: inbound.stanza().from_jid(), value: luck.value, cursed })
+        Some(Self { from: inbound.stanza().from_jid().cloned(), value: luck.value, cursed })
     }
 }
 

@@ -109,7 +109,7 @@ pub(crate) fn read(frame: &Frame, tally: &mut Tally) {
 }
 
 fn read_message(message: &Stanza, tally: &mut Tally) {
-    tally.some(Field::From, message.from_jid().as_ref().map(Jid::as_str));
+    tally.some(Field::From, message.from_jid().map(Jid::as_str));
     tally.some(Field::Id, message.id());
     tally.text(Field::Type, message.stanza_type().as_deref().unwrap_or("normal"));
     for child in message.children() {
@@ -170,7 +170,7 @@ fn read_event(event: Node<'_>, tally: &mut Tally) {
 }
 
 fn read_presence(presence: &Stanza, tally: &mut Tally) {
-    tally.some(Field::From, presence.from_jid().as_ref().map(Jid::as_str));
+    tally.some(Field::From, presence.from_jid().map(Jid::as_str));
     tally.some(Field::Type, presence.stanza_type());
     for child in presence.children() {
         match child.name() {
@@ -201,7 +201,7 @@ fn read_priority(priority: Node<'_>, tally: &mut Tally) {
 }
 
 fn read_iq(iq: &Stanza, tally: &mut Tally) {
-    tally.some(Field::From, iq.from_jid().as_ref().map(Jid::as_str));
+    tally.some(Field::From, iq.from_jid().map(Jid::as_str));
     let Some(query) = iq.child(ns::ROSTER, "query") else { return };
     tally.payloads += 1;
     for item in query.children() {
@@ -219,7 +219,7 @@ fn read_iq(iq: &Stanza, tally: &mut Tally) {
 pub(crate) fn convert(frame: &Frame, tally: &mut Tally) {
     let Some(stanza) = frame.stanza() else { return };
     count(&stanza, tally);
-    tally.some(Field::From, stanza.from_jid().as_ref().map(Jid::as_str));
+    tally.some(Field::From, stanza.from_jid().map(Jid::as_str));
     tally.some(Field::To, stanza.to_jid().as_ref().map(Jid::as_str));
     tally.some(Field::Id, stanza.id());
     for child in stanza.children() {

@@ -462,7 +462,7 @@ impl Shared {
 pub(super) fn record(stanza: &Stanza, conversation: Jid, direction: Direction, at: SystemTime) -> MessageRecord {
     let mut record = MessageRecord::new(conversation, direction, stanza, at);
     record.kind = MessageKind::from_attribute(stanza.stanza_type().as_deref());
-    record.from = stanza.from_jid();
+    record.from = stanza.from_jid().cloned();
     record.id = stanza.id().map(Into::into);
     record.origin_id = stanza.child(ns::SID, "origin-id").and_then(|child| child.attr("id")).map(Into::into);
     record.text = stanza.child_text(ns::CLIENT, "body").map(Into::into);

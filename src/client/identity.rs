@@ -2,18 +2,20 @@
 //!
 //! Stages may propose stronger ones before: the id an archive gave it, an occupant's.
 
+use std::borrow::Cow;
+
 use jid::{BareJid, Jid};
+use smallvec::SmallVec;
 
 use crate::store::{IdentityKey, MessageKind};
-use crate::xml::{Node, Stanza, ns};
+use crate::xml::{Node, Stanza, belongs_to, ns};
 
 /// How deep into a message its content is looked at: each level is read once for every level above it.
 const DEPTH: u8 = 16;
 
 /// The keys of a message that came, by whichever way. `body` is its body, decoded already.
 pub(super) fn received(account: &BareJid, stanza: &Stanza, body: Option<&str>) -> Vec<IdentityKey> {
-    let sender = stanza.from_jid().unwrap_or_else(|| account.clone().into());
-    keys(account, stanza, &sender, body)
+    keys(account, stanza, stanza.from_jid().unwrap_or(account), body)
 }
 
 /// The keys of a message that is sent here, under this id. It has no sender's address yet: `from` is the session's, if there
@@ -41,15 +43,30 @@ fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, body: Option<&str>) ->
         (MessageKind::Error, _) => {}
         // In a room everybody writes from the room's address.
         (MessageKind::Groupchat, Some(origin_id)) => keys.push(IdentityKey::origin(sender, origin_id, &content(stanza))),
-        (_, Some(origin_id)) => {
-            keys.push(IdentityKey::origin(&sender.to_bare().into(), origin_id, &content(stanza)));
-        }
-        (_, None) if sender.to_bare() == *account => keys.extend(id.as_deref().filter(|id| is_ours(id)).map(IdentityKey::own)),
+        (_, Some(origin_id)) => keys.push(IdentityKey::origin_of(bare(sender), origin_id, &content(stanza))),
+        (_, None) if belongs_to(sender, account) => keys.extend(id.as_deref().filter(|id| is_ours(id)).map(IdentityKey::own)),
         (_, None) => {}
     }
-    let body = body.map_or_else(|| content(stanza).into(), std::borrow::Cow::Borrowed);
-    keys.push(IdentityKey::similar(Some(sender), stanza.to_jid().as_ref(), kind.as_str(), id.as_deref(), &body));
+    let body = body.map_or_else(|| content(stanza).into(), Cow::Borrowed);
+    let to = stanza.to();
+    let to = to.as_deref().map_or(Cow::Borrowed(""), |to| normal(to, account));
+    keys.push(IdentityKey::similar_of(sender.as_str(), &to, kind.as_str(), id.as_deref(), &body));
     keys
+}
+
+/// The part of an address before its resource.
+fn bare(jid: &Jid) -> &str {
+    jid.as_str().split('/').next().unwrap_or_default()
+}
+
+/// An address as [`Jid`] normalises it; empty if it is none. Nearly all are the account's own, and need no look at Unicode.
+fn normal<'a>(address: &'a str, account: &BareJid) -> Cow<'a, str> {
+    let rest = address.strip_prefix(account.as_str());
+    let is_normal = rest.is_some_and(|rest| {
+        rest.is_empty()
+            || rest.strip_prefix('/').is_some_and(|r| !r.is_empty() && r.len() < 1024 && r.bytes().all(|b| b.is_ascii_graphic()))
+    });
+    if is_normal { Cow::Borrowed(address) } else { Jid::new(address).map_or(Cow::Borrowed(""), |jid| jid.to_string().into()) }
 }
 
 /// Whether an id is one of those that this library makes: 15 random bytes. An account's other clients may count from one
@@ -61,28 +78,25 @@ fn is_ours(id: &str) -> bool {
 /// What the sender wrote (C11), in a form of its own: names, attributes and text of what is in the message, without what
 /// relays add and archives take away.
 fn content(stanza: &Stanza) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(stanza.byte_len());
     stanza.children().filter(|child| !is_on_the_way(*child)).for_each(|child| write(&mut out, child, DEPTH));
     out
 }
 
 /// Whether an element is added, or taken away, between the sender and whoever keeps the message.
 fn is_on_the_way(child: Node<'_>) -> bool {
-    child.has_ns(ns::DELAY)
-        || child.has_ns(ns::SID)
-        || child.has_ns(ns::HINTS)
-        || child.has_ns(ns::CHAT_STATES)
-        || child.has_ns(ns::CARBONS)
-        || child.has_ns(ns::MUC_USER)
-        || child.has_ns("urn:xmpp:mam:tmp")
-        || child.is(ns::RECEIPTS, "request")
-        || child.is(ns::CHAT_MARKERS, "markable")
+    match &*child.ns() {
+        ns::DELAY | ns::SID | ns::HINTS | ns::CHAT_STATES | ns::CARBONS | ns::MUC_USER | "urn:xmpp:mam:tmp" => true,
+        ns::RECEIPTS => child.name() == "request",
+        ns::CHAT_MARKERS => child.name() == "markable",
+        _ => false,
+    }
 }
 
 fn write(out: &mut String, node: Node<'_>, depth: u8) {
     // Control characters stand in no XML, so they separate.
     out.extend(["\u{1}", &node.ns(), " ", node.name()]);
-    let mut attributes: Vec<_> = node.attrs().filter(|a| a.ns() != ns::XML && a.ns() != ns::XMLNS).collect();
+    let mut attributes: SmallVec<[_; 4]> = node.attrs().filter(|a| a.ns() != ns::XML && a.ns() != ns::XMLNS).collect();
     attributes.sort_by(|a, b| (a.ns(), a.name()).cmp(&(b.ns(), b.name())));
     for attribute in attributes {
         out.extend(["\u{2}", &attribute.ns(), " ", attribute.name(), "=", &attribute.value()]);

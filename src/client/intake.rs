@@ -15,6 +15,7 @@ use crate::ext::{Ctx, InboundDraft, Intake, Notes, TakenIn};
 use crate::store::{
     Applied, Batch, Change, Direction, Feed, IdentityKey, LoggedMessage, MessageFlags, NewMessage, Origin, Place,
 };
+use crate::xml::belongs_to;
 
 /// How long taking in waits for subscribers that are slow; they are then cut off (R2 gives the live lane as long).
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -58,9 +59,13 @@ impl Shared {
     fn new_message(&self, inbound: &Inbound, notes: Notes) -> NewMessage {
         let stanza = inbound.stanza();
         let from = stanza.from_jid();
-        let own = from.as_ref().is_some_and(|from| from.to_bare() == *self.account);
-        let (direction, other) = if own { (Direction::Outgoing, stanza.to_jid()) } else { (Direction::Incoming, from) };
-        let conversation = other.map_or_else(|| BareJid::clone(&self.account), Jid::into_bare);
+        let own = from.is_some_and(|from| belongs_to(from, &self.account));
+        let (direction, other) = if own {
+            (Direction::Outgoing, stanza.to_jid().map(Jid::into_bare))
+        } else {
+            (Direction::Incoming, from.map(Jid::to_bare))
+        };
+        let conversation = other.unwrap_or_else(|| BareJid::clone(&self.account));
         let mut record = record(stanza, conversation.into(), direction, inbound.received());
         if let Some(stamp) = inbound.stamp() {
             record.stamp = stamp;

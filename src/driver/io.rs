@@ -12,6 +12,8 @@ use crate::connection::Connection;
 
 /// Bytes asked for in one read.
 const READ: usize = 8 * 1024;
+/// The same while there is more than that: fewer wake-ups and system calls for each stanza.
+const READ_MUCH: usize = 64 * 1024;
 /// Unwritten bytes above which nothing more is taken from callers.
 pub(super) const WRITE_HIGH: usize = 64 * 1024;
 
@@ -27,6 +29,8 @@ pub(super) enum IoEvent {
 pub(super) struct Io {
     connection: Connection,
     read: Vec<u8>,
+    /// The last read filled the buffer.
+    filled: bool,
     out: Vec<u8>,
     out_from: usize,
     /// Bytes written since the connection began.
@@ -38,7 +42,16 @@ pub(super) struct Io {
 
 impl Io {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, read: Vec::new(), out: Vec::new(), out_from: 0, written: 0, marks: VecDeque::new(), dirty: false }
+        Self {
+            connection,
+            read: Vec::new(),
+            filled: false,
+            out: Vec::new(),
+            out_from: 0,
+            written: 0,
+            marks: VecDeque::new(),
+            dirty: false,
+        }
     }
 
     /// The buffer to append to what is to be written.
@@ -105,13 +118,20 @@ impl Io {
         if !reading {
             return Poll::Pending;
         }
-        self.read.resize(READ, 0);
+        if std::mem::take(&mut self.filled) {
+            self.read.resize(READ_MUCH, 0);
+        } else if self.read.is_empty() {
+            self.read.resize(READ, 0);
+        }
         let mut buffer = ReadBuf::new(&mut self.read);
         match Pin::new(&mut self.connection).poll_read(cx, &mut buffer) {
-            Poll::Ready(Ok(())) => Poll::Ready(match buffer.filled().len() {
-                0 => IoEvent::Eof,
-                count => IoEvent::Read(count),
-            }),
+            Poll::Ready(Ok(())) => {
+                self.filled = buffer.remaining() == 0;
+                Poll::Ready(match buffer.filled().len() {
+                    0 => IoEvent::Eof,
+                    count => IoEvent::Read(count),
+                })
+            }
             Poll::Ready(Err(error)) => Poll::Ready(IoEvent::Failed(error)),
             Poll::Pending => {
                 // An idle connection keeps no read buffer (D34).

@@ -171,7 +171,7 @@ impl Session {
     }
 
     /// Lives until the connection ends.
-    pub(super) async fn live(mut self, inbox: &mut Inbox, carried: &mut Carried) -> End {
+    pub(super) async fn live(mut self: Box<Self>, inbox: &mut Inbox, carried: &mut Carried) -> End {
         self.core.handle(Input::Start, now());
         let ended = loop {
             match self.outputs(inbox).await {
@@ -774,7 +774,7 @@ impl Session {
     }
 
     /// The connection is over: say the last words, release everything.
-    async fn finish(mut self, ended: Ended, carried: &mut Carried) -> End {
+    async fn finish(mut self: Box<Self>, ended: Ended, carried: &mut Carried) -> End {
         self.log.end(&*self.surface);
         // Requests that were still waiting got their answer from the core's last outputs.
         while let Some(output) = self.core.poll_output() {

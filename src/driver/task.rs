@@ -148,14 +148,16 @@ impl Loop {
             options = options.host(host, port.unwrap_or(5222), TlsMode::StartTls);
         }
         tracing::debug!("connecting");
-        let connection = match interruptible(connection::connect(&options), inbox, &mut self.carried, || None).await {
+        // Futures that are large stand alone, so that an idle connection does not keep room for them.
+        let connecting = Box::pin(connection::connect(&options));
+        let connection = match interruptible(connecting, inbox, &mut self.carried, || None).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return End::failed(error),
             Err(end) => return end,
         };
         self.lose_expired(surface, inbox);
         match Session::new(Arc::clone(surface), options, connection, &mut self.carried) {
-            Ok(session) => Box::pin(session.live(inbox, &mut self.carried)).await,
+            Ok(session) => Box::pin(Box::new(session).live(inbox, &mut self.carried)).await,
             Err(error) => End::failed(error),
         }
     }

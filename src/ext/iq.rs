@@ -41,7 +41,7 @@ impl<P> IqRequest<P> {
     /// Who asks; `None` is the own account (RFC 6120 §8.1.2.1).
     #[must_use]
     pub fn from(&self) -> Option<jid::Jid> {
-        self.stanza.from_jid()
+        self.stanza.from_jid().cloned()
     }
 }
 
@@ -110,7 +110,7 @@ impl From<Error> for IqRefusal {
 /// The reply stanza to a request; `None` where the request cannot be answered (no id).
 pub(crate) fn reply(request: &Stanza, answer: Result<Answer, IqRefusal>) -> Option<Result<OutStanza>> {
     let id = request.id()?.into_owned();
-    let to = request.from_jid();
+    let to = request.from_jid().cloned();
     let iq = match answer {
         Ok(answer) => Iq::Result { from: None, to, id, payload: answer.payload },
         Err(refusal) => Iq::Error { from: None, to, id, payload: None, error: to_wire(&refusal.error) },

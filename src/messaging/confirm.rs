@@ -34,9 +34,9 @@ impl ReceiptDue {
         if !received || stanza.child(ns::RECEIPTS, "request").is_none() || stanza.child(ns::RECEIPTS, "received").is_some() {
             return None;
         }
-        let (to, id) = (stanza.from_jid()?, stanza.id()?.into_owned());
+        let (to, id) = (stanza.from_jid()?, stanza.id()?);
         let message_type = MessageType::from_attribute(stanza.stanza_type().as_deref());
-        may_know(cx, &to.to_bare()).then_some(Self { to, id, message_type })
+        may_know(cx, &to.to_bare()).then(|| Self { to: to.clone(), id: id.into_owned(), message_type })
     }
 
     pub(super) async fn send(self, cx: Ctx) -> Result<()> {

@@ -55,7 +55,7 @@ impl Bounce {
     /// Who says so: the address the message was sent to, or a server. None if it is the own server.
     #[must_use]
     pub fn from(&self) -> Option<Jid> {
-        self.stanza.from_jid()
+        self.stanza.from_jid().cloned()
     }
 
     /// The id of the message that came back: what [`Sent::id`] said when it was sent.
@@ -115,6 +115,6 @@ impl Event for ChatStateEvent {
     }
 
     fn from_inbound(inbound: &Inbound, _client: &WeakClient) -> Option<Self> {
-        Some(Self { from: inbound.stanza().from_jid()?, state: wire::chat_state(inbound.stanza())? })
+        Some(Self { from: inbound.stanza().from_jid()?.clone(), state: wire::chat_state(inbound.stanza())? })
     }
 }

@@ -19,15 +19,21 @@ pub(super) struct Locks {
 impl Locks {
     /// A message of a conversation came from there: the conversation is locked to that resource; without a resource it is
     /// unlocked.
-    pub(super) fn message(&mut self, from: Jid) {
-        match from.try_into_full() {
-            Ok(full) => {
-                if self.locked.len() >= MAX_LOCKS && !self.locked.contains_key(&full.to_bare()) {
+    pub(super) fn message(&mut self, from: &Jid) {
+        let full = match from.try_as_full() {
+            Ok(full) => full,
+            Err(bare) => return self.unlock(bare),
+        };
+        let contact = full.to_bare();
+        match self.locked.get_mut(&contact) {
+            Some(locked) if locked == full => {}
+            Some(locked) => *locked = full.clone(),
+            None => {
+                if self.locked.len() >= MAX_LOCKS {
                     self.locked.clear();
                 }
-                self.locked.insert(full.to_bare(), full);
+                self.locked.insert(contact, full.clone());
             }
-            Err(bare) => self.unlock(&bare),
         }
     }
 
@@ -146,7 +152,7 @@ mod tests {
         let mut locks = Locks::default();
         for step in steps {
             match step {
-                Message(from) => locks.message(Jid::new(from).unwrap()),
+                Message(from) => locks.message(&Jid::new(from).unwrap()),
                 Presence(from) => locks.unlock(&Jid::new(from).unwrap().to_bare()),
                 Lost => locks.clear(),
             }
@@ -181,7 +187,7 @@ mod tests {
     fn strangers_cannot_make_the_table_grow_without_bound() {
         let mut locks = Locks::default();
         for i in 0..3 * MAX_LOCKS {
-            locks.message(Jid::new(&format!("spam{i}@example.net/x")).unwrap());
+            locks.message(&Jid::new(&format!("spam{i}@example.net/x")).unwrap());
             assert!(locks.locked.len() <= MAX_LOCKS);
         }
         let last = BareJid::new(&format!("spam{}@example.net", 3 * MAX_LOCKS - 1)).unwrap();

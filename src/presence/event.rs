@@ -87,7 +87,7 @@ impl Event for PresenceUpdate {
     }
 
     fn from_inbound(inbound: &Inbound, _: &WeakClient) -> Option<Self> {
-        let from = inbound.stanza().from_jid()?;
+        let from = inbound.stanza().from_jid()?.clone();
         Some(Self { stanza: inbound.stanza().clone(), from, received: inbound.received() })
     }
 }

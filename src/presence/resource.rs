@@ -9,7 +9,7 @@ use jid::{BareJid, Jid};
 use xmpp_parsers::date::DateTime;
 use xmpp_parsers::presence::Show as WireShow;
 
-use crate::xml::{Node, Stanza, ns};
+use crate::xml::{Node, Stanza, belongs_to, ns};
 
 /// How available somebody is (RFC 6121 §4.7.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -96,9 +96,9 @@ impl ResourcePresence {
     /// What an available presence stanza says; none without a sender. `received` counts where no
     /// [delay](https://xmpp.org/extensions/xep-0203.html) says when it was sent.
     pub(super) fn read(stanza: &Stanza, received: SystemTime, account: &BareJid) -> Option<Self> {
-        let jid = stanza.from_jid()?;
+        let jid = stanza.from_jid()?.clone();
         Some(Self {
-            own: jid.to_bare() == *account,
+            own: belongs_to(&jid, account),
             jid,
             show: show(stanza),
             priority: priority(stanza),

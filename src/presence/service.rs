@@ -186,10 +186,10 @@ impl PresenceService {
         if stanza.stanza_type().is_some() {
             // Unavailable; or an error, which says that nobody is there to see our presence.
             let Some(jid) = stanza.from_jid() else { return };
-            for gone in self.state.with(|state| state.gone_with(&jid)) {
+            for gone in self.state.with(|state| state.gone_with(jid)) {
                 cx.delete_session_row(ROWS, format!("from/{gone}"));
             }
-            self.state.update(|state| ((), state.is_available(&jid).then(|| PresenceChange::Unavailable(jid.clone()))));
+            self.state.update(|state| ((), state.is_available(jid).then(|| PresenceChange::Unavailable(jid.clone()))));
             if self.state.with(|state| state.of(&jid.to_bare()).is_empty()) {
                 self.strangers().remove(&jid.to_bare());
             }

@@ -41,7 +41,7 @@ pub struct SubscriptionRequest {
 impl SubscriptionRequest {
     /// The request in a presence stanza of type `subscribe`; none without a sender.
     pub(super) fn read(stanza: &Stanza, client: WeakClient) -> Option<Self> {
-        Some(Self { from: stanza.from_jid()?.into_bare(), stanza: stanza.clone(), client })
+        Some(Self { from: stanza.from_jid()?.to_bare(), stanza: stanza.clone(), client })
     }
 
     /// Who asks.

@@ -44,7 +44,12 @@ impl IdentityKey {
     /// text), without what relays add: two contents are two messages.
     #[must_use]
     pub fn origin(sender: &Jid, origin_id: &str, content: &str) -> Self {
-        Self::of(true, &["origin", sender.as_str(), origin_id, content])
+        Self::origin_of(sender.as_str(), origin_id, content)
+    }
+
+    /// The same of an address that is normalised.
+    pub(crate) fn origin_of(sender: &str, origin_id: &str, content: &str) -> Self {
+        Self::of(true, &["origin", sender, origin_id, content])
     }
 
     /// R17 (2) where a room gives occupants an id (XEP-0421).
@@ -63,9 +68,13 @@ impl IdentityKey {
     /// offline copy, with stamps within [`SIMILAR_WITHIN`](Self::SIMILAR_WITHIN); see [`similar_match`](Self::similar_match).
     #[must_use]
     pub fn similar(from: Option<&Jid>, to: Option<&Jid>, message_type: &str, id: Option<&str>, body: &str) -> Self {
-        let text = |jid: Option<&Jid>| jid.map_or(String::new(), |j| j.as_str().to_owned());
+        Self::similar_of(from.map_or("", |jid| jid.as_str()), to.map_or("", |jid| jid.as_str()), message_type, id, body)
+    }
+
+    /// The same of addresses that are normalised, and empty where there is none.
+    pub(crate) fn similar_of(from: &str, to: &str, message_type: &str, id: Option<&str>, body: &str) -> Self {
         let given = if id.is_some() { "id" } else { "none" };
-        Self::of(false, &["similar", &text(from), &text(to), message_type, given, id.unwrap_or(""), body])
+        Self::of(false, &["similar", from, to, message_type, given, id.unwrap_or(""), body])
     }
 
     /// The key from the bytes of [`as_bytes`](Self::as_bytes) and the answer of [`is_exact`](Self::is_exact), for

@@ -272,7 +272,7 @@ fn unwrap(draft: &mut InboundDraft, cx: &Ctx) {
     let is_carbon = |name| stanza.child(ns::CARBONS, name);
     let Some(carbon) = is_carbon("sent").or_else(|| is_carbon("received")) else { return };
     // In the content of an archive, or of offline storage, there are none.
-    let is_from_account = stanza.from_jid().is_some_and(|from| from == *cx.account()) && draft.origin() == Origin::Live;
+    let is_from_account = stanza.from_jid().is_some_and(|from| from == cx.account()) && draft.origin() == Origin::Live;
     if !is_from_account {
         tracing::warn!(from = ?stanza.from(), origin = ?draft.origin(), "a forged carbon was discarded");
         return draft.discard("a carbon that the account did not send");

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use jid::Jid;
 use smallvec::SmallVec;
 use xso::FromXml;
 
@@ -57,6 +58,8 @@ pub(super) struct Inner {
     /// Never spills.
     children: SmallVec<[NodeData; INLINE_CHILDREN]>,
     prefix: Option<Prefix>,
+    /// The sender, once somebody asked.
+    sender: OnceLock<Option<Jid>>,
 }
 
 /// The attributes every stanza is routed by (RFC 6120 §8.1), where they stand.
@@ -189,6 +192,7 @@ impl Frame {
             kind,
             children: SmallVec::from_slice(children),
             prefix,
+            sender: OnceLock::new(),
         }))
     }
 
@@ -317,6 +321,10 @@ fn with_packed(text: &str, children: &[NodeData], prefixes: &[Prefix]) -> Box<st
 }
 
 impl Inner {
+    pub(super) fn sender(&self) -> &OnceLock<Option<Jid>> {
+        &self.sender
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.buffer[..self.text_len as usize]
     }

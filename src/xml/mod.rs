@@ -36,6 +36,7 @@
 //!
 //! The layer is pure: it knows no sockets, no clock and no tasks.
 
+mod address;
 mod chars;
 mod checks;
 mod datetime;
@@ -59,6 +60,7 @@ mod syntax;
 mod tests;
 mod write;
 
+pub(crate) use address::belongs_to;
 pub use datetime::{format_datetime, parse_datetime};
 pub use error::{PayloadError, XmlError, XmlErrorKind};
 pub use frame::Frame;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use jid::Jid;
 use xso::FromXml;
@@ -82,16 +83,19 @@ pub struct Stanza {
     data: NodeData,
     header: Header,
     kind: StanzaKind,
+    /// The sender of an inner stanza, once somebody asked; that of a whole one is kept by its frame.
+    sender: Option<Arc<OnceLock<Option<Jid>>>>,
 }
 
 impl Stanza {
     pub(super) fn whole(frame: Frame, kind: StanzaKind) -> Self {
         let (data, header) = (frame.root_data(), frame.header());
-        Self { frame, data, header, kind }
+        Self { frame, data, header, kind, sender: None }
     }
 
     pub(super) fn inside(frame: Frame, data: NodeData, header: Header, kind: StanzaKind) -> Self {
-        Self { frame, data, header, kind }
+        let sender = (data.start != 0).then(Arc::default);
+        Self { frame, data, header, kind, sender }
     }
 
     /// Message, presence or IQ.
@@ -128,10 +132,11 @@ impl Stanza {
         self.value(self.header.kind)
     }
 
-    /// The sender; none if there is none, or no valid JID (RFC 7622).
+    /// The sender; none if there is none, or no valid JID (RFC 7622). It is read once, for this stanza and all its clones.
     #[must_use]
-    pub fn from_jid(&self) -> Option<Jid> {
-        Jid::new(&self.from()?).ok()
+    pub fn from_jid(&self) -> Option<&Jid> {
+        let sender = self.sender.as_deref().unwrap_or_else(|| self.frame.inner_ref().sender());
+        sender.get_or_init(|| Jid::new(&self.from()?).ok()).as_ref()
     }
 
     /// The receiver; none if there is none, or no valid JID (RFC 7622).

@@ -5,12 +5,13 @@ use std::time::SystemTime;
 
 use smallvec::SmallVec;
 
+use super::hash::Digests;
 use crate::store::{Copies, IdentityKey, LogId, NewMessage, Origin};
 
 #[derive(Debug)]
 pub(super) struct Known {
-    exact: HashMap<IdentityKey, LogId>,
-    similar: HashMap<IdentityKey, SmallVec<[LogId; 2]>>,
+    exact: HashMap<IdentityKey, LogId, Digests>,
+    similar: HashMap<IdentityKey, SmallVec<[LogId; 2]>, Digests>,
     /// Of messages that left the log, by log id.
     gone: VecDeque<(LogId, Identity)>,
     max_gone: usize,
@@ -32,7 +33,7 @@ impl Identity {
 
 impl Known {
     pub(super) fn new(max_gone: usize) -> Self {
-        Self { exact: HashMap::new(), similar: HashMap::new(), gone: VecDeque::new(), max_gone }
+        Self { exact: HashMap::default(), similar: HashMap::default(), gone: VecDeque::new(), max_gone }
     }
 
     pub(super) fn exact(&self, key: &IdentityKey) -> Option<LogId> {

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use jid::Jid;
 
+use super::hash::Numbers;
 use super::known::{Identity, Known};
 use super::outbox::Outbox;
 use crate::store::{
@@ -24,7 +25,7 @@ const OVERHEAD: usize = 512;
 pub(super) struct Log {
     counter: u64,
     head: Position,
-    messages: BTreeMap<LogId, Entry>,
+    messages: HashMap<LogId, Entry, Numbers>,
     /// Messages that have no position, held and history.
     unfed: BTreeSet<LogId>,
     feed: BTreeMap<Position, Fed>,
@@ -49,7 +50,7 @@ struct Entry {
 #[derive(Debug)]
 enum Fed {
     Message(LogId),
-    Gap(GapRecord),
+    Gap(Box<GapRecord>),
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +73,7 @@ impl Log {
         Self {
             counter: 0,
             head: Position::START,
-            messages: BTreeMap::new(),
+            messages: HashMap::default(),
             unfed: BTreeSet::new(),
             feed: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -183,7 +184,7 @@ impl Log {
 
     pub(super) fn gap(&mut self, gap: GapRecord) -> Position {
         let position = Position::new(self.count());
-        self.feed.insert(position, Fed::Gap(gap));
+        self.feed.insert(position, Fed::Gap(Box::new(gap)));
         self.bytes += OVERHEAD;
         self.head = position;
         position
@@ -291,7 +292,7 @@ impl Log {
             }
             match fed.next() {
                 Some((_, Fed::Message(id))) => items.extend(self.get(*id, outbox).map(FeedItem::Message)),
-                Some((position, Fed::Gap(gap))) => items.push(FeedItem::Gap { position: *position, gap: gap.clone() }),
+                Some((position, Fed::Gap(gap))) => items.push(FeedItem::Gap { position: *position, gap: GapRecord::clone(gap) }),
                 None => break,
             }
         }
@@ -300,7 +301,7 @@ impl Log {
 
     pub(super) fn gaps(&self) -> Vec<(Position, GapRecord)> {
         let gaps = self.feed.iter().filter_map(|(position, fed)| match fed {
-            Fed::Gap(gap) => Some((*position, gap.clone())),
+            Fed::Gap(gap) => Some((*position, GapRecord::clone(gap))),
             Fed::Message(_) => None,
         });
         gaps.collect()

@@ -18,6 +18,7 @@ use super::{
 use crate::error::{Error, ErrorKind, Result};
 
 mod areas;
+mod hash;
 mod known;
 mod log;
 mod outbox;

@@ -147,8 +147,8 @@ impl Inner {
         if stanza.stanza_type().is_some() {
             // Gone; or an error, which carries back what we announced ourselves.
             let mut table = self.table();
-            if table.remove(&jid) {
-                self.show(&table, &jid);
+            if table.remove(jid) {
+                self.show(&table, jid);
             }
             return;
         }
@@ -157,10 +157,10 @@ impl Inner {
         let bare = jid.to_bare();
         let is_contact = bare == *cx.account() || cx.ext::<RosterService>().is_some_and(|roster| roster.contains(&bare));
         let unbidden = is_contact && !announced.is_legacy();
-        if self.announce(&jid, announced, is_contact) && unbidden {
+        if self.announce(jid, announced, is_contact) && unbidden {
             let waits = {
                 let mut table = self.table();
-                table.question(&jid).is_some_and(|question| table.wait(question))
+                table.question(jid).is_some_and(|question| table.wait(question))
             };
             if waits {
                 cx.emit(QuestionsWait);
