@@ -19,6 +19,8 @@ const OVERLAP: Duration = Duration::from_secs(600);
 const LATE: Duration = Duration::from_secs(10);
 /// How often that is asked for anew at the end of several pages: messages may go on to come.
 const PASSES: u32 = 3;
+/// How often a page is asked for again that is empty and cannot be.
+const TRIES: u32 = 3;
 
 /// How far a client has caught up with the archive of its account.
 #[derive(Debug, Clone)]
@@ -250,7 +252,7 @@ impl ArchiveService {
         let client = cx.client();
         let announced = self.known().announced.unwrap_or_default();
         let cursor = self.known().cursor.clone();
-        let (mut pages, mut passes) = (0, 0);
+        let (mut pages, mut passes, mut tries) = (0, 0, 0);
         let (mut start, mut expired) = (cursor.and_then(|cursor| self.start(&cursor)), false);
         let mut order = self.order_of_last(cx).await?;
         loop {
@@ -270,6 +272,13 @@ impl ArchiveService {
                 }
                 page => page?,
             };
+            // It begins before the cursor's own message. ejabberd says now and then that there is nothing [V: 23.01, under load].
+            let includes_last = start.is_some_and(|start| time_of_last(&cursor).is_some_and(|last| start <= last));
+            if page.results.is_empty() && includes_last && !expired && tries < TRIES {
+                tracing::debug!("the archive gave nothing from before its last known message on; it is asked again");
+                tries += 1;
+                continue;
+            }
             if let Some(start) = start.filter(|_| !expired && is_by_time(&cursor)) {
                 // A server may know seconds alone.
                 page.results.retain(|result| time_in_id(&result.id).is_none_or(|time| time >= start));
@@ -408,8 +417,12 @@ fn time_in_id(id: &str) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(id.parse().ok().filter(|_| is_time)?))
 }
 
+fn time_of_last(cursor: &ArchiveCursor) -> Option<SystemTime> {
+    cursor.last.as_deref().and_then(time_in_id)
+}
+
 fn is_by_time(cursor: &ArchiveCursor) -> bool {
-    cursor.last.as_deref().and_then(time_in_id).is_some()
+    time_of_last(cursor).is_some()
 }
 
 fn catches_up(cx: &Ctx) -> bool {

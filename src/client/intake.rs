@@ -15,7 +15,7 @@ use crate::ext::{Ctx, InboundDraft, Intake, Notes, TakenIn};
 use crate::store::{
     Applied, Batch, Change, Direction, Feed, IdentityKey, LoggedMessage, MessageFlags, NewMessage, Origin, Place,
 };
-use crate::xml::belongs_to;
+use crate::xml::{bare_of, belongs_to};
 
 /// How long taking in waits for subscribers that are slow; they are then cut off (R2 gives the live lane as long).
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ impl Shared {
         let (direction, other) = if own {
             (Direction::Outgoing, stanza.to_jid().map(Jid::into_bare))
         } else {
-            (Direction::Incoming, from.map(Jid::to_bare))
+            (Direction::Incoming, from.map(bare_of))
         };
         let conversation = other.unwrap_or_else(|| BareJid::clone(&self.account));
         let mut record = record(stanza, conversation.into(), direction, inbound.received());

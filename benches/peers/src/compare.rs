@@ -3,10 +3,14 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::{chart, corpus};
 
 const USAGE: &str = "compare [--quick] [--rounds N] [--only WORD] [--json FILE] [--chart FILE] [--strophe PROGRAM]";
+
+/// The longest that one run of a side may take.
+const MOST: Duration = Duration::from_secs(300);
 
 /// What one run of a side said.
 struct Outcome {
@@ -380,17 +384,31 @@ impl Drop for Server {
     }
 }
 
+/// Runs a side, which says little: its output waits in the pipe until it has ended.
 fn outcome(command: &mut Command) -> Result<Outcome, String> {
-    let output = command.stderr(Stdio::inherit()).output().map_err(|error| format!("{command:?}: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    let failed = |error: std::io::Error| format!("{command:?}: {error}");
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let end = Instant::now() + MOST;
+    let status = loop {
+        match child.try_wait().map_err(failed)? {
+            Some(status) => break status,
+            None if Instant::now() >= end => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("{command:?} took more than {} s", MOST.as_secs()));
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let said = std::io::read_to_string(child.stdout.take().expect("its output")).map_err(failed)?;
     let last = said.lines().last().unwrap_or_default();
     let parts = last.strip_prefix("figure=").and_then(|rest| rest.split_once(' '));
     match parts {
-        Some((figure, found)) if output.status.success() => {
+        Some((figure, found)) if status.success() => {
             let figure = figure.parse().map_err(|_| format!("{command:?} said {last}"))?;
             Ok(Outcome { figure, found: found.to_owned() })
         }
-        _ => Err(format!("{command:?} failed: {}", output.status)),
+        _ => Err(format!("{command:?} failed: {status}")),
     }
 }
 

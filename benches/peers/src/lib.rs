@@ -25,6 +25,8 @@ pub fn run() {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
         ["server", ref script @ ..] => serve(script),
+        // For who looks into one side alone, with a profiler.
+        ["live-corpus", count] => print!("{}", corpus::generate_live(number(count) as usize)),
         [side @ ("ours-whole" | "theirs-whole"), port, tls, messages, presences] => {
             let whole = if side == "ours-whole" { ours_online::whole } else { tokio_xmpp_online::whole };
             whole(number(port) as u16, tls == "tls", number(messages), number(presences));

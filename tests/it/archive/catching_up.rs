@@ -154,8 +154,18 @@ async fn a_session_that_is_resumed_goes_on_with_the_fetch_it_began() {
 /// ejabberd may bring what came during a cut in another order than it came in.
 #[tokio::test]
 async fn what_came_during_a_cut_is_in_the_order_of_the_archive() {
+    in_the_order_of_the_archive(&[Misbehaviour::ReorderResent]).await;
+}
+
+/// A page that cannot be empty, for the message it was asked from is in the archive, is asked for again.
+#[tokio::test]
+async fn an_archive_that_seems_empty_is_asked_again() {
+    in_the_order_of_the_archive(&[Misbehaviour::ReorderResent, Misbehaviour::EmptyPages]).await;
+}
+
+async fn in_the_order_of_the_archive(misbehaviours: &[Misbehaviour]) {
     let (server, store) = away(Dialect::OldEjabberd).await;
-    server.misbehave(Misbehaviour::ReorderResent);
+    misbehaviours.iter().for_each(|misbehaviour| server.misbehave(misbehaviour.clone()));
     let client = with_pages(&server, &store, 100).build().await.expect("a client");
     let mut durable = client.messages().durable("ui").await.expect("open");
     let mut live = client.messages().events();
