@@ -19,7 +19,7 @@ const OVERLAP: Duration = Duration::from_secs(600);
 const LATE: Duration = Duration::from_secs(10);
 /// How often that is asked for anew at the end of several pages: messages may go on to come.
 const PASSES: u32 = 3;
-/// How often a page is asked for again that is empty and cannot be.
+/// How often a page is asked for again that is empty and cannot be, or that was cut.
 const TRIES: u32 = 3;
 
 /// How far a client has caught up with the archive of its account.
@@ -264,6 +264,14 @@ impl ArchiveService {
                 Some(page) => page.await,
                 None => self.next_page(&client, announced, after, start).await,
             };
+            // What was on its way to the old connection comes behind the rest of the page, and behind its end.
+            let was_cut = self.known().cuts != cuts;
+            let is_suspect = page.as_ref().map_or_else(Error::is_timeout, |_| true);
+            if was_cut && is_suspect && is_by_time(&cursor) && tries < TRIES {
+                tracing::debug!("the connection was cut while a page of the archive came; it is asked for again");
+                tries += 1;
+                continue;
+            }
             let mut page = match page {
                 Err(error) if start.is_none() && asked.is_some() && is_item_not_found(&error) => {
                     tracing::info!("the archive no longer knows the last message; what follows is asked for by its time");
@@ -283,12 +291,12 @@ impl ArchiveService {
                 // A server may know seconds alone.
                 page.results.retain(|result| time_in_id(&result.id).is_none_or(|time| time >= start));
             }
+            tries = 0;
             let gap = if std::mem::take(&mut expired) { self.hole(cx, &cursor, &page).await? } else { None };
             let next = self.after(&cursor, &page);
             pages += 1;
             let has_next = page.next(&Paging::Forwards { after: asked }).is_some();
             // What came after a cut, or while several pages were read, may stand before this page's end.
-            let was_cut = self.known().cuts != cuts;
             let anew = is_by_time(&next) && (was_cut || (!has_next && pages > 1 && passes < PASSES));
             if anew {
                 (pages, passes) = (0, passes + 1);

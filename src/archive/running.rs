@@ -107,12 +107,12 @@ impl Open {
         &self.id
     }
 
-    /// The results of the page, whose last one is this. Replies overtake messages, so it may still be on its way.
-    pub(super) async fn results(self, last: Option<&str>) -> Result<Vec<ArchiveResult>> {
+    /// The results of the page, whose first and last ones are these. Replies overtake messages, so they may still be on their way.
+    pub(super) async fn results(self, first: Option<&str>, last: Option<&str>) -> Result<Vec<ArchiveResult>> {
         let all = async {
             loop {
                 let more = self.more.notified();
-                if let Some(results) = self.take(last)? {
+                if let Some(results) = self.take([first, last])? {
                     return Ok(results);
                 }
                 more.await;
@@ -120,19 +120,20 @@ impl Open {
         };
         match tokio::time::timeout(LATE, all).await {
             Ok(results) => results,
-            Err(_) => Err(Error::new(ErrorKind::RequestTimeout(LATE)).with_context("the page's last result did not come")),
+            Err(_) => Err(Error::new(ErrorKind::RequestTimeout(LATE)).with_context("the page's results did not come")),
         }
     }
 
-    fn take(&self, last: Option<&str>) -> Result<Option<Vec<ArchiveResult>>> {
+    fn take(&self, ends: [Option<&str>; 2]) -> Result<Option<Vec<ArchiveResult>>> {
         let mut open = self.running.lock();
         let Some(query) = open.get_mut(&self.id) else { return Ok(Some(Vec::new())) };
         if query.overflow {
             let error = ErrorKind::Protocol(crate::error::ProtocolError::LimitExceeded);
             return Err(Error::new(error).with_context("an archive sent more results than were asked for"));
         }
-        let is_there = last.is_none_or(|last| query.results.iter().any(|result| result.id == last));
-        Ok(is_there.then(|| std::mem::take(&mut query.results)))
+        let is_there = |end: &str| query.results.iter().any(|result| result.id == end);
+        let all_there = ends.into_iter().flatten().all(is_there);
+        Ok(all_there.then(|| std::mem::take(&mut query.results)))
     }
 }
 
@@ -180,7 +181,7 @@ mod tests {
             assert_eq!(offer(&running, from, query, "1"), verdict, "{from} {query}");
         }
         let id = own.id().to_owned();
-        assert_eq!(own.results(None).await.expect("results").len(), 2);
+        assert_eq!(own.results(None, None).await.expect("results").len(), 2);
         assert_eq!(offer(&running, "", &id, "2"), Verdict::Stray, "the query is closed");
     }
 
@@ -189,15 +190,23 @@ mod tests {
         let running = Arc::new(Running::new());
         let open = running.open(ACCOUNT.parse().expect("a JID"), 10);
         let id = open.id().to_owned();
-        let mut page = Box::pin(open.results(Some("2")));
+        let mut page = Box::pin(open.results(Some("1"), Some("3")));
         assert!((&mut page).now_or_never().is_none());
         offer(&running, "", &id, "1");
         assert!((&mut page).now_or_never().is_none());
-        offer(&running, "", &id, "2");
+        offer(&running, "", &id, "3");
+        assert_eq!(page.await.expect("results").len(), 2);
+        // The first may come last.
+        let open = running.open(ACCOUNT.parse().expect("a JID"), 10);
+        let id = open.id().to_owned();
+        let mut page = Box::pin(open.results(Some("1"), Some("3")));
+        offer(&running, "", &id, "3");
+        assert!((&mut page).now_or_never().is_none());
+        offer(&running, "", &id, "1");
         assert_eq!(page.await.expect("results").len(), 2);
 
         let open = running.open(ACCOUNT.parse().expect("a JID"), 10);
-        let error = open.results(Some("2")).await.expect_err("it never comes");
+        let error = open.results(None, Some("2")).await.expect_err("it never comes");
         assert!(error.is_timeout(), "{error}");
     }
 
@@ -208,6 +217,6 @@ mod tests {
         for n in 0..10 + EXTRA + 1 {
             assert_eq!(offer(&running, "", open.id(), &n.to_string()), Verdict::Taken);
         }
-        assert!(open.results(Some("0")).await.is_err());
+        assert!(open.results(None, Some("0")).await.is_err());
     }
 }

@@ -229,7 +229,7 @@ impl ArchiveService {
         async move {
             let reply = request.await?;
             let fin = wire::fin(reply.stanza()).ok_or_else(|| no_payload("fin"))?;
-            let results = open.results(fin.last.as_deref()).await?;
+            let results = open.results(fin.first.as_deref(), fin.last.as_deref()).await?;
             Ok(Page { results, complete: fin.complete, stable: fin.stable, first: fin.first, last: fin.last })
         }
     }

@@ -101,9 +101,14 @@ fn write(out: &mut String, node: Node<'_>, depth: u8) {
     for attribute in attributes {
         out.extend(["\u{2}", &attribute.ns(), " ", attribute.name(), "=", &attribute.value()]);
     }
-    out.extend(["\u{3}", &node.text()]);
-    if depth > 0 {
-        node.children().for_each(|child| write(out, child, depth - 1));
+    out.push('\u{3}');
+    if let Some(text) = node.simple_text() {
+        out.push_str(&text);
+    } else {
+        out.push_str(&node.text());
+        if depth > 0 {
+            node.children().for_each(|child| write(out, child, depth - 1));
+        }
     }
     out.push('\u{4}');
 }

@@ -294,6 +294,10 @@ impl Table {
         if let Some(deadline) = waiting.deadline {
             self.deadlines.remove(&(deadline, token));
         }
+        if self.waiting.is_empty() {
+            // An idle connection keeps no room for requests.
+            *self = Self::default();
+        }
         Some(waiting)
     }
 }

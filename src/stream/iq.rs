@@ -179,6 +179,10 @@ impl IqTable {
         let id = self.by_token.remove(&token)?;
         let waiting = self.by_id.remove(&id)?;
         self.deadlines.remove(&(waiting.deadline, token));
+        if self.by_id.is_empty() {
+            // An idle connection keeps no room for requests.
+            *self = Self::default();
+        }
         Some(waiting)
     }
 }

@@ -336,10 +336,11 @@ impl State {
         let domain = self.domain.clone();
         let Some(managed) = self.managed_mut(id) else { return };
         managed.attached = true;
-        let last = managed.queue.len().saturating_sub(1);
-        let is_message = |waiting: Option<&Unacknowledged>| waiting.is_some_and(|waiting| waiting.stanza.name() == "message");
-        if reorders && last > 0 && is_message(managed.queue.get(last)) && is_message(managed.queue.get(last - 1)) {
-            managed.queue.swap(last - 1, last);
+        let is_message = |at: &usize| managed.queue.get(*at).is_some_and(|waiting| waiting.stanza.name() == "message");
+        let mut messages = (0..managed.queue.len()).rev().filter(is_message);
+        let last_two = (messages.next(), messages.next());
+        if let (true, (Some(last), Some(before))) = (reorders, last_two) {
+            managed.queue.swap(before, last);
         }
         let stanzas = managed.queue.iter().map(|waiting| match delays && waiting.stanza.name() != "iq" {
             true => delayed(&waiting.stanza, waiting.at, domain.as_str()).to_xml(),

@@ -120,17 +120,24 @@ impl<'a> Node<'a> {
     /// The text directly inside, decoded: the text of child elements is not part of it.
     #[must_use]
     pub fn text(self) -> Cow<'a, str> {
+        self.simple_text().unwrap_or_else(|| self.mixed_text())
+    }
+
+    /// The text of an element that has nothing else in it, as nearly all have that have any.
+    pub(crate) fn simple_text(self) -> Option<Cow<'a, str>> {
         if self.is_empty_tag() {
-            return Cow::Borrowed("");
+            return Some(Cow::Borrowed(""));
         }
         let text = self.text_of_frame();
         let start = self.data.content as usize;
         let end = next_markup(text.as_bytes(), start);
-        if text.as_bytes()[end + 1] == b'/' {
-            return decode::text(&text[start..end]);
-        }
+        (text.as_bytes()[end + 1] == b'/').then(|| decode::text(&text[start..end]))
+    }
+
+    fn mixed_text(self) -> Cow<'a, str> {
+        let text = self.text_of_frame();
         let mut out = String::new();
-        let mut pos = start;
+        let mut pos = self.data.content as usize;
         loop {
             match next_content(text, pos) {
                 Content::Text(run) => {
@@ -160,6 +167,9 @@ impl<'a> Node<'a> {
     /// The first child with this namespace and local name.
     #[must_use]
     pub fn child(self, ns: &str, name: &str) -> Option<Self> {
+        if self.data.start == self.frame.root_data().start {
+            return self.frame.child(ns, name);
+        }
         self.children().find(|child| child.is(ns, name))
     }
 

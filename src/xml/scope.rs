@@ -1,6 +1,8 @@
 //! Ranges and names inside a frame's text, and what a stream's header puts into scope.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use jid::Jid;
 
 use super::ns;
 
@@ -22,6 +24,10 @@ impl Span {
 
     pub(super) fn is_none(self) -> bool {
         self.start == u32::MAX
+    }
+
+    pub(super) fn is_as_long_as(self, text: &str) -> bool {
+        (self.end - self.start) as usize == text.len()
     }
 
     pub(super) fn of(self, text: &str) -> &str {
@@ -119,7 +125,52 @@ pub(super) struct StreamScope {
     default: NsRef,
     /// A bit for each length that a namespace name with a meaning to the framer has.
     special_lens: u64,
+    seen: Addresses,
 }
+
+/// Addresses that were read last, by a hash of how they are written: most stanzas come from a few, and to read one anew takes several
+/// times as long as to look here. There is no room for any until some have been read, so that a quiet stream has none.
+#[derive(Debug, Default)]
+struct Addresses(Mutex<(u32, Vec<Option<(Box<str>, Jid)>>)>);
+
+/// How many addresses are read before they are kept.
+const QUIET: u32 = 100;
+/// How many are kept.
+const KEPT: usize = 64;
+
+impl Addresses {
+    /// `None` if it is no address.
+    fn read(&self, text: &str) -> Option<Jid> {
+        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, kept) = &mut *guard;
+        if *count < QUIET {
+            *count += 1;
+            return Jid::new(text).ok();
+        }
+        if kept.is_empty() {
+            kept.resize(KEPT, None);
+        }
+        let hash = text.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        let place = kept.get_mut(hash as usize % KEPT)?;
+        if let Some((written, jid)) = place
+            && **written == *text
+        {
+            return Some(jid.clone());
+        }
+        let jid = Jid::new(text).ok()?;
+        *place = Some((text.into(), jid.clone()));
+        Some(jid)
+    }
+}
+
+/// What was seen is no part of what a scope is.
+impl PartialEq for Addresses {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Addresses {}
 
 impl StreamScope {
     /// `bindings` as declared by the header, the default namespace under the empty prefix.
@@ -127,7 +178,14 @@ impl StreamScope {
         let default = bindings.iter().find(|(prefix, _)| prefix.is_empty()).map_or("", |(_, uri)| uri);
         // RFC 6120 §4.8.3: the content namespace may be bound to a prefix, with the stream namespace as default.
         let content_ns = if default == ns::STREAM { ns::CLIENT } else { default };
-        let mut scope = Self { content_ns: content_ns.into(), bindings, lang, default: NsRef::NONE, special_lens: SPECIAL_LENS };
+        let mut scope = Self {
+            content_ns: content_ns.into(),
+            bindings,
+            lang,
+            default: NsRef::NONE,
+            special_lens: SPECIAL_LENS,
+            seen: Addresses::default(),
+        };
         scope.special_lens |= len_bit(scope.content_ns.len());
         scope.default = scope.resolve("").unwrap_or(NsRef::NONE);
         scope
@@ -137,7 +195,14 @@ impl StreamScope {
     pub(super) fn standalone() -> Arc<Self> {
         static NOTHING: LazyLock<Arc<StreamScope>> = LazyLock::new(|| {
             let (content_ns, default) = (ns::CLIENT.into(), NsRef::NONE);
-            Arc::new(StreamScope { content_ns, bindings: Vec::new(), lang: None, default, special_lens: SPECIAL_LENS })
+            Arc::new(StreamScope {
+                content_ns,
+                bindings: Vec::new(),
+                lang: None,
+                default,
+                special_lens: SPECIAL_LENS,
+                seen: Addresses::default(),
+            })
         });
         NOTHING.clone()
     }
@@ -174,6 +239,11 @@ impl StreamScope {
             None if prefix.is_empty() => Some(NsRef::NONE),
             None => None,
         }
+    }
+
+    /// Reads an address; `None` if it is none.
+    pub(super) fn jid(&self, text: &str) -> Option<Jid> {
+        self.seen.read(text)
     }
 
     pub(super) fn uri(&self, index: usize) -> &str {

@@ -13,6 +13,7 @@ use jid::Jid;
 use super::hash::Numbers;
 use super::known::{Identity, Known};
 use super::outbox::Outbox;
+use super::sorted::{Keyed, Sorted};
 use crate::store::{
     Appended, Conversation, Direction, Feed, FeedItem, GapRecord, IdentityKey, LogId, LoggedMessage, MessageFlags, MessagePage,
     MessageQuery, MessageRecord, NewMessage, PageFrom, Place, Position, RowChange,
@@ -28,7 +29,7 @@ pub(super) struct Log {
     messages: HashMap<LogId, Entry, Numbers>,
     /// Messages that have no position, held and history.
     unfed: BTreeSet<LogId>,
-    feed: BTreeMap<Position, Fed>,
+    feed: Sorted<(Position, Fed)>,
     /// Ranges of positions that left by retention, first to last; their last is always one that did.
     lost: BTreeMap<Position, Position>,
     conversations: HashMap<Jid, Timeline>,
@@ -55,8 +56,24 @@ enum Fed {
 
 #[derive(Debug, Default)]
 struct Timeline {
-    places: BTreeSet<Place>,
+    places: Sorted<Place>,
     unread: u64,
+}
+
+impl Keyed for Place {
+    type Key = Self;
+
+    fn key(&self) -> Self {
+        *self
+    }
+}
+
+impl Keyed for (Position, Fed) {
+    type Key = Position;
+
+    fn key(&self) -> Position {
+        self.0
+    }
 }
 
 /// Why a message leaves the log.
@@ -75,7 +92,7 @@ impl Log {
             head: Position::START,
             messages: HashMap::default(),
             unfed: BTreeSet::new(),
-            feed: BTreeMap::new(),
+            feed: Sorted::default(),
             lost: BTreeMap::new(),
             conversations: HashMap::new(),
             known: Known::new(max_messages),
@@ -110,7 +127,7 @@ impl Log {
         self.messages.insert(id, Entry { order, feed, position, identity, record: Arc::new(record) });
         match position {
             Some(position) => {
-                self.feed.insert(position, Fed::Message(id));
+                self.feed.insert((position, Fed::Message(id)));
                 self.head = position;
             }
             None => drop(self.unfed.insert(id)),
@@ -184,7 +201,7 @@ impl Log {
 
     pub(super) fn gap(&mut self, gap: GapRecord) -> Position {
         let position = Position::new(self.count());
-        self.feed.insert(position, Fed::Gap(Box::new(gap)));
+        self.feed.insert((position, Fed::Gap(Box::new(gap))));
         self.bytes += OVERHEAD;
         self.head = position;
         position
@@ -197,15 +214,12 @@ impl Log {
     /// Lets the oldest go until what is left is within bounds.
     pub(super) fn retain_within_bounds(&mut self) {
         while self.feed.len() + self.unfed.len() > self.max_messages || self.bytes > self.max_bytes {
-            let fed = self.feed.first_key_value();
+            let fed = self.feed.first();
             let unfed = self.unfed.first().copied();
             match (fed, unfed) {
                 (Some((position, _)), Some(id)) if id.get() < position.get() => self.leave(id, Leaving::Lost),
                 (Some((_, Fed::Message(id))), _) => self.leave(*id, Leaving::Lost),
-                (Some((position, Fed::Gap(_))), _) => {
-                    let position = *position;
-                    self.close_gap(position, Leaving::Lost);
-                }
+                (Some((position, Fed::Gap(_))), _) => self.close_gap(*position, Leaving::Lost),
                 (None, Some(id)) => self.leave(id, Leaving::Lost),
                 (None, None) => break,
             }
@@ -221,7 +235,7 @@ impl Log {
         if let Some(entry) = self.messages.get_mut(&id) {
             (entry.feed, entry.position) = (Feed::Deliver, Some(position));
             self.unfed.remove(&id);
-            self.feed.insert(position, Fed::Message(id));
+            self.feed.insert((position, Fed::Message(id)));
             self.head = position;
         }
     }
@@ -239,7 +253,7 @@ impl Log {
             None => drop(self.unfed.remove(&id)),
         }
         if let Some(timeline) = self.conversations.get_mut(&entry.record.conversation) {
-            timeline.places.remove(&Place::new(entry.order, id));
+            timeline.places.remove(Place::new(entry.order, id));
             timeline.unread -= u64::from(is_unread(&entry.record));
             if timeline.places.is_empty() {
                 self.conversations.remove(&entry.record.conversation);
@@ -249,17 +263,26 @@ impl Log {
     }
 
     fn close_gap(&mut self, position: Position, leaving: Leaving) {
-        if matches!(self.feed.get(&position), Some(Fed::Gap(_))) {
+        if matches!(self.feed.get(position), Some((_, Fed::Gap(_)))) {
             self.bytes -= OVERHEAD;
             self.leave_feed(position, leaving);
         }
     }
 
     fn leave_feed(&mut self, position: Position, leaving: Leaving) {
-        self.feed.remove(&position);
+        self.feed.remove(position);
         if leaving == Leaving::Lost {
-            self.lost.insert(position, position);
-            self.join_losses(Position::new(position.get().saturating_sub(1)));
+            let begun = self.lost.range_mut(..position).next_back();
+            match begun {
+                // The oldest leave first, so this is the rule: nothing is left before it.
+                Some((_, last)) if *last < position && self.feed.first().is_none_or(|(first, _)| *first > position) => {
+                    *last = position
+                }
+                _ => {
+                    self.lost.insert(position, position);
+                    self.join_losses(Position::new(position.get().saturating_sub(1)));
+                }
+            }
         }
         self.join_losses(position);
     }
@@ -269,7 +292,7 @@ impl Log {
         let Some((&first, &last)) = self.lost.range(..=position).next_back() else { return };
         let behind = self.lost.range((Bound::Excluded(position), Bound::Unbounded)).next();
         let Some((&behind_first, &behind_last)) = behind else { return };
-        if self.feed.range(last..behind_first).next().is_none() {
+        if self.feed.from(last).next().is_none_or(|(position, _)| *position >= behind_first) {
             self.lost.remove(&behind_first);
             self.lost.insert(first, behind_last);
         }
@@ -280,11 +303,11 @@ impl Log {
         // A range may have begun before `after` and end behind it.
         let begun = self.lost.range(..next).next_back().filter(|(_, last)| **last >= next).map(|(_, last)| (next, *last));
         let mut lost = begun.into_iter().chain(self.lost.range(next..).map(|(first, last)| (*first, *last))).peekable();
-        let mut fed = self.feed.range(next..).peekable();
+        let mut fed = self.feed.from(next).peekable();
         let mut items = Vec::new();
         while items.len() < limit {
             let lost_first = lost.peek().map(|(first, _)| *first);
-            let fed_first = fed.peek().map(|(position, _)| **position);
+            let fed_first = fed.peek().map(|(position, _)| *position);
             let lost_is_next = lost_first.is_some_and(|first| fed_first.is_none_or(|position| first < position));
             if lost_is_next {
                 items.extend(lost.next().map(|(first, last)| FeedItem::lost(first, last)));
@@ -342,7 +365,7 @@ impl Log {
 
     pub(super) fn page(&self, query: &MessageQuery, outbox: &Outbox) -> MessagePage {
         let every;
-        let empty = BTreeSet::new();
+        let empty = Sorted::default();
         let places = match &query.conversation {
             Some(conversation) => self.conversations.get(conversation).map_or(&empty, |timeline| &timeline.places),
             None => {
@@ -354,12 +377,9 @@ impl Log {
         let wanted = query.limit.saturating_add(1);
         let (mut messages, backwards): (Vec<_>, bool) = match query.page {
             PageFrom::Newest => (places.iter().rev().filter_map(read).take(wanted).collect(), true),
-            PageFrom::Before(place) => (places.range(..place).rev().filter_map(read).take(wanted).collect(), true),
+            PageFrom::Before(place) => (places.before(place).rev().filter_map(read).take(wanted).collect(), true),
             PageFrom::Oldest => (places.iter().filter_map(read).take(wanted).collect(), false),
-            PageFrom::After(place) => {
-                let behind = places.range((Bound::Excluded(place), Bound::Unbounded));
-                (behind.filter_map(read).take(wanted).collect(), false)
-            }
+            PageFrom::After(place) => (places.after(place).filter_map(read).take(wanted).collect(), false),
         };
         let more = messages.len() > query.limit;
         messages.truncate(query.limit);
@@ -396,7 +416,7 @@ impl Log {
     /// Compares what is counted along the way with what is there.
     pub(super) fn check(&self) {
         self.known.counts();
-        let gaps = self.feed.values().filter(|fed| matches!(fed, Fed::Gap(_))).count();
+        let gaps = self.feed.iter().filter(|(_, fed)| matches!(fed, Fed::Gap(_))).count();
         let bytes: usize = self.messages.values().map(|entry| cost(&entry.record)).sum();
         assert_eq!(self.bytes, bytes + gaps * OVERHEAD);
         assert!(self.bytes <= self.max_bytes && self.feed.len() + self.unfed.len() <= self.max_messages);
@@ -404,7 +424,7 @@ impl Log {
         for (id, entry) in &self.messages {
             assert_eq!(entry.position.is_some(), entry.feed == Feed::Deliver);
             assert_eq!(self.unfed.contains(id), entry.position.is_none());
-            assert!(self.conversations[&entry.record.conversation].places.contains(&Place::new(entry.order, *id)));
+            assert!(self.conversations[&entry.record.conversation].places.get(Place::new(entry.order, *id)).is_some());
         }
         let unread = |entry: &&Entry| is_unread(&entry.record);
         assert_eq!(
@@ -415,10 +435,13 @@ impl Log {
         assert!(self.conversations.values().all(|timeline| !timeline.places.is_empty()));
         let lost: Vec<_> = self.lost.iter().flat_map(|(first, last)| [*first, *last]).collect();
         assert!(lost.is_sorted(), "{lost:?}");
-        assert!(self.lost.iter().all(|(first, last)| self.feed.range(*first..=*last).next().is_none()));
+        assert!(self.lost.iter().all(|(first, last)| self.feed.from(*first).next().is_none_or(|(position, _)| position > last)));
         let between = self.lost.values().zip(self.lost.keys().skip(1));
         for (last, next) in between {
-            assert!(self.feed.range(*last..*next).next().is_some(), "losses with nothing between them are one");
+            assert!(
+                self.feed.from(*last).next().is_some_and(|(position, _)| position < next),
+                "losses with nothing between them are one"
+            );
         }
     }
 

@@ -22,6 +22,7 @@ mod hash;
 mod known;
 mod log;
 mod outbox;
+mod sorted;
 
 #[cfg(test)]
 mod tests;

@@ -198,6 +198,31 @@ async fn in_the_order_of_the_archive(misbehaviours: &[Misbehaviour]) {
     client.close().await;
 }
 
+/// The same of a page of the archive: its results come in another order when the connection is cut while they come.
+#[tokio::test]
+async fn a_page_that_was_cut_is_in_the_order_of_the_archive() {
+    let (server, store) = away(Dialect::OldEjabberd).await;
+    let juliet = bare(&server, "juliet");
+    let texts: Vec<String> = (0..6).map(|n| n.to_string()).collect();
+    texts.iter().for_each(|text| say(&server, ROMEO, &juliet, text, ""));
+    server.misbehave(Misbehaviour::SilentArchive { after: 0 });
+    let client = with_pages(&server, &store, 100).build().await.expect("a client");
+    let mut durable = client.messages().durable("ui").await.expect("open");
+    client.connect().await.expect("online");
+    within("the query", server.wait_for(|s| s.unanswered_queries() == 1)).await;
+    settle(&client).await;
+    server.misbehave(Misbehaviour::ReorderResent);
+    let mut states = client.states().skip_while(|state| ready(matches!(state, State::Online { .. })));
+    server.cut_after(&juliet, Way::ToClient, 1_000, Cut::Rst);
+    assert_eq!(server.answer_archive(), 1);
+    while !matches!(within("a state", states.next()).await, Some(State::Online { resumed: true, .. })) {}
+    for text in &texts {
+        assert_eq!(next(&mut durable).await, *text);
+    }
+    assert!(matches!(caught_up(&client).await, CatchUp::Complete));
+    client.close().await;
+}
+
 #[tokio::test]
 async fn a_process_that_dies_while_it_catches_up_loses_nothing() {
     let (server, store) = away(Dialect::Strict).await;

@@ -1,0 +1,93 @@
+//! A sorted queue: nearly everything comes in at its end and leaves at its beginning.
+
+use std::collections::VecDeque;
+
+/// Values in order, each once. What comes last costs nothing to put in and what comes first nothing to take out; elsewhere the
+/// rest moves.
+#[derive(Debug)]
+pub(super) struct Sorted<T>(VecDeque<T>);
+
+/// What a value is sorted by.
+pub(super) trait Keyed {
+    type Key: Ord + Copy;
+
+    fn key(&self) -> Self::Key;
+}
+
+impl<T: Keyed> Sorted<T> {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn first(&self) -> Option<&T> {
+        self.0.front()
+    }
+
+    pub(super) fn last(&self) -> Option<&T> {
+        self.0.back()
+    }
+
+    pub(super) fn get(&self, key: T::Key) -> Option<&T> {
+        self.0.get(self.at(key)?)
+    }
+
+    pub(super) fn insert(&mut self, value: T) {
+        let key = value.key();
+        if self.0.back().is_none_or(|last| last.key() < key) {
+            return self.0.push_back(value);
+        }
+        match self.0.binary_search_by_key(&key, T::key) {
+            Ok(at) => self.0[at] = value,
+            Err(at) => self.0.insert(at, value),
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: T::Key) -> Option<T> {
+        self.0.remove(self.at(key)?)
+    }
+
+    /// From the first to the last.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &T> {
+        self.0.iter()
+    }
+
+    /// Those before this key.
+    pub(super) fn before(&self, key: T::Key) -> impl DoubleEndedIterator<Item = &T> {
+        self.0.range(..self.0.partition_point(|value| value.key() < key))
+    }
+
+    /// Those from this key on.
+    pub(super) fn from(&self, key: T::Key) -> impl DoubleEndedIterator<Item = &T> {
+        self.0.range(self.0.partition_point(|value| value.key() < key)..)
+    }
+
+    /// Those behind this key.
+    pub(super) fn after(&self, key: T::Key) -> impl DoubleEndedIterator<Item = &T> {
+        self.0.range(self.0.partition_point(|value| value.key() <= key)..)
+    }
+
+    fn at(&self, key: T::Key) -> Option<usize> {
+        if self.0.front()?.key() == key {
+            return Some(0);
+        }
+        self.0.binary_search_by_key(&key, T::key).ok()
+    }
+}
+
+impl<T> Default for Sorted<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T: Keyed> FromIterator<T> for Sorted<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
+        let mut values: Vec<T> = values.into_iter().collect();
+        values.sort_unstable_by_key(T::key);
+        Self(values.into())
+    }
+}
