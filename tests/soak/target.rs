@@ -14,8 +14,10 @@ use crate::support::{Cert, Kind, Server, StartError};
 
 pub(crate) const PASSWORD: &str = "secret";
 
-/// A server that says nothing for so long has done what it had read.
+/// A server that says nothing and does nothing for so long has done what it had read.
 const QUIET: Duration = Duration::from_millis(1_500);
+/// The most processor time, in hundredths of a second, that doing nothing takes meanwhile.
+const IDLE: u64 = 12;
 
 pub(crate) enum Target {
     InProcess { server: testing::Server, name: &'static str },
@@ -140,8 +142,13 @@ impl Target {
                     proxy.harm(Harm::Drop);
                 }
                 let quiet = async {
-                    while !proxies.iter().all(|proxy| proxy.is_quiet(QUIET)) {
-                        tokio::time::sleep(QUIET / 10).await;
+                    loop {
+                        let before = server.processor_time();
+                        tokio::time::sleep(QUIET).await;
+                        let used = server.processor_time().zip(before).map_or(0, |(now, before)| now - before);
+                        if used <= IDLE && proxies.iter().all(|proxy| proxy.is_quiet(QUIET)) {
+                            return;
+                        }
                     }
                 };
                 tokio::time::timeout(Duration::from_secs(60), quiet).await?;
