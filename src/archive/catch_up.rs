@@ -1,9 +1,10 @@
 //! Fetching what came while there was no session (R16, R18, R19, R20).
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::FutureExt;
 
+use super::by_time::{Settling, is_by_time, time_in_id, time_of_last};
 use super::server::take_in;
 use super::service::{Announced, ArchiveService, ArchiveSettings, BEGUN, HISTORY, Page, PageFuture, ROWS};
 use super::wire::{self, Filter, Paging};
@@ -19,8 +20,12 @@ const OVERLAP: Duration = Duration::from_secs(600);
 const LATE: Duration = Duration::from_secs(10);
 /// How often that is asked for anew at the end of several pages: messages may go on to come.
 const PASSES: u32 = 3;
-/// How often a page is asked for again that is empty and cannot be, or that was cut.
+/// How often a page is asked for again that was cut, or that is empty although a known message belongs to it.
 const TRIES: u32 = 3;
+/// How long it takes until that, at first.
+const PAUSE: Duration = Duration::from_millis(200);
+/// A server that takes so long for a page has much to do.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// How far a client has caught up with the archive of its account.
 #[derive(Debug, Clone)]
@@ -122,7 +127,8 @@ impl ArchiveService {
         if let Some(done) = (&mut page).now_or_never() {
             page = std::future::ready(done).boxed();
         }
-        self.known().pending = Some(page);
+        let mut known = self.known();
+        known.pending = Some((known.cuts, page));
         Phase::CatchingUp
     }
 
@@ -227,6 +233,7 @@ impl ArchiveService {
         // A page of one says where the archive ends, if nothing of it is wanted.
         let wanted = settings.map_or(0, |settings| settings.first_page);
         let paging = Paging::Backwards { before: None };
+        let cuts = self.known().cuts;
         let mut page = self.ask(&cx.client(), None, &Filter::default(), &paging, wanted.max(1)).await?;
         let stamp = page.results.iter().rev().find_map(|result| result.stamp);
         let mut cursor = ArchiveCursor::new(page.last.clone(), stamp.unwrap_or_else(SystemTime::now));
@@ -241,68 +248,90 @@ impl ArchiveService {
             self.known().history = Some(last.clone());
         }
         let service = self.clone();
-        let intake = Intake::new().committed(move || service.switch(cursor, true));
+        let intake = Intake::new().committed(move || service.switch(cursor, Some(cuts)));
         take_in(&cx.client(), cx.account(), page, intake, changes).await?;
         self.show(CatchUp::Complete);
         Ok(())
     }
 
     /// From the cursor on, page by page, until there is no more (R18).
-    async fn catch_up(&self, cx: &Ctx, mut pending: Option<PageFuture>) -> Result<()> {
+    async fn catch_up(&self, cx: &Ctx, mut pending: Option<(u64, PageFuture)>) -> Result<()> {
         let client = cx.client();
         let announced = self.known().announced.unwrap_or_default();
         let cursor = self.known().cursor.clone();
-        let (mut pages, mut passes, mut tries) = (0, 0, 0);
         let (mut start, mut expired) = (cursor.and_then(|cursor| self.start(&cursor)), false);
         let mut order = self.order_of_last(cx).await?;
+        let (mut pages, mut passes) = (0, 0);
+        let (mut cut_pages, mut empty_pages) = (0, 0);
+        let mut settling = Settling::default();
+        // How far was read; the cursor is how far is in the store.
+        let mut reached: Option<ArchiveCursor> = None;
         loop {
             let Some(cursor) = self.known().cursor.clone() else { return Ok(()) };
-            let after = if start.is_none() { cursor.last.clone() } else { None };
-            let asked = after.clone();
-            let cuts = self.known().cuts;
-            let page = match pending.take() {
-                Some(page) => page.await,
-                None => self.next_page(&client, announced, after, start).await,
+            let read = reached.clone().unwrap_or_else(|| cursor.clone());
+            let after = if start.is_none() { read.last.clone() } else { None };
+            let (asked, asked_at) = (after.clone(), Instant::now());
+            let before_page = self.known().cuts;
+            let (cuts, page) = match pending.take() {
+                Some((cuts, page)) => (cuts, page.await),
+                None => (before_page, self.next_page(&client, announced, after, start).await),
             };
             // What was on its way to the old connection comes behind the rest of the page, and behind its end.
             let was_cut = self.known().cuts != cuts;
             let is_suspect = page.as_ref().map_or_else(Error::is_timeout, |_| true);
-            if was_cut && is_suspect && is_by_time(&cursor) && tries < TRIES {
+            if was_cut && is_suspect && is_by_time(&cursor) && cut_pages < TRIES {
                 tracing::debug!("the connection was cut while a page of the archive came; it is asked for again");
-                tries += 1;
+                cut_pages += 1;
                 continue;
             }
             let mut page = match page {
                 Err(error) if start.is_none() && asked.is_some() && is_item_not_found(&error) => {
                     tracing::info!("the archive no longer knows the last message; what follows is asked for by its time");
-                    (start, expired) = (Some(before(cursor.stamp, OVERLAP)), true);
+                    (start, expired, reached) = (Some(before(cursor.stamp, OVERLAP)), true, None);
                     continue;
                 }
                 page => page?,
             };
-            // It begins before the cursor's own message. ejabberd says now and then that there is nothing [V: 23.01, under load].
-            let includes_last = start.is_some_and(|start| time_of_last(&cursor).is_some_and(|last| start <= last));
-            if page.results.is_empty() && includes_last && !expired && tries < TRIES {
-                tracing::debug!("the archive gave nothing from before its last known message on; it is asked again");
-                tries += 1;
-                continue;
+            // It begins before a message that was there. ejabberd says now and then that there is nothing [V: 23.01, under load].
+            let includes_last = start.is_some_and(|start| time_of_last(&read).is_some_and(|last| start <= last));
+            if page.results.is_empty() && includes_last && !expired {
+                if empty_pages < TRIES {
+                    tracing::debug!("the archive gave nothing from before its last known message on; it is asked again");
+                    empty_pages += 1;
+                    tokio::time::sleep(PAUSE * empty_pages).await;
+                    continue;
+                }
+                expired = true;
             }
             if let Some(start) = start.filter(|_| !expired && is_by_time(&cursor)) {
                 // A server may know seconds alone.
                 page.results.retain(|result| time_in_id(&result.id).is_none_or(|time| time >= start));
             }
-            tries = 0;
+            (cut_pages, empty_pages) = (0, 0);
             let gap = if std::mem::take(&mut expired) { self.hole(cx, &cursor, &page).await? } else { None };
-            let next = self.after(&cursor, &page);
+            let next = self.after(&read, &page);
             pages += 1;
             let has_next = page.next(&Paging::Forwards { after: asked }).is_some();
-            // What came after a cut, or while several pages were read, may stand before this page's end.
-            let anew = is_by_time(&next) && (was_cut || (!has_next && pages > 1 && passes < PASSES));
+            // What came after a cut, while several pages were read, or on a server that is busy, may stand before this page's end.
+            let is_busy = pages > 1 || asked_at.elapsed() >= BUSY;
+            let anew = is_by_time(&next) && (was_cut || (!has_next && is_busy && passes < PASSES));
             if anew {
                 (pages, passes) = (0, passes + 1);
             }
             start = if anew { self.start(&next) } else { None };
             let goes_on = has_next || anew;
+            let next = if is_by_time(&next) {
+                page.results = settling.settle(std::mem::take(&mut page.results), !goes_on);
+                let last = page.results.last().filter(|last| time_in_id(&last.id) > time_of_last(&cursor));
+                reached = Some(next.clone());
+                match last {
+                    _ if !goes_on => next,
+                    Some(last) => wire::moved(&cursor, Some(&last.id), last.stamp),
+                    None => cursor.clone(),
+                }
+            } else {
+                next
+            };
             let mut changes = Batch::new();
             if next != cursor {
                 changes = changes.archive_cursor(cx.account().clone(), next.clone());
@@ -315,13 +344,23 @@ impl ArchiveService {
                 cx.commit(Batch::new().gap(gap)).await?;
             }
             let service = self.clone();
-            let intake = Intake::new().feed(Feed::Deliver).after(order).committed(move || service.switch(next, !goes_on));
+            let switch = move || service.switch(next, (!goes_on).then_some(cuts));
+            let intake = Intake::new().feed(Feed::Deliver).after(order).committed(switch);
             let taken = take_in(&client, cx.account(), page, intake, changes).await?;
             order = taken.last().map(|taken| taken.order).or(order);
-            if !goes_on {
+            if goes_on {
+                continue;
+            }
+            let (phase, cursor) = {
+                let known = self.known();
+                (known.phase, known.cursor.clone())
+            };
+            if phase != Phase::CatchingUp {
                 self.show(CatchUp::Complete);
                 return Ok(());
             }
+            // The connection was cut after the last page had come.
+            (start, reached, pages) = (cursor.and_then(|cursor| self.start(&cursor)), None, 0);
         }
     }
 
@@ -350,13 +389,16 @@ impl ArchiveService {
         Ok(known.map(|known| known.order))
     }
 
-    /// A page is stored: what arrives from now on is seen from there.
-    fn switch(&self, cursor: ArchiveCursor, is_last: bool) {
+    /// A page is stored: what arrives from now on is seen from there. The `last` page comes with how many cuts there had been when
+    /// it was asked for.
+    fn switch(&self, cursor: ArchiveCursor, last: Option<u64>) {
         let mut known = self.known();
         if known.phase == Phase::First || cursor.last.is_some() {
             known.begun = None;
         }
+        let is_by_time = is_by_time(&cursor);
         known.cursor = Some(cursor);
+        let is_last = last.is_some_and(|cuts| cuts == known.cuts || !is_by_time);
         if is_last && !matches!(known.phase, Phase::Undecided | Phase::Idle) {
             known.phase = Phase::UpToDate;
         }
@@ -415,22 +457,6 @@ impl ArchiveService {
 
 fn before(stamp: SystemTime, overlap: Duration) -> SystemTime {
     stamp.checked_sub(overlap).unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// ejabberd's ids are the time in microseconds at which a message was taken up for the archive, and under load one is put there
-/// behind others that are newer [V: 24.12, seconds late]: a search behind the newest id would miss it for ever. Ids have no form
-/// (XEP-0313 §3.1): this is a hint, and nothing hangs on it but where a search begins.
-fn time_in_id(id: &str) -> Option<SystemTime> {
-    let is_time = id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_digit());
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(id.parse().ok().filter(|_| is_time)?))
-}
-
-fn time_of_last(cursor: &ArchiveCursor) -> Option<SystemTime> {
-    cursor.last.as_deref().and_then(time_in_id)
-}
-
-fn is_by_time(cursor: &ArchiveCursor) -> bool {
-    time_of_last(cursor).is_some()
 }
 
 fn catches_up(cx: &Ctx) -> bool {

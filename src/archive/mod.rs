@@ -41,6 +41,7 @@
 //! # Ok(()) }
 //! ```
 
+mod by_time;
 mod catch_up;
 mod local;
 mod message;

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::xml::Stanza;
 
 /// How long results may take that were sent before the end of their page.
-const LATE: Duration = Duration::from_secs(30);
+const STRAGGLERS: Duration = Duration::from_secs(30);
 /// The most bytes of results that one page may have.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 /// How many more results than were asked for a page may have: some servers count in their own way.
@@ -118,9 +118,9 @@ impl Open {
                 more.await;
             }
         };
-        match tokio::time::timeout(LATE, all).await {
+        match tokio::time::timeout(STRAGGLERS, all).await {
             Ok(results) => results,
-            Err(_) => Err(Error::new(ErrorKind::RequestTimeout(LATE)).with_context("the page's results did not come")),
+            Err(_) => Err(Error::new(ErrorKind::RequestTimeout(STRAGGLERS)).with_context("the page's results did not come")),
         }
     }
 

@@ -109,8 +109,8 @@ pub(super) struct Known {
     pub(super) history: Option<String>,
     /// How often the connection was cut.
     pub(super) cuts: u64,
-    /// The first page of the catch-up, asked for before presence.
-    pub(super) pending: Option<PageFuture>,
+    /// The first page of the catch-up, asked for before presence, and how many cuts there had been.
+    pub(super) pending: Option<(u64, PageFuture)>,
     /// What other archives announced in this session.
     others: HashMap<BareJid, Announced>,
 }
@@ -129,7 +129,7 @@ pub(super) struct Announced {
 /// A page of results.
 #[derive(Debug)]
 pub(super) struct Page {
-    /// In the archive's order, the oldest first.
+    /// As they came: in the archive's order, the oldest first.
     pub(super) results: Vec<ArchiveResult>,
     pub(super) complete: bool,
     pub(super) stable: bool,

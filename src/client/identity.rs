@@ -8,7 +8,7 @@ use jid::{BareJid, Jid};
 use smallvec::SmallVec;
 
 use crate::store::{IdentityKey, MessageKind};
-use crate::xml::{Node, Stanza, belongs_to, ns};
+use crate::xml::{Node, Stanza, bare_str, belongs_to, ns};
 
 /// How deep into a message its content is looked at: each level is read once for every level above it.
 const DEPTH: u8 = 16;
@@ -43,7 +43,7 @@ fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, body: Option<&str>) ->
         (MessageKind::Error, _) => {}
         // In a room everybody writes from the room's address.
         (MessageKind::Groupchat, Some(origin_id)) => keys.push(IdentityKey::origin(sender, origin_id, &content(stanza))),
-        (_, Some(origin_id)) => keys.push(IdentityKey::origin_of(bare(sender), origin_id, &content(stanza))),
+        (_, Some(origin_id)) => keys.push(IdentityKey::origin_of(bare_str(sender), origin_id, &content(stanza))),
         (_, None) if belongs_to(sender, account) => keys.extend(id.as_deref().filter(|id| is_ours(id)).map(IdentityKey::own)),
         (_, None) => {}
     }
@@ -52,11 +52,6 @@ fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, body: Option<&str>) ->
     let to = to.as_deref().map_or(Cow::Borrowed(""), |to| normal(to, account));
     keys.push(IdentityKey::similar_of(sender.as_str(), &to, kind.as_str(), id.as_deref(), &body));
     keys
-}
-
-/// The part of an address before its resource.
-fn bare(jid: &Jid) -> &str {
-    jid.as_str().split('/').next().unwrap_or_default()
 }
 
 /// An address as [`Jid`] normalises it; empty if it is none. Nearly all are the account's own, and need no look at Unicode.
@@ -133,6 +128,36 @@ mod tests {
 
     fn exact(keys: &[IdentityKey]) -> Vec<IdentityKey> {
         keys.iter().copied().filter(IdentityKey::is_exact).collect()
+    }
+
+    /// They are in files that were written before.
+    #[test]
+    fn the_keys_of_a_message_stay_what_they_are() {
+        let xml = "<message xmlns='jabber:client' type='chat' from='Romeo@montague.example./Orchard' to='juliet@capulet.example/balcony' \
+                   id='1'><body xml:lang='en'>hi &amp; <![CDATA[<]]></body><x xmlns='urn:x' b='2' a='1'>t<y xmlns='urn:y'>u</y>v</x>\
+                   <active xmlns='http://jabber.org/protocol/chatstates'/><origin-id xmlns='urn:xmpp:sid:0' id='o1'/></message>";
+        let texts: Vec<String> = keys_of(xml).iter().map(|key| format!("{key:?}")).collect();
+        assert_eq!(texts, ["exact:cb8d5b90fa6c896fb4c232260bb8b537", "similar:ae0e3025d4ab4e198890e34cb040cc71"]);
+    }
+
+    #[test]
+    fn an_own_address_is_normal_without_a_look_at_unicode() {
+        let account: BareJid = "juliet@capulet.example".parse().expect("a JID");
+        for address in [
+            "juliet@capulet.example",
+            "juliet@capulet.example/balcony",
+            "juliet@capulet.example/Bal-Cony~1/2@3",
+            "juliet@capulet.example/two words",
+            "juliet@capulet.example/\u{212b}",
+            "juliet@capulet.example/",
+            "juliet@capulet.example.org/x",
+            "Juliet@capulet.example/x",
+            "romeo@montague.example/x",
+            "@",
+        ] {
+            let jid = Jid::new(address).map_or(String::new(), |jid| jid.to_string());
+            assert_eq!(normal(address, &account), jid, "{address}");
+        }
     }
 
     #[test]

@@ -124,8 +124,8 @@ pub enum Misbehaviour {
     /// The last two messages that are sent again after a resume change places: what was on its way to the old connection comes
     /// behind what is newer (seen on ejabberd 24.12, under load).
     ReorderResent,
-    /// Every second query of the account's archive gets an empty page, as though there were nothing (seen on ejabberd 23.01, under
-    /// load).
+    /// Every second query of the account's archive in a session gets an empty page, as though there were nothing (seen on ejabberd
+    /// 23.01, under load).
     EmptyPages,
     /// Offers no STARTTLS and lets clients log in without.
     StripTls,

@@ -1,6 +1,6 @@
 //! Ranges and names inside a frame's text, and what a stream's header puts into scope.
 
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use jid::Jid;
 
@@ -135,31 +135,36 @@ struct Addresses(Mutex<(u32, Vec<Option<(Box<str>, Jid)>>)>);
 
 /// How many addresses are read before they are kept.
 const QUIET: u32 = 100;
-/// How many are kept.
+/// How many are kept: two to the number of bits that are taken of a hash.
 const KEPT: usize = 64;
 
 impl Addresses {
     /// `None` if it is no address.
     fn read(&self, text: &str) -> Option<Jid> {
-        let mut guard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, kept) = &mut *guard;
-        if *count < QUIET {
-            *count += 1;
-            return Jid::new(text).ok();
-        }
-        if kept.is_empty() {
-            kept.resize(KEPT, None);
-        }
-        let hash = text.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
-        let place = kept.get_mut(hash as usize % KEPT)?;
-        if let Some((written, jid)) = place
-            && **written == *text
-        {
-            return Some(jid.clone());
-        }
+        // The upper bits, in which every byte has had its part.
+        let place = (text.bytes().fold(0_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)) >> 26) as usize;
+        let is_quiet = {
+            let mut guard = self.lock();
+            let (count, kept) = &mut *guard;
+            if let Some(Some((written, jid))) = kept.get(place)
+                && **written == *text
+            {
+                return Some(jid.clone());
+            }
+            *count = count.saturating_add(1);
+            *count <= QUIET
+        };
         let jid = Jid::new(text).ok()?;
-        *place = Some((text.into(), jid.clone()));
+        if !is_quiet {
+            let (_, kept) = &mut *self.lock();
+            kept.resize(KEPT, None);
+            kept[place] = Some((text.into(), jid.clone()));
+        }
         Some(jid)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (u32, Vec<Option<(Box<str>, Jid)>>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -243,7 +248,8 @@ impl StreamScope {
 
     /// Reads an address; `None` if it is none.
     pub(super) fn jid(&self, text: &str) -> Option<Jid> {
-        self.seen.read(text)
+        // What stands alone comes from anywhere, and its scope belongs to all of them.
+        if self.bindings.is_empty() { Jid::new(text).ok() } else { self.seen.read(text) }
     }
 
     pub(super) fn uri(&self, index: usize) -> &str {

@@ -174,10 +174,18 @@ fn rows() -> Vec<Row> {
             "time of the single one",
             Required::AtMost(2.2),
             Box::new(|bench| {
+                // The least of three: what disturbs only adds, and it would count twice in a ratio.
                 let login = |contacts: usize| {
                     let (contacts, resources) = (contacts.to_string(), (3 * contacts).to_string());
                     let server = bench.server(&["roster", &contacts, &resources])?;
-                    bench.own(&["roster", &server.port, &contacts, &resources])
+                    let mut least = bench.own(&["roster", &server.port, &contacts, &resources])?;
+                    for _ in 0..2 {
+                        let again = bench.own(&["roster", &server.port, &contacts, &resources])?;
+                        if again.figure < least.figure {
+                            least = again;
+                        }
+                    }
+                    Ok::<_, String>(least)
                 };
                 let contacts = bench.stanzas / 20;
                 let (single, double) = (login(contacts)?, login(2 * contacts)?);

@@ -2,7 +2,8 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// For [identity keys](crate::store::IdentityKey): a digest's first bytes are as good as any hash of it.
+/// For [identity keys](crate::store::IdentityKey): a digest's first bytes serve as its hash. Whoever makes many messages whose digests
+/// begin alike makes the store compare some of them, of the few thousand that it keeps.
 pub(super) type Digests = BuildHasherDefault<FirstBytes>;
 
 /// For numbers that the store itself gives.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Values in order, each once. What comes last costs nothing to put in and what comes first nothing to take out; elsewhere the
+/// Values in order, no two with one key. What comes last costs nothing to put in and what comes first nothing to take out; elsewhere the
 /// rest moves.
 #[derive(Debug)]
 pub(super) struct Sorted<T>(VecDeque<T>);
@@ -88,6 +88,7 @@ impl<T: Keyed> FromIterator<T> for Sorted<T> {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
         let mut values: Vec<T> = values.into_iter().collect();
         values.sort_unstable_by_key(T::key);
+        values.dedup_by_key(|value| value.key());
         Self(values.into())
     }
 }

@@ -1,5 +1,7 @@
 //! Stanzas: what they are, what they say when they say little, and their errors.
 
+use jid::Jid;
+
 use super::corpus::HEADER;
 use crate::error::{Error, ErrorKind, StanzaErrorType};
 use crate::xml::{Frame, Framer, Limits, Node, OutStanza, Stanza, StanzaKind, StreamItem, XmlErrorKind, ns};
@@ -50,6 +52,47 @@ fn a_stanza_without_addresses_or_with_bad_ones_has_no_jids() {
     assert_eq!(good.from_jid().map(|j| j.to_string()).as_deref(), Some("romeo@montague.example/Orchard"));
     assert_eq!(good.to_jid().map(|j| j.to_string()).as_deref(), Some("capulet.example"));
     assert_eq!(good.id().as_deref(), Some(""));
+}
+
+/// Addresses that come often are not read each time.
+#[test]
+fn the_senders_of_a_stream_are_who_they_say_they_are() {
+    let written = |n: usize| match n % 4 {
+        0 => format!("user{}@example.org/Phone", n % 7),
+        1 => format!("USER{}@Example.org/Phone", n % 90),
+        2 => format!("user{}@example.org/phone", n % 7),
+        _ => format!("user{}@@example.org", n % 3),
+    };
+    let mut framer = Framer::new(Limits::default());
+    framer.push(b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>");
+    (0..2_000).for_each(|n| framer.push(format!("<presence from='{}'/>", written(n)).as_bytes()));
+    let mut count = 0;
+    while let Some(item) = framer.next_item().expect("XML") {
+        let StreamItem::Element(frame) = item else { continue };
+        let stanza = frame.stanza().expect("a stanza");
+        assert_eq!(stanza.from_jid(), Jid::new(&written(count)).ok().as_ref(), "{}", written(count));
+        count += 1;
+    }
+    assert_eq!(count, 2_000);
+}
+
+#[test]
+fn a_child_is_found_by_its_whole_name_wherever_it_stands() {
+    let others: String = (0..7).map(|n| format!("<other{n} xmlns='urn:b'/>")).collect();
+    let xml = format!(
+        "<message xmlns='jabber:client' xmlns:a='urn:a'><item xmlns='urn:b' n='1'/>{others}<a:item n='2'/><item n='3'/>\
+         <a:item n='4'/><far xmlns='urn:b' n='5'/></message>"
+    );
+    let stanza = stanza(&xml);
+    let found = |ns: &str, name: &str| stanza.child(ns, name).and_then(|child| child.attr("n")).map(String::from);
+    for (ns, name, n) in
+        [("urn:b", "item", Some("1")), ("urn:a", "item", Some("2")), (ns::CLIENT, "item", Some("3")), ("urn:b", "far", Some("5"))]
+    {
+        assert_eq!(found(ns, name).as_deref(), n, "{ns} {name}");
+    }
+    for (ns, name) in [("urn:c", "item"), ("urn:a", "far"), ("urn:b", "items"), ("urn:b", "ite"), ("urn:b", "a:item")] {
+        assert!(stanza.child(ns, name).is_none(), "{ns} {name}");
+    }
 }
 
 #[test]
