@@ -20,7 +20,7 @@ const OVERLAP: Duration = Duration::from_secs(600);
 const LATE: Duration = Duration::from_secs(10);
 /// How often that is asked for anew at the end of several pages: messages may go on to come.
 const PASSES: u32 = 3;
-/// How often a page is asked for again that was cut, or that is empty although a known message belongs to it.
+/// How often a page is asked for again that was cut, or that lacks a message that was there.
 const TRIES: u32 = 3;
 /// How long it takes until that, at first.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -262,7 +262,7 @@ impl ArchiveService {
         let (mut start, mut expired) = (cursor.and_then(|cursor| self.start(&cursor)), false);
         let mut order = self.order_of_last(cx).await?;
         let (mut pages, mut passes) = (0, 0);
-        let (mut cut_pages, mut empty_pages) = (0, 0);
+        let (mut cut_pages, mut tries_for_last) = (0, 0);
         let mut settling = Settling::default();
         // How far was read; the cursor is how far is in the store.
         let mut reached: Option<ArchiveCursor> = None;
@@ -292,22 +292,29 @@ impl ArchiveService {
                 }
                 page => page?,
             };
-            // It begins before a message that was there. ejabberd says now and then that there is nothing [V: 23.01, under load].
-            let includes_last = start.is_some_and(|start| time_of_last(&read).is_some_and(|last| start <= last));
-            if page.results.is_empty() && includes_last && !expired {
-                if empty_pages < TRIES {
-                    tracing::debug!("the archive gave nothing from before its last known message on; it is asked again");
-                    empty_pages += 1;
-                    tokio::time::sleep(PAUSE * empty_pages).await;
+            // It was asked for from before a message that was there. ejabberd says now and then that there is nothing [V: 23.01, under
+            // load]; else the message is gone, and others may be with it.
+            let last = time_of_last(&read);
+            let asked_for_last = start.is_some_and(|start| last.is_some_and(|last| start <= last)) && !announced.tells_rooms;
+            let lacks_last = page.results.first().is_none_or(|first| time_in_id(&first.id) > last);
+            if asked_for_last && lacks_last && !expired {
+                if tries_for_last < TRIES {
+                    tracing::debug!("the archive did not give its last known message; it is asked again");
+                    tries_for_last += 1;
+                    tokio::time::sleep(PAUSE * tries_for_last).await;
                     continue;
                 }
+                tracing::info!("the archive no longer has the last message");
                 expired = true;
             }
             if let Some(start) = start.filter(|_| !expired && is_by_time(&cursor)) {
-                // A server may know seconds alone.
-                page.results.retain(|result| time_in_id(&result.id).is_none_or(|time| time >= start));
+                // A server may know seconds alone. What the first page had is history, and stays it.
+                let history = self.end_of_history();
+                page.results.retain(|result| {
+                    time_in_id(&result.id).is_none_or(|time| time >= start && history.is_none_or(|end| time > end))
+                });
             }
-            (cut_pages, empty_pages) = (0, 0);
+            (cut_pages, tries_for_last) = (0, 0);
             let gap = if std::mem::take(&mut expired) { self.hole(cx, &cursor, &page).await? } else { None };
             let next = self.after(&read, &page);
             pages += 1;
@@ -368,13 +375,16 @@ impl ArchiveService {
     /// one; or it is an id of [`time_in_id`].
     fn start(&self, cursor: &ArchiveCursor) -> Option<SystemTime> {
         match &cursor.last {
-            Some(last) => time_in_id(last).map(|time| {
-                // What the first page has is history, and stays it.
-                let history = self.known().history.as_deref().and_then(time_in_id);
-                history.map_or(before(time, LATE), |end| before(time, LATE).max(end + Duration::from_micros(1)))
-            }),
+            Some(last) => {
+                time_in_id(last).map(|time| before(time, LATE).max(self.end_of_history().unwrap_or(SystemTime::UNIX_EPOCH)))
+            }
             None => self.known().begun.map(|begun| before(begun, OVERLAP)),
         }
+    }
+
+    /// The time of the last message that the first session took as history.
+    fn end_of_history(&self) -> Option<SystemTime> {
+        self.known().history.as_deref().and_then(time_in_id)
     }
 
     fn is_by_time(&self) -> bool {

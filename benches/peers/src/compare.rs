@@ -394,7 +394,8 @@ impl Drop for Server {
 
 /// Runs a side, which says little: its output waits in the pipe until it has ended.
 fn outcome(command: &mut Command) -> Result<Outcome, String> {
-    let failed = |error: std::io::Error| format!("{command:?}: {error}");
+    let program = format!("{command:?}");
+    let failed = |error: std::io::Error| format!("{program}: {error}");
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(failed)?;
     let end = Instant::now() + MOST;
     let status = loop {
@@ -403,7 +404,7 @@ fn outcome(command: &mut Command) -> Result<Outcome, String> {
             None if Instant::now() >= end => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("{command:?} took more than {} s", MOST.as_secs()));
+                return Err(format!("{program} took more than {} s", MOST.as_secs()));
             }
             None => std::thread::sleep(Duration::from_millis(5)),
         }
@@ -413,10 +414,10 @@ fn outcome(command: &mut Command) -> Result<Outcome, String> {
     let parts = last.strip_prefix("figure=").and_then(|rest| rest.split_once(' '));
     match parts {
         Some((figure, found)) if status.success() => {
-            let figure = figure.parse().map_err(|_| format!("{command:?} said {last}"))?;
+            let figure = figure.parse().map_err(|_| format!("{program} said {last}"))?;
             Ok(Outcome { figure, found: found.to_owned() })
         }
-        _ => Err(format!("{command:?} failed: {status}")),
+        _ => Err(format!("{program} failed: {status}")),
     }
 }
 

@@ -18,7 +18,8 @@ pub(crate) fn messages(stream: &[u8]) -> Vec<Message> {
     let mut messages = Vec::new();
     each_frame(stream, |frame| {
         let Some(stanza) = frame.stanza().filter(|stanza| stanza.kind() == StanzaKind::Message) else { return };
-        let (Some(body), Some(id), Some(to)) = (stanza.child_text(ns::CLIENT, "body"), stanza.id(), stanza.from_jid().cloned()) else {
+        let (Some(body), Some(id), Some(to)) = (stanza.child_text(ns::CLIENT, "body"), stanza.id(), stanza.from_jid().cloned())
+        else {
             return;
         };
         if messages.len() == 1000 || body.len() > 3000 {

@@ -326,6 +326,26 @@ async fn where_the_archive_forgot_the_last_message_the_time_is_asked_for_and_the
     }
 }
 
+/// Where ids are times it is always the time that is asked for, and the last message that is known must be there.
+#[tokio::test]
+async fn an_archive_that_lacks_its_last_message_is_believed_in_the_end() {
+    let (server, store) = away(Dialect::OldEjabberd).await;
+    let juliet = bare(&server, "juliet");
+    for n in 0..2 {
+        say(&server, ROMEO, &juliet, &n.to_string(), "");
+    }
+    server.expire_archive(&juliet, 3);
+    let client = with_pages(&server, &store, 100).build().await.expect("a client");
+    let mut durable = client.messages().durable("ui").await.expect("open");
+    client.connect().await.expect("online");
+    assert!(matches!(caught_up(&client).await, CatchUp::Complete));
+    // It has them in its offline storage as well.
+    for expected in ["Expired", "0", "1"] {
+        assert_eq!(next(&mut durable).await, expected);
+    }
+    client.close().await;
+}
+
 #[tokio::test]
 async fn without_an_archive_a_session_that_was_cut_leaves_a_gap_and_one_that_was_closed_does_not() {
     let (server, store) = away(Dialect::Openfire).await;
