@@ -40,16 +40,16 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    /// Takes the results of a page, and gives those that nothing is expected before, in order: with `all`, all of them. Results
-    /// without a time in their id wait for nothing.
-    pub(super) fn settle(&mut self, results: Vec<ArchiveResult>, all: bool) -> Vec<ArchiveResult> {
+    /// Takes the results of a page, and gives those that nothing is expected before, in order: with `all`, all of them. The reading
+    /// has taken so long `since` it began. Results without a time in their id wait for nothing.
+    pub(super) fn settle(&mut self, results: Vec<ArchiveResult>, since: Duration, all: bool) -> Vec<ArchiveResult> {
         if results.iter().any(|result| time_in_id(&result.id).is_none()) {
             let before = std::mem::take(&mut self.waiting).into_values();
             return before.chain(results).collect();
         }
         self.waiting.extend(results.into_iter().map(|result| (result.id.clone(), result)));
         let newest = self.waiting.last_key_value().and_then(|(id, _)| time_in_id(id));
-        let is_old = |id: &str| newest.zip(time_in_id(id)).is_some_and(|(newest, time)| time + SETTLED < newest);
+        let is_old = |id: &str| newest.zip(time_in_id(id)).is_some_and(|(newest, time)| time + SETTLED + since < newest);
         let mut settled = Vec::new();
         while let Some(first) = self.waiting.first_entry() {
             let is_settled = all || is_old(first.key());
@@ -78,7 +78,7 @@ mod tests {
 
     fn settled(settling: &mut Settling, seconds: &[u64], all: bool) -> Vec<String> {
         let results = seconds.iter().map(|seconds| result(&at(*seconds))).collect();
-        settling.settle(results, all).into_iter().map(|result| result.id).collect()
+        settling.settle(results, Duration::ZERO, all).into_iter().map(|result| result.id).collect()
     }
 
     fn ids(seconds: &[u64]) -> Vec<String> {
@@ -93,13 +93,18 @@ mod tests {
         assert_eq!(settled(&mut settling, &[38], false), ids(&[]));
         assert_eq!(settled(&mut settling, &[], true), ids(&[38, 39, 40, 41]), "each once");
         assert!(settled(&mut settling, &[], true).is_empty());
+        // What may have come late while it was read is older by the time that took.
+        let results = [0, 35, 41].map(|seconds| result(&at(seconds))).into();
+        assert!(settling.settle(results, Duration::from_secs(11), false).is_empty());
+        assert_eq!(settling.settle(Vec::new(), Duration::from_secs(10), false).len(), 1);
     }
 
     #[test]
     fn what_has_no_time_waits_for_nothing() {
         let mut settling = Settling::default();
         assert!(settled(&mut settling, &[0], false).is_empty());
-        let given: Vec<_> = settling.settle(vec![result("x"), result("a")], false).into_iter().map(|result| result.id).collect();
+        let given: Vec<_> =
+            settling.settle(vec![result("x"), result("a")], Duration::ZERO, false).into_iter().map(|result| result.id).collect();
         assert_eq!(given, [at(0).as_str(), "x", "a"]);
     }
 
@@ -107,7 +112,7 @@ mod tests {
     fn only_so_many_wait() {
         let mut settling = Settling::default();
         let ids = (0..MAX_WAITING as u64 + 5).map(|n| result(&(1_795_735_000_000_000 + n).to_string())).collect();
-        assert_eq!(settling.settle(ids, false).len(), 5);
+        assert_eq!(settling.settle(ids, Duration::ZERO, false).len(), 5);
     }
 
     #[test]

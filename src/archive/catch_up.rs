@@ -120,7 +120,7 @@ impl ArchiveService {
             return Phase::First;
         };
         self.enter(Phase::CatchingUp, CatchUp::Running);
-        let start = self.start(&cursor);
+        let start = self.start(&cursor, Duration::ZERO);
         let after = if start.is_none() { cursor.last } else { None };
         let mut page: PageFuture = self.next_page(client, announced, after, start).boxed();
         // Polled once it is on its way, ahead of presence; the answer is read when the client is online.
@@ -259,11 +259,13 @@ impl ArchiveService {
         let client = cx.client();
         let announced = self.known().announced.unwrap_or_default();
         let cursor = self.known().cursor.clone();
-        let (mut start, mut expired) = (cursor.and_then(|cursor| self.start(&cursor)), false);
+        let (mut start, mut expired) = (cursor.and_then(|cursor| self.start(&cursor, Duration::ZERO)), false);
         let mut order = self.order_of_last(cx).await?;
         let (mut pages, mut passes) = (0, 0);
         let (mut cut_pages, mut tries_for_last) = (0, 0);
         let mut settling = Settling::default();
+        // Of this look at the archive.
+        let mut began = Instant::now();
         // How far was read; the cursor is how far is in the store.
         let mut reached: Option<ArchiveCursor> = None;
         loop {
@@ -325,10 +327,11 @@ impl ArchiveService {
             if anew {
                 (pages, passes) = (0, passes + 1);
             }
-            start = if anew { self.start(&next) } else { None };
+            // Where the first page was read something may have come since; that is as long ago as this look has taken.
+            start = if anew { self.start(&next, began.elapsed()) } else { None };
             let goes_on = has_next || anew;
             let next = if is_by_time(&next) {
-                page.results = settling.settle(std::mem::take(&mut page.results), !goes_on);
+                page.results = settling.settle(std::mem::take(&mut page.results), began.elapsed(), !goes_on);
                 let last = page.results.last().filter(|last| time_in_id(&last.id) > time_of_last(&cursor));
                 reached = Some(next.clone());
                 match last {
@@ -339,6 +342,9 @@ impl ArchiveService {
             } else {
                 next
             };
+            if anew {
+                began = Instant::now();
+            }
             let mut changes = Batch::new();
             if next != cursor {
                 changes = changes.archive_cursor(cx.account().clone(), next.clone());
@@ -367,17 +373,17 @@ impl ArchiveService {
                 return Ok(());
             }
             // The connection was cut after the last page had come.
-            (start, reached, pages) = (cursor.and_then(|cursor| self.start(&cursor)), None, 0);
+            (start, reached, pages) = (cursor.and_then(|cursor| self.start(&cursor, began.elapsed())), None, 0);
+            began = Instant::now();
         }
     }
 
     /// Where a search begins that does not begin behind the cursor's id: there is none, for the first session was cut before it had
-    /// one; or it is an id of [`time_in_id`].
-    fn start(&self, cursor: &ArchiveCursor) -> Option<SystemTime> {
+    /// one; or it is an id of [`time_in_id`], and the search begins so much `earlier` than a little before it.
+    fn start(&self, cursor: &ArchiveCursor, earlier: Duration) -> Option<SystemTime> {
         match &cursor.last {
-            Some(last) => {
-                time_in_id(last).map(|time| before(time, LATE).max(self.end_of_history().unwrap_or(SystemTime::UNIX_EPOCH)))
-            }
+            Some(last) => time_in_id(last)
+                .map(|time| before(time, LATE + earlier).max(self.end_of_history().unwrap_or(SystemTime::UNIX_EPOCH))),
             None => self.known().begun.map(|begun| before(begun, OVERLAP)),
         }
     }
