@@ -131,7 +131,15 @@ pub(super) struct StreamScope {
 /// Addresses that were read last, by a hash of how they are written: most stanzas come from a few, and to read one anew takes several
 /// times as long as to look here. There is no room for any until some have been read, so that a quiet stream has none.
 #[derive(Debug, Default)]
-struct Addresses(Mutex<(u32, Vec<Option<(Box<str>, Jid)>>)>);
+struct Addresses(Mutex<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// How many were read.
+    count: u32,
+    /// As they are written, and what they are.
+    kept: Vec<Option<(Box<str>, Jid)>>,
+}
 
 /// How many addresses are read before they are kept.
 const QUIET: u32 = 100;
@@ -144,26 +152,25 @@ impl Addresses {
         // The upper bits, in which every byte has had its part.
         let place = (text.bytes().fold(0_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)) >> 26) as usize;
         let is_quiet = {
-            let mut guard = self.lock();
-            let (count, kept) = &mut *guard;
-            if let Some(Some((written, jid))) = kept.get(place)
+            let mut seen = self.lock();
+            if let Some(Some((written, jid))) = seen.kept.get(place)
                 && **written == *text
             {
                 return Some(jid.clone());
             }
-            *count = count.saturating_add(1);
-            *count <= QUIET
+            seen.count = seen.count.saturating_add(1);
+            seen.count <= QUIET
         };
         let jid = Jid::new(text).ok()?;
         if !is_quiet {
-            let (_, kept) = &mut *self.lock();
-            kept.resize(KEPT, None);
-            kept[place] = Some((text.into(), jid.clone()));
+            let mut seen = self.lock();
+            seen.kept.resize(KEPT, None);
+            seen.kept[place] = Some((text.into(), jid.clone()));
         }
         Some(jid)
     }
 
-    fn lock(&self) -> MutexGuard<'_, (u32, Vec<Option<(Box<str>, Jid)>>)> {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
