@@ -1,8 +1,6 @@
 //! Ranges and names inside a frame's text, and what a stream's header puts into scope.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-
-use jid::Jid;
+use std::sync::{Arc, LazyLock};
 
 use super::ns;
 
@@ -125,64 +123,7 @@ pub(super) struct StreamScope {
     default: NsRef,
     /// A bit for each length that a namespace name with a meaning to the framer has.
     special_lens: u64,
-    seen: Addresses,
 }
-
-/// Addresses that were read last, by a hash of how they are written: most stanzas come from a few, and to read one anew takes several
-/// times as long as to look here. There is no room for any until some have been read, so that a quiet stream has none.
-#[derive(Debug, Default)]
-struct Addresses(Mutex<Seen>);
-
-#[derive(Debug, Default)]
-struct Seen {
-    /// How many were read.
-    count: u32,
-    /// As they are written, and what they are.
-    kept: Vec<Option<(Box<str>, Jid)>>,
-}
-
-/// How many addresses are read before they are kept.
-const QUIET: u32 = 100;
-/// How many are kept: two to the number of bits that are taken of a hash.
-const KEPT: usize = 64;
-
-impl Addresses {
-    /// `None` if it is no address.
-    fn read(&self, text: &str) -> Option<Jid> {
-        // The upper bits, in which every byte has had its part.
-        let place = (text.bytes().fold(0_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)) >> 26) as usize;
-        let is_quiet = {
-            let mut seen = self.lock();
-            if let Some(Some((written, jid))) = seen.kept.get(place)
-                && **written == *text
-            {
-                return Some(jid.clone());
-            }
-            seen.count = seen.count.saturating_add(1);
-            seen.count <= QUIET
-        };
-        let jid = Jid::new(text).ok()?;
-        if !is_quiet {
-            let mut seen = self.lock();
-            seen.kept.resize(KEPT, None);
-            seen.kept[place] = Some((text.into(), jid.clone()));
-        }
-        Some(jid)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What was seen is no part of what a scope is.
-impl PartialEq for Addresses {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Addresses {}
 
 impl StreamScope {
     /// `bindings` as declared by the header, the default namespace under the empty prefix.
@@ -190,14 +131,7 @@ impl StreamScope {
         let default = bindings.iter().find(|(prefix, _)| prefix.is_empty()).map_or("", |(_, uri)| uri);
         // RFC 6120 §4.8.3: the content namespace may be bound to a prefix, with the stream namespace as default.
         let content_ns = if default == ns::STREAM { ns::CLIENT } else { default };
-        let mut scope = Self {
-            content_ns: content_ns.into(),
-            bindings,
-            lang,
-            default: NsRef::NONE,
-            special_lens: SPECIAL_LENS,
-            seen: Addresses::default(),
-        };
+        let mut scope = Self { content_ns: content_ns.into(), bindings, lang, default: NsRef::NONE, special_lens: SPECIAL_LENS };
         scope.special_lens |= len_bit(scope.content_ns.len());
         scope.default = scope.resolve("").unwrap_or(NsRef::NONE);
         scope
@@ -207,14 +141,7 @@ impl StreamScope {
     pub(super) fn standalone() -> Arc<Self> {
         static NOTHING: LazyLock<Arc<StreamScope>> = LazyLock::new(|| {
             let (content_ns, default) = (ns::CLIENT.into(), NsRef::NONE);
-            Arc::new(StreamScope {
-                content_ns,
-                bindings: Vec::new(),
-                lang: None,
-                default,
-                special_lens: SPECIAL_LENS,
-                seen: Addresses::default(),
-            })
+            Arc::new(StreamScope { content_ns, bindings: Vec::new(), lang: None, default, special_lens: SPECIAL_LENS })
         });
         NOTHING.clone()
     }
@@ -251,12 +178,6 @@ impl StreamScope {
             None if prefix.is_empty() => Some(NsRef::NONE),
             None => None,
         }
-    }
-
-    /// Reads an address; `None` if it is none.
-    pub(super) fn jid(&self, text: &str) -> Option<Jid> {
-        // What stands alone comes from anywhere, and its scope belongs to all of them.
-        if self.bindings.is_empty() { Jid::new(text).ok() } else { self.seen.read(text) }
     }
 
     pub(super) fn uri(&self, index: usize) -> &str {

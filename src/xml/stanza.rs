@@ -136,7 +136,7 @@ impl Stanza {
     #[must_use]
     pub fn from_jid(&self) -> Option<&Jid> {
         let sender = self.sender.as_deref().unwrap_or_else(|| self.frame.inner_ref().sender());
-        sender.get_or_init(|| self.frame.inner_ref().scope.jid(&self.from()?)).as_ref()
+        sender.get_or_init(|| Jid::new(&self.from()?).ok()).as_ref()
     }
 
     /// The receiver; none if there is none, or no valid JID (RFC 7622).

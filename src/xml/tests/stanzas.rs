@@ -54,7 +54,6 @@ fn a_stanza_without_addresses_or_with_bad_ones_has_no_jids() {
     assert_eq!(good.id().as_deref(), Some(""));
 }
 
-/// Addresses that come often are not read each time.
 #[test]
 fn the_senders_of_a_stream_are_who_they_say_they_are() {
     let written = |n: usize| match n % 4 {
