@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::event::{Event, Inbound, Route};
 use crate::ext::Ctx;
 use crate::roster::RosterService;
-use crate::xml::{bare_of, ns};
+use crate::xml::ns;
 
 /// A receipt has to be sent: heard by the extension itself.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl ReceiptDue {
         }
         let (to, id) = (stanza.from_jid()?, stanza.id()?);
         let message_type = MessageType::from_attribute(stanza.stanza_type().as_deref());
-        may_know(cx, &bare_of(to)).then(|| Self { to: to.clone(), id: id.into_owned(), message_type })
+        may_know(cx, &to.clone().into_bare()).then(|| Self { to: to.clone(), id: id.into_owned(), message_type })
     }
 
     pub(super) async fn send(self, cx: Ctx) -> Result<()> {

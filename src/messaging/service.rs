@@ -16,7 +16,7 @@ use super::{MessageType, MessagingSettings, Origin};
 use crate::event::{Inbound, Route};
 use crate::ext::{Ctx, Extension, OutboundDraft, Position, Registrar, outbound};
 use crate::roster::RosterService;
-use crate::xml::{Stanza, bare_of, belongs_to, ns};
+use crate::xml::{Stanza, ns};
 
 /// One-to-one messages (RFC 6121 §5): the extension behind [`Messages`](super::Messages). Every client has it.
 #[derive(Debug, Default)]
@@ -120,11 +120,12 @@ fn heard(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>, states: &Mutex<State
             }
             // A resource that wrote before we came online may be gone.
             if inbound.origin() == Origin::Live
-                && let Some(from) = stanza.from_jid().filter(|from| !belongs_to(from, cx.account()))
+                && let Some(from) =
+                    stanza.from_jid().filter(|from| from.node() != cx.account().node() || from.domain() != cx.account().domain())
             {
                 let (has_body, has_state) = (stanza.child(ns::CLIENT, "body").is_some(), wire::chat_state(stanza).is_some());
                 if has_body || has_state {
-                    lock(states).heard(bare_of(from), has_state);
+                    lock(states).heard(from.clone().into_bare(), has_state);
                 }
                 if has_body {
                     lock(locks).message(from);
@@ -140,7 +141,7 @@ fn presence_changed(stanza: &Stanza, locks: &Mutex<Locks>) {
         return;
     }
     if let Some(from) = stanza.from_jid() {
-        lock(locks).unlock(&bare_of(from));
+        lock(locks).unlock(&from.clone().into_bare());
     }
 }
 

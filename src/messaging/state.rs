@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use jid::{BareJid, FullJid, Jid};
 
 use super::ChatState;
-use crate::xml::bare_of;
 
 /// Conversations that are remembered at once. Unlocking does no harm: a message to the bare JID arrives as well.
 const MAX_LOCKS: usize = 4096;
@@ -25,7 +24,7 @@ impl Locks {
             Ok(full) => full,
             Err(bare) => return self.unlock(bare),
         };
-        let contact = bare_of(full);
+        let contact = full.clone().into_bare();
         match self.locked.get_mut(&contact) {
             Some(locked) if locked == full => {}
             Some(locked) => *locked = full.clone(),

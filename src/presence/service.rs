@@ -17,7 +17,7 @@ use crate::ext::{Ctx, Extension, Observable, Registrar, SessionKind, Watch};
 use crate::presence::event::is_update;
 use crate::presence::{OwnPresence, PresenceChange, PresenceState, ResourcePresence};
 use crate::roster::RosterService;
-use crate::xml::{Frame, bare_of};
+use crate::xml::Frame;
 
 /// Resources of one address that are kept.
 const MAX_RESOURCES: usize = 64;
@@ -190,13 +190,13 @@ impl PresenceService {
                 cx.delete_session_row(ROWS, format!("from/{gone}"));
             }
             self.state.update(|state| ((), state.is_available(jid).then(|| PresenceChange::Unavailable(jid.clone()))));
-            if self.state.with(|state| state.of(&bare_of(jid)).is_empty()) {
-                self.strangers().remove(&bare_of(jid));
+            if self.state.with(|state| state.of(&jid.clone().into_bare()).is_empty()) {
+                self.strangers().remove(&jid.clone().into_bare());
             }
             return;
         }
         let Some(presence) = ResourcePresence::read(stanza, inbound.received(), cx.account()) else { return };
-        let bare = bare_of(presence.jid());
+        let bare = presence.jid().clone().into_bare();
         let room = self.state.with(|state| state.is_available(presence.jid()) || state.of(&bare).len() < MAX_RESOURCES);
         if stanza.byte_len() > MAX_PRESENCE_BYTES || !room || !self.admits(&bare, cx) {
             tracing::debug!(from = %presence.jid(), "presence was left out: it is too large, or there is too much of it");

@@ -8,7 +8,6 @@ use jid::{BareJid, Jid};
 
 use crate::ext::Observe;
 use crate::presence::ResourcePresence;
-use crate::xml::bare_of;
 
 /// Who is available, at one moment: what [`Presence::watch`](crate::presence::Presence::watch) begins with.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -59,12 +58,12 @@ impl PresenceState {
 
     /// The resources that are gone when this one is, or for a bare JID all of its.
     pub(super) fn gone_with(&self, jid: &Jid) -> Vec<Jid> {
-        let resources = self.of(&bare_of(jid)).iter().map(ResourcePresence::jid);
+        let resources = self.of(&jid.clone().into_bare()).iter().map(ResourcePresence::jid);
         resources.filter(|resource| jid.is_bare() || *resource == jid).cloned().collect()
     }
 
     pub(super) fn is_available(&self, jid: &Jid) -> bool {
-        let resources = self.of(&bare_of(jid));
+        let resources = self.of(&jid.clone().into_bare());
         if jid.is_bare() { !resources.is_empty() } else { resources.iter().any(|resource| resource.jid() == jid) }
     }
 }
@@ -75,7 +74,7 @@ impl Observe for PresenceState {
     fn apply(&mut self, change: &PresenceChange) {
         match change {
             PresenceChange::Available(new) => {
-                let resources = self.available.entry(bare_of(new.jid())).or_insert_with(|| Arc::new([]));
+                let resources = self.available.entry(new.jid().clone().into_bare()).or_insert_with(|| Arc::new([]));
                 let others = resources.iter().filter(|resource| resource.jid() != new.jid());
                 let mut all: Vec<ResourcePresence> = others.cloned().collect();
                 let at = all.partition_point(|resource| resource < new);
@@ -83,7 +82,7 @@ impl Observe for PresenceState {
                 *resources = all.into();
             }
             PresenceChange::Unavailable(jid) => {
-                let bare = bare_of(jid);
+                let bare = jid.clone().into_bare();
                 let Some(resources) = self.available.get_mut(&bare) else { return };
                 if !jid.is_bare() {
                     *resources = resources.iter().filter(|resource| resource.jid() != jid).cloned().collect();

@@ -20,7 +20,7 @@ use crate::xep::caps::hash::{self, SHA_1};
 use crate::xep::caps::table::{Announced, Question, Table};
 use crate::xep::caps::{CapsChange, CapsState};
 use crate::xep::disco::{DiscoService, Info, InfoSource};
-use crate::xml::{Frame, Stanza, bare_of, ns, write_element};
+use crate::xml::{Frame, Stanza, ns, write_element};
 
 /// Questions that are asked at the same time.
 const AT_ONCE: usize = 4;
@@ -154,7 +154,7 @@ impl Inner {
         }
         // A server may leave out what has not changed (XEP-0115 §8.4).
         let Some(announced) = stanza.child(ns::CAPS, "c").and_then(Announced::read) else { return };
-        let bare = bare_of(jid);
+        let bare = jid.clone().into_bare();
         let is_contact = bare == *cx.account() || cx.ext::<RosterService>().is_some_and(|roster| roster.contains(&bare));
         let unbidden = is_contact && !announced.is_legacy();
         if self.announce(jid, announced, is_contact) && unbidden {

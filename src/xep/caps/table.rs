@@ -7,7 +7,7 @@ use jid::{BareJid, Jid};
 
 use crate::xep::caps::hash::{self, SHA_1};
 use crate::xep::disco::Info;
-use crate::xml::{Node, bare_of};
+use crate::xml::Node;
 
 /// Resources of one address that are kept.
 const MAX_RESOURCES: usize = 64;
@@ -91,7 +91,7 @@ impl Entity {
 impl Table {
     /// An address announces this. Returns whether that is news and is kept; then what is known of it is another thing now.
     pub(super) fn announce(&mut self, jid: &Jid, announced: Announced, is_contact: bool) -> bool {
-        let bare = bare_of(jid);
+        let bare = jid.clone().into_bare();
         let resources = self.entities.get(&bare);
         let old = resources.and_then(|resources| resources.get(jid));
         if old.is_some_and(|old| old.announced == announced) {
@@ -112,7 +112,7 @@ impl Table {
 
     /// An address is gone. Returns whether it was there.
     pub(super) fn remove(&mut self, jid: &Jid) -> bool {
-        let bare = bare_of(jid);
+        let bare = jid.clone().into_bare();
         let Some(resources) = self.entities.get_mut(&bare) else { return false };
         let was_there = resources.remove(jid).is_some();
         if resources.is_empty() {
@@ -218,10 +218,10 @@ impl Table {
     }
 
     fn entity(&self, jid: &Jid) -> Option<&Entity> {
-        self.entities.get(&bare_of(jid))?.get(jid)
+        self.entities.get(&jid.clone().into_bare())?.get(jid)
     }
 
     fn entity_mut(&mut self, jid: &Jid) -> Option<&mut Entity> {
-        self.entities.get_mut(&bare_of(jid))?.get_mut(jid)
+        self.entities.get_mut(&jid.clone().into_bare())?.get_mut(jid)
     }
 }
