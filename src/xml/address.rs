@@ -14,7 +14,7 @@ pub(crate) fn belongs_to(jid: &Jid, bare: &BareJid) -> bool {
     bare_str(jid) == bare.as_str()
 }
 
-/// The bare JID of an address. [`Jid::to_bare`] puts it together from its parts anew, at several times the cost.
+/// The bare JID of an address. [`Jid::to_bare`] puts it together from its parts anew.
 pub(crate) fn bare_of(jid: &Jid) -> BareJid {
     jid.clone().into_bare()
 }

@@ -255,9 +255,9 @@ impl Frame {
     /// The first child with this namespace and local name.
     #[must_use]
     pub fn child(&self, ns: &str, name: &str) -> Option<Node<'_>> {
-        // Names differ more often than not, in their length already; only what has the name is looked at as a node.
+        // Only what has the name is looked at as a node.
         let text = self.0.text().as_bytes();
-        let is_named = |data: &&NodeData| data.name.is_as_long_as(name) && data.name.of_bytes(text) == name.as_bytes();
+        let is_named = |data: &&NodeData| data.name.of_bytes(text) == name.as_bytes();
         let mut named = self.0.children.iter().filter(is_named).map(|data| Node::new(self, *data));
         named.find(|child| child.has_ns(ns)).or_else(|| {
             let mut beyond = Children::indexed(self, &[], self.0.packed_children());

@@ -24,10 +24,6 @@ impl Span {
         self.start == u32::MAX
     }
 
-    pub(super) fn is_as_long_as(self, text: &str) -> bool {
-        (self.end - self.start) as usize == text.len()
-    }
-
     pub(super) fn of(self, text: &str) -> &str {
         &text[self.start as usize..self.end as usize]
     }

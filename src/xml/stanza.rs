@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use jid::Jid;
 use xso::FromXml;
@@ -84,18 +84,17 @@ pub struct Stanza {
     header: Header,
     kind: StanzaKind,
     /// The sender of an inner stanza, once somebody asked; that of a whole one is kept by its frame.
-    sender: Option<Arc<OnceLock<Option<Jid>>>>,
+    sender: OnceLock<Option<Jid>>,
 }
 
 impl Stanza {
     pub(super) fn whole(frame: Frame, kind: StanzaKind) -> Self {
         let (data, header) = (frame.root_data(), frame.header());
-        Self { frame, data, header, kind, sender: None }
+        Self { frame, data, header, kind, sender: OnceLock::new() }
     }
 
     pub(super) fn inside(frame: Frame, data: NodeData, header: Header, kind: StanzaKind) -> Self {
-        let sender = (data.start != 0).then(Arc::default);
-        Self { frame, data, header, kind, sender }
+        Self { frame, data, header, kind, sender: OnceLock::new() }
     }
 
     /// Message, presence or IQ.
@@ -132,10 +131,10 @@ impl Stanza {
         self.value(self.header.kind)
     }
 
-    /// The sender; none if there is none, or no valid JID (RFC 7622). It is read once, for this stanza and all its clones.
+    /// The sender; none if there is none, or no valid JID (RFC 7622). It is read once, for all clones of a whole stanza.
     #[must_use]
     pub fn from_jid(&self) -> Option<&Jid> {
-        let sender = self.sender.as_deref().unwrap_or_else(|| self.frame.inner_ref().sender());
+        let sender = if self.is_inner() { &self.sender } else { self.frame.inner_ref().sender() };
         sender.get_or_init(|| Jid::new(&self.from()?).ok()).as_ref()
     }
 
