@@ -143,6 +143,7 @@ impl Conversation {
 /// An item of a [timeline](super::LocalQuery::timeline).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "nearly all items are messages, so a box would cost an allocation for each")]
 pub enum TimelineItem {
     /// A message.
     Message(HistoryMessage),
