@@ -117,14 +117,8 @@ fn catch_up(c: &mut Criterion) {
 }
 
 async fn caught_up(server: &Server, folder: &Folder) -> Duration {
-    let client = loop {
-        let store = Arc::new(SqliteStore::open(folder.0.join("juliet.db")).await.expect("a store"));
-        match server.client("juliet").expect("an account").store(store).build().await {
-            // The client before has just been closed, and its last task may still hold the file.
-            Err(error) if *error.kind() == xmppkit::ErrorKind::StoreInUse => tokio::task::yield_now().await,
-            client => break client.expect("a client"),
-        }
-    };
+    let store = Arc::new(SqliteStore::open(folder.0.join("juliet.db")).await.expect("a store"));
+    let client = server.client("juliet").expect("an account").store(store).build().await.expect("a client");
     let start = Instant::now();
     client.connect().await.expect("a session");
     client.archive().catch_up().wait_for(|state| matches!(state, CatchUp::Complete)).await.expect("the archive");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jid::{BareJid, ResourcePart};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::auth::{Credentials, MechanismFactory, Policy, Secret};
 use crate::client::connect::Driver;
@@ -18,7 +19,7 @@ use crate::driver::{self, ConnectOptions, Connector, Control, CoreConfig, Deadli
 use crate::error::{BuildError, Error, ErrorKind, Result};
 use crate::event::AckPolicy;
 use crate::ext::{Entry, Extension, Registry};
-use crate::store::{MemoryStore, Store};
+use crate::store::{AccountStore, MemoryStore, Store};
 
 /// Builds a [`Client`]; see [`Client::builder`]. Everything but the credentials has a default.
 #[must_use = "a builder does nothing until build() is called"]
@@ -290,8 +291,9 @@ impl ClientBuilder {
     /// task is spawned before [`Client::connect`] or [`Client::start`].
     ///
     /// # Errors
-    /// [`ErrorKind::Build`] if the configuration or the extensions do not fit together; [`ErrorKind::StoreInUse`] while
-    /// another client has the account's store open; [`ErrorKind::StoreTooOld`] and [`ErrorKind::StoreTooNew`];
+    /// [`ErrorKind::Build`] if the configuration or the extensions do not fit together; [`ErrorKind::StoreInUse`] where
+    /// another client keeps the account's store open (one that is about to end, here or in another process, is waited for,
+    /// for 2 s); [`ErrorKind::StoreTooOld`] and [`ErrorKind::StoreTooNew`];
     /// [`ErrorKind::Store`] if an extension could not read what it keeps;
     /// [`ErrorKind::NoRuntime`] outside a tokio runtime.
     pub async fn build(self) -> Result<Client> {
@@ -328,7 +330,7 @@ impl ClientBuilder {
         if store.version() < crate::store::VERSION {
             return Err(ErrorKind::StoreTooOld.into());
         }
-        let account_store = store.open_account(&self.account).await?;
+        let account_store = open_account(&*store, &self.account).await?;
         for spec in &registry.namespaces {
             let rows = crate::store::ExtensionRows::new(Arc::clone(&account_store), spec.namespace);
             rows.migrate(spec.version, &spec.migrate).await?;
@@ -381,6 +383,20 @@ impl ClientBuilder {
         core.deadlines = self.deadlines;
         core.tls = driver::tls_rule(&self.connect);
         Ok(core)
+    }
+}
+
+/// Opens the account's store. A client whose last handle is dropped, or that was just closed, still has tasks to end and
+/// then lets go of it: for such a one there is a short wait.
+async fn open_account(store: &dyn Store, account: &BareJid) -> Result<Arc<dyn AccountStore>> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    const PAUSE: Duration = Duration::from_millis(10);
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match store.open_account(account).await {
+            Err(error) if *error.kind() == ErrorKind::StoreInUse && Instant::now() < until => tokio::time::sleep(PAUSE).await,
+            opened => return opened,
+        }
     }
 }
 

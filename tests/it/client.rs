@@ -215,7 +215,12 @@ async fn one_account_of_one_store_is_open_once() {
     assert_eq!(second.kind(), &ErrorKind::StoreInUse);
     let _other = builder(&server, "juliet").store(store.clone()).build().await.expect("another account");
     drop(first);
-    let _third = builder(&server, "romeo").store(store).build().await.expect("free again");
+    let third = builder(&server, "romeo").store(store.clone()).build().await.expect("free again");
+
+    // A client that runs ends some time after its last handle; the next one waits for that.
+    third.connect().await.expect("online");
+    drop(third);
+    let _fourth = builder(&server, "romeo").store(store).build().await.expect("free soon");
 }
 
 #[test]
