@@ -464,11 +464,18 @@ pub(super) fn record(stanza: &Stanza, conversation: Jid, direction: Direction, a
     record.kind = MessageKind::from_attribute(stanza.stanza_type().as_deref());
     record.from = stanza.from_jid().cloned();
     record.id = stanza.id().map(Into::into);
-    record.origin_id = stanza.child(ns::SID, "origin-id").and_then(|child| child.attr("id")).map(Into::into);
-    record.text = stanza.child_text(ns::CLIENT, "body").map(Into::into);
-    if let Some(stamp) =
-        stanza.child(ns::DELAY, "delay").and_then(|delay| delay.attr("stamp")).and_then(|stamp| parse_datetime(&stamp))
-    {
+    let (mut origin_id, mut body, mut delay) = (None, None, None);
+    for child in stanza.children() {
+        match child.name() {
+            "origin-id" if child.has_ns(ns::SID) => origin_id = origin_id.or(Some(child)),
+            "body" if child.has_ns(ns::CLIENT) => body = body.or(Some(child)),
+            "delay" if child.has_ns(ns::DELAY) => delay = delay.or(Some(child)),
+            _ => {}
+        }
+    }
+    record.origin_id = origin_id.and_then(|child| child.attr("id")).map(Into::into);
+    record.text = body.map(|child| child.text().into());
+    if let Some(stamp) = delay.and_then(|delay| delay.attr("stamp")).and_then(|stamp| parse_datetime(&stamp)) {
         record.stamp = stamp;
         record.flags = MessageFlags::STAMPED;
     }

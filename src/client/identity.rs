@@ -7,50 +7,63 @@ use std::borrow::Cow;
 use jid::{BareJid, Jid};
 use smallvec::SmallVec;
 
-use crate::store::{IdentityKey, MessageKind};
-use crate::xml::{Node, Stanza, bare_str, belongs_to, ns};
+use crate::store::{IdentityKey, MessageKind, MessageRecord};
+use crate::xml::{Node, Stanza, WalkItem, bare_str, belongs_to, ns};
 
-/// How deep into a message its content is looked at: each level is read once for every level above it.
-const DEPTH: u8 = 16;
-
-/// The keys of a message that came, by whichever way. `body` is its body, decoded already.
-pub(super) fn received(account: &BareJid, stanza: &Stanza, body: Option<&str>) -> Vec<IdentityKey> {
-    keys(account, stanza, stanza.from_jid().unwrap_or(account), body)
+/// What a record of the log holds of its stanza already, and the keys are made of too.
+struct Parts<'a> {
+    kind: MessageKind,
+    id: Option<&'a str>,
+    origin_id: Option<&'a str>,
+    body: Option<&'a str>,
 }
 
-/// The keys of a message that is sent here, under this id. It has no sender's address yet: `from` is the session's, if there
-/// is one.
-pub(super) fn sent(account: &BareJid, stanza: &Stanza, from: Option<Jid>, id: &str) -> Vec<IdentityKey> {
-    let mut keys = vec![IdentityKey::own(id)];
+impl<'a> Parts<'a> {
+    fn of(record: &'a MessageRecord) -> Self {
+        let (id, origin_id) = (record.id.as_deref(), record.origin_id.as_deref());
+        Self { kind: record.kind, id, origin_id, body: record.text.as_deref() }
+    }
+}
+
+/// The keys of a message that came, by whichever way. `record` is what the log is to keep of it.
+pub(super) fn received(account: &BareJid, stanza: &Stanza, record: &MessageRecord) -> SmallVec<[IdentityKey; 2]> {
+    keys(account, stanza, stanza.from_jid().unwrap_or(account), &Parts::of(record))
+}
+
+/// The keys of a message that is sent here, under this id. It has no sender's address yet: the record's is the session's, if
+/// there is one.
+pub(super) fn sent(account: &BareJid, stanza: &Stanza, record: &MessageRecord, id: &str) -> SmallVec<[IdentityKey; 2]> {
     // Without a session it is not known from which resource it will go.
-    let is_similar_known = from.is_some();
-    let sender = from.unwrap_or_else(|| account.clone().into());
-    let body = stanza.child_text(ns::CLIENT, "body");
-    keys.extend(
-        self::keys(account, stanza, &sender, body.as_deref()).into_iter().filter(|key| key.is_exact() || is_similar_known),
-    );
-    keys
+    let is_similar_known = record.from.is_some();
+    let parts = Parts::of(record);
+    let mut found = match &record.from {
+        Some(from) => keys(account, stanza, from, &parts),
+        None => keys(account, stanza, account, &parts),
+    };
+    found.retain(|key| key.is_exact() || is_similar_known);
+    found.insert(0, IdentityKey::own(id));
+    found
 }
 
-fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, body: Option<&str>) -> Vec<IdentityKey> {
-    let mut keys = Vec::new();
-    let kind = stanza.stanza_type();
-    let kind = MessageKind::from_attribute(kind.as_deref());
-    let origin_id = stanza.child(ns::SID, "origin-id").and_then(|child| child.attr("id"));
-    let id = stanza.id();
-    match (kind, &origin_id) {
+fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, parts: &Parts<'_>) -> SmallVec<[IdentityKey; 2]> {
+    let mut keys = SmallVec::new();
+    match (parts.kind, parts.origin_id) {
         // A bounce carries back what was sent, its ids included.
         (MessageKind::Error, _) => {}
         // In a room everybody writes from the room's address.
-        (MessageKind::Groupchat, Some(origin_id)) => keys.push(IdentityKey::origin(sender, origin_id, &content(stanza))),
-        (_, Some(origin_id)) => keys.push(IdentityKey::origin_of(bare_str(sender), origin_id, &content(stanza))),
-        (_, None) if belongs_to(sender, account) => keys.extend(id.as_deref().filter(|id| is_ours(id)).map(IdentityKey::own)),
+        (MessageKind::Groupchat, Some(origin_id)) => {
+            keys.push(IdentityKey::origin(sender, origin_id, &content(stanza, parts.body)));
+        }
+        (_, Some(origin_id)) => {
+            keys.push(IdentityKey::origin_of(bare_str(sender), origin_id, &content(stanza, parts.body)));
+        }
+        (_, None) if belongs_to(sender, account) => keys.extend(parts.id.filter(|id| is_ours(id)).map(IdentityKey::own)),
         (_, None) => {}
     }
-    let body = body.map_or_else(|| content(stanza).into(), Cow::Borrowed);
+    let body = parts.body.map_or_else(|| content(stanza, None).into(), Cow::Borrowed);
     let to = stanza.to();
     let to = to.as_deref().map_or(Cow::Borrowed(""), |to| normal(to, account));
-    keys.push(IdentityKey::similar_of(sender.as_str(), &to, kind.as_str(), id.as_deref(), &body));
+    keys.push(IdentityKey::similar_of(sender.as_str(), &to, parts.kind.as_str(), parts.id, &body));
     keys
 }
 
@@ -71,10 +84,13 @@ fn is_ours(id: &str) -> bool {
 }
 
 /// What the sender wrote (C11), in a form of its own: names, attributes and text of what is in the message, without what
-/// relays add and archives take away.
-fn content(stanza: &Stanza) -> String {
+/// relays add and archives take away. `body` is the text of the first body, decoded already.
+fn content(stanza: &Stanza, mut body: Option<&str>) -> String {
     let mut out = String::with_capacity(stanza.byte_len());
-    stanza.children().filter(|child| !is_on_the_way(*child)).for_each(|child| write(&mut out, child, DEPTH));
+    for child in stanza.children().filter(|child| !is_on_the_way(*child)) {
+        let text = if child.is(ns::CLIENT, "body") { body.take() } else { None };
+        write(&mut out, child, text);
+    }
     out
 }
 
@@ -88,35 +104,59 @@ fn is_on_the_way(child: Node<'_>) -> bool {
     }
 }
 
-fn write(out: &mut String, node: Node<'_>, depth: u8) {
-    // Control characters stand in no XML, so they separate.
-    out.extend(["\u{1}", &node.ns(), " ", node.name()]);
-    let mut attributes: SmallVec<[_; 4]> = node.attrs().filter(|a| a.ns() != ns::XML && a.ns() != ns::XMLNS).collect();
-    attributes.sort_by(|a, b| (a.ns(), a.name()).cmp(&(b.ns(), b.name())));
-    for attribute in attributes {
-        out.extend(["\u{2}", &attribute.ns(), " ", attribute.name(), "=", &attribute.value()]);
+/// Writes an element in document order. Control characters stand in no XML, so they separate.
+fn write(out: &mut String, node: Node<'_>, text: Option<&str>) {
+    match text {
+        Some(text) if node.has_simple_text() => write_simple(out, node, text),
+        _ => match node.simple_text() {
+            Some(text) => write_simple(out, node, &text),
+            None => node.walk().for_each(|item| match item {
+                WalkItem::Start(node) => write_start(out, node),
+                WalkItem::Text(text) => out.push_str(&text),
+                WalkItem::End => out.push('\u{4}'),
+            }),
+        },
     }
-    out.push('\u{3}');
-    if let Some(text) = node.simple_text() {
-        out.push_str(&text);
-    } else {
-        out.push_str(&node.text());
-        if depth > 0 {
-            node.children().for_each(|child| write(out, child, depth - 1));
+}
+
+fn write_simple(out: &mut String, node: Node<'_>, text: &str) {
+    write_start(out, node);
+    out.push_str(text);
+    out.push('\u{4}');
+}
+
+fn write_start(out: &mut String, node: Node<'_>) {
+    out.extend(["\u{1}", &node.ns(), " ", node.name()]);
+    let mut attributes: SmallVec<[_; 4]> = node.attrs().collect();
+    if attributes.len() > 1 {
+        attributes.sort_by(|one, other| (one.ns(), one.name()).cmp(&(other.ns(), other.name())));
+    }
+    for attribute in attributes {
+        let ns = attribute.ns();
+        if ns != ns::XML && ns != ns::XMLNS {
+            out.extend(["\u{2}", &ns, " ", attribute.name(), "=", &attribute.value()]);
         }
     }
-    out.push('\u{4}');
+    out.push('\u{3}');
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+    use crate::client::dispatch::record;
+    use crate::store::Direction;
     use crate::xml::Frame;
+
+    fn recorded(stanza: &Stanza, direction: Direction) -> MessageRecord {
+        record(stanza, "romeo@montague.example".parse().expect("a JID"), direction, SystemTime::UNIX_EPOCH)
+    }
 
     fn keys_of(xml: &str) -> Vec<IdentityKey> {
         let stanza = Frame::parse(xml).expect("XML").stanza().expect("a stanza");
-        let body = stanza.child_text(ns::CLIENT, "body");
-        received(&"juliet@capulet.example".parse().expect("a JID"), &stanza, body.as_deref())
+        let account = "juliet@capulet.example".parse().expect("a JID");
+        received(&account, &stanza, &recorded(&stanza, Direction::Incoming)).into_vec()
     }
 
     fn message(attributes: &str, inside: &str) -> Vec<IdentityKey> {
@@ -137,7 +177,7 @@ mod tests {
                    id='1'><body xml:lang='en'>hi &amp; <![CDATA[<]]></body><x xmlns='urn:x' b='2' a='1'>t<y xmlns='urn:y'>u</y>v</x>\
                    <active xmlns='http://jabber.org/protocol/chatstates'/><origin-id xmlns='urn:xmpp:sid:0' id='o1'/></message>";
         let texts: Vec<String> = keys_of(xml).iter().map(|key| format!("{key:?}")).collect();
-        assert_eq!(texts, ["exact:cb8d5b90fa6c896fb4c232260bb8b537", "similar:ae0e3025d4ab4e198890e34cb040cc71"]);
+        assert_eq!(texts, ["exact:d0daa281a354a1b165ef17412d1e068c", "similar:ae0e3025d4ab4e198890e34cb040cc71"]);
     }
 
     #[test]
@@ -208,13 +248,15 @@ mod tests {
         let xml = format!("<message xmlns='jabber:client' type='chat' to='romeo@montague.example' id='{id}'>{inside}</message>");
         let stanza = Frame::parse(&xml).expect("XML").stanza().expect("a stanza");
         let from: Jid = "juliet@capulet.example/balcony".parse().expect("a JID");
-        let kept = sent(&account, &stanza, Some(from), id);
+        let mut record = recorded(&stanza, Direction::Outgoing);
+        assert!(sent(&account, &stanza, &record, id).iter().all(IdentityKey::is_exact));
+        record.from = Some(from);
+        let kept = sent(&account, &stanza, &record, id);
         let own = format!("from='juliet@capulet.example/balcony' to='romeo@montague.example' id='{id}'");
         for copy in [message(&own, &inside), message(&own, "<body>hi</body>")] {
             assert!(exact(&copy).iter().any(|key| kept.contains(key)), "{copy:?}");
             assert!(copy.iter().any(|key| !key.is_exact() && kept.contains(key)));
         }
-        assert!(sent(&account, &stanza, None, id).iter().all(IdentityKey::is_exact));
         // Another client of the account, which counts.
         let counted = message("from='juliet@capulet.example/desk' to='romeo@montague.example' id='1'", "<body>hi</body>");
         assert!(exact(&counted).is_empty());

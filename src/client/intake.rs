@@ -44,7 +44,8 @@ impl Shared {
         let (inbound, mut notes) = draft.into_parts();
         let mut changes = std::mem::take(&mut notes.changes);
         if discarded.is_none() && logged {
-            return Staged::Logged(inbound.clone(), Box::new(self.new_message(&inbound, notes)), changes);
+            let message = Box::new(self.new_message(&inbound, notes));
+            return Staged::Logged(inbound, message, changes);
         }
         changes.extend(notes.rows.into_iter().map(Change::from));
         match discarded {
@@ -72,10 +73,12 @@ impl Shared {
             record.flags = record.flags.union(MessageFlags::STAMPED);
         }
         record.archive_ids = notes.archive_ids;
-        let proposed = identity::received(&self.account, stanza, record.text.as_deref());
-        let keys = notes.keys.into_iter().chain(proposed);
-        let message = keys.fold(NewMessage::new(record, inbound.origin()).feed(notes.feed), NewMessage::key);
-        notes.rows.into_iter().fold(message, NewMessage::when_new)
+        let proposed = identity::received(&self.account, stanza, &record);
+        let mut message = NewMessage::new(record, inbound.origin()).feed(notes.feed);
+        message.keys = notes.keys;
+        message.keys.extend(proposed);
+        message.when_new = notes.rows;
+        message
     }
 
     /// Applies a batch, and wakes durable subscriptions.

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
 use crate::store::{AccountStore, Batch, Change, Direction, Feed, NewMessage, Origin, OutboxEntry, RowChange};
-use crate::xml::{Frame, OutStanza, Stanza, ns, write_element};
+use crate::xml::{Frame, OutStanza, Stanza, bare_of, ns, write_element};
 
 pub(crate) struct Shared {
     pub(crate) weak: Weak<Self>,
@@ -445,9 +445,9 @@ impl Shared {
 
     fn log_sent(&self, id: &str, message: &Message, sent: &Stanza, now: SystemTime) -> Batch {
         let Some(to) = message.to.as_ref().filter(|_| super::dispatch::logged_by_default(sent)) else { return Batch::new() };
-        let mut record = super::dispatch::record(sent, to.to_bare().into(), Direction::Outgoing, now);
+        let mut record = super::dispatch::record(sent, bare_of(to).into(), Direction::Outgoing, now);
         record.from = self.bound_jid().map(Into::into);
-        let keys = super::identity::sent(&self.account, sent, record.from.clone(), id);
+        let keys = super::identity::sent(&self.account, sent, &record, id);
         Batch::new().append(keys.into_iter().fold(NewMessage::new(record, Origin::Live).feed(Feed::History), NewMessage::key))
     }
 }

@@ -20,7 +20,8 @@ pub struct Inbound {
 
 impl Inbound {
     /// A stanza with the number it was read under in this session.
-    pub(crate) fn new(stanza: Stanza, number: u64, received: SystemTime) -> Self {
+    pub(crate) fn new(mut stanza: Stanza, number: u64, received: SystemTime) -> Self {
+        stanza.index();
         Self { stanza, number, origin: Origin::Live, position: None, received, stamp: None, redelivered: false }
     }
 
@@ -93,7 +94,8 @@ impl Inbound {
         self.number
     }
 
-    pub(crate) fn replace(&mut self, stanza: Stanza, origin: Origin) {
+    pub(crate) fn replace(&mut self, mut stanza: Stanza, origin: Origin) {
+        stanza.index();
         self.stanza = stanza;
         self.origin = origin;
     }

@@ -10,7 +10,6 @@ use crate::error::Result;
 use crate::event::{Event, Inbound, Route};
 use crate::ext::Ctx;
 use crate::roster::RosterService;
-use crate::xml::ns;
 
 /// A receipt has to be sent: heard by the extension itself.
 #[derive(Clone, Debug)]
@@ -21,8 +20,8 @@ pub(super) struct ReceiptDue {
 }
 
 impl ReceiptDue {
-    /// The receipt that is due for a message, if one is: its sender asks, may know, and the message comes the first time,
-    /// from its sender. Carbons are another device's to confirm; of what an archive gives only what is received by it, not history
+    /// The receipt that is due for a message that asks for one, if it is: its sender may know, and the message comes the first
+    /// time, from its sender. Carbons are another device's to confirm; of what an archive gives only what is received by it, not history
     /// that is looked at (XEP-0184 §5.5).
     pub(super) fn for_message(inbound: &Inbound, cx: &Ctx) -> Option<Self> {
         let stanza = inbound.stanza();
@@ -31,7 +30,7 @@ impl ReceiptDue {
             Origin::Archive => inbound.position().is_some(),
             Origin::Carbon => false,
         };
-        if !received || stanza.child(ns::RECEIPTS, "request").is_none() || stanza.child(ns::RECEIPTS, "received").is_some() {
+        if !received {
             return None;
         }
         let (to, id) = (stanza.from_jid()?, stanza.id()?);

@@ -103,7 +103,7 @@ fn decorated(mut draft: OutboundDraft, cx: &Ctx, states: &Mutex<States>) -> Outb
         if settings.chat_states && !carries(message, ns::CHAT_STATES) && states.may_ride(&contact) {
             message.payloads.push(ChatState::Active.to_wire().into());
         }
-        states.said(contact, carries(message, ns::CHAT_STATES));
+        states.said(&contact, carries(message, ns::CHAT_STATES));
     }
     draft
 }
@@ -114,21 +114,25 @@ fn heard(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>, states: &Mutex<State
         MessageType::Error => News::of_bounce(inbound, cx).into_iter().for_each(|news| news.tell(cx, locks)),
         MessageType::Groupchat | MessageType::Headline => {}
         _ => {
-            News::of_progress(inbound, cx).into_iter().for_each(|news| news.tell(cx, locks));
-            if let Some(due) = ReceiptDue::for_message(inbound, cx) {
+            let carried = wire::Carried::by(stanza);
+            if carried.progress {
+                News::of_progress(inbound, cx).into_iter().for_each(|news| news.tell(cx, locks));
+            }
+            if carried.asks
+                && let Some(due) = ReceiptDue::for_message(inbound, cx)
+            {
                 cx.emit(due);
             }
             // A resource that wrote before we came online may be gone.
             if inbound.origin() == Origin::Live
+                && (carried.body || carried.state)
                 && let Some(from) =
                     stanza.from_jid().filter(|from| from.node() != cx.account().node() || from.domain() != cx.account().domain())
             {
-                let (has_body, has_state) = (stanza.child(ns::CLIENT, "body").is_some(), wire::chat_state(stanza).is_some());
-                if has_body || has_state {
-                    lock(states).heard(from.clone().into_bare(), has_state);
-                }
-                if has_body {
-                    lock(locks).message(from);
+                let contact = from.clone().into_bare();
+                lock(states).heard(&contact, carried.state);
+                if carried.body {
+                    lock(locks).message(&contact, from);
                 }
             }
         }

@@ -17,22 +17,18 @@ pub(super) struct Locks {
 }
 
 impl Locks {
-    /// A message of a conversation came from there: the conversation is locked to that resource; without a resource it is
-    /// unlocked.
-    pub(super) fn message(&mut self, from: &Jid) {
-        let full = match from.try_as_full() {
-            Ok(full) => full,
-            Err(bare) => return self.unlock(bare),
-        };
-        let contact = full.clone().into_bare();
-        match self.locked.get_mut(&contact) {
+    /// A message of the contact's conversation came from there: the conversation is locked to that resource; without a resource
+    /// it is unlocked.
+    pub(super) fn message(&mut self, contact: &BareJid, from: &Jid) {
+        let Ok(full) = from.try_as_full() else { return self.unlock(contact) };
+        match self.locked.get_mut(contact) {
             Some(locked) if locked == full => {}
             Some(locked) => *locked = full.clone(),
             None => {
                 if self.locked.len() >= MAX_LOCKS {
                     self.locked.clear();
                 }
-                self.locked.insert(contact, full.clone());
+                self.locked.insert(contact.clone(), full.clone());
             }
         }
     }
@@ -72,8 +68,8 @@ struct Known {
 
 impl States {
     /// A message came from the contact: one with a state, or one without that had room for it.
-    pub(super) fn heard(&mut self, contact: BareJid, has_state: bool) {
-        self.of(contact).supported = Some(has_state);
+    pub(super) fn heard(&mut self, contact: &BareJid, has_state: bool) {
+        self.of(contact, |known| known.supported = Some(has_state));
     }
 
     /// Whether a state may be sent in a message to the contact; who answers without one wants none (XEP-0085 §5.1).
@@ -82,19 +78,20 @@ impl States {
     }
 
     /// A message with text goes to the contact, with or without `active`.
-    pub(super) fn said(&mut self, contact: BareJid, active: bool) {
-        self.of(contact).told = active.then_some(ChatState::Active);
+    pub(super) fn said(&mut self, contact: &BareJid, active: bool) {
+        self.of(contact, |known| known.told = active.then_some(ChatState::Active));
     }
 
     /// Notes that the contact is told this state, unless it may not be: who wants none, and nobody the same one twice
     /// (XEP-0085 §5.3).
     pub(super) fn tell(&mut self, contact: &BareJid, state: ChatState) -> bool {
-        let known = self.of(contact.clone());
-        let news = known.supported != Some(false) && known.told != Some(state);
-        if news {
-            known.told = Some(state);
-        }
-        news
+        self.of(contact, |known| {
+            let news = known.supported != Some(false) && known.told != Some(state);
+            if news {
+                known.told = Some(state);
+            }
+            news
+        })
     }
 
     /// The session is over.
@@ -102,11 +99,14 @@ impl States {
         self.known.clear();
     }
 
-    fn of(&mut self, contact: BareJid) -> &mut Known {
-        if self.known.len() >= MAX_LOCKS && !self.known.contains_key(&contact) {
+    fn of<T>(&mut self, contact: &BareJid, change: impl FnOnce(&mut Known) -> T) -> T {
+        if let Some(known) = self.known.get_mut(contact) {
+            return change(known);
+        }
+        if self.known.len() >= MAX_LOCKS {
             self.known.clear();
         }
-        self.known.entry(contact).or_default()
+        change(self.known.entry(contact.clone()).or_default())
     }
 }
 
@@ -123,20 +123,20 @@ mod tests {
         assert!(states.may_ride(&juliet()) && states.tell(&juliet(), Composing));
         assert!(!states.tell(&juliet(), Composing) && states.tell(&juliet(), Paused) && states.tell(&juliet(), Composing));
         // A message is followed by the next composing, and its own `active` by nothing like it.
-        states.said(juliet(), true);
+        states.said(&juliet(), true);
         assert!(!states.tell(&juliet(), Active) && states.tell(&juliet(), Composing));
-        states.said(juliet(), false);
+        states.said(&juliet(), false);
         assert!(states.tell(&juliet(), Active));
         // An answer without a state ends it, one with a state begins it again.
-        states.heard(juliet(), false);
+        states.heard(&juliet(), false);
         assert!(!states.may_ride(&juliet()) && !states.tell(&juliet(), Composing));
-        states.heard(juliet(), true);
+        states.heard(&juliet(), true);
         assert!(states.may_ride(&juliet()) && states.tell(&juliet(), Composing));
         assert!(states.tell(&BareJid::new("romeo@example.net").unwrap(), Composing), "each for itself");
         states.clear();
         assert!(states.tell(&juliet(), Composing));
         for i in 0..3 * MAX_LOCKS {
-            states.heard(BareJid::new(&format!("spam{i}@example.net")).unwrap(), true);
+            states.heard(&BareJid::new(&format!("spam{i}@example.net")).unwrap(), true);
             assert!(states.known.len() <= MAX_LOCKS);
         }
     }
@@ -152,7 +152,10 @@ mod tests {
         let mut locks = Locks::default();
         for step in steps {
             match step {
-                Message(from) => locks.message(&Jid::new(from).unwrap()),
+                Message(from) => {
+                    let from = Jid::new(from).unwrap();
+                    locks.message(&from.to_bare(), &from);
+                }
                 Presence(from) => locks.unlock(&Jid::new(from).unwrap().to_bare()),
                 Lost => locks.clear(),
             }
@@ -187,7 +190,8 @@ mod tests {
     fn strangers_cannot_make_the_table_grow_without_bound() {
         let mut locks = Locks::default();
         for i in 0..3 * MAX_LOCKS {
-            locks.message(&Jid::new(&format!("spam{i}@example.net/x")).unwrap());
+            let from = Jid::new(&format!("spam{i}@example.net/x")).unwrap();
+            locks.message(&from.to_bare(), &from);
             assert!(locks.locked.len() <= MAX_LOCKS);
         }
         let last = BareJid::new(&format!("spam{}@example.net", 3 * MAX_LOCKS - 1)).unwrap();

@@ -191,6 +191,38 @@ pub(super) fn chat_state(stanza: &Stanza) -> Option<ChatState> {
     })
 }
 
+/// What a message carries, seen in one look at its children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Carried {
+    pub(super) body: bool,
+    /// A chat state.
+    pub(super) state: bool,
+    /// Asks for a receipt, and is none.
+    pub(super) asks: bool,
+    /// A receipt or a marker.
+    pub(super) progress: bool,
+}
+
+impl Carried {
+    pub(super) fn by(stanza: &Stanza) -> Self {
+        let mut carried = Self::default();
+        let mut is_receipt = false;
+        for child in stanza.children() {
+            match child.name() {
+                "body" => carried.body |= child.has_ns(ns::CLIENT),
+                "active" | "composing" | "paused" | "inactive" | "gone" => carried.state |= child.has_ns(ns::CHAT_STATES),
+                "request" => carried.asks |= child.has_ns(ns::RECEIPTS),
+                "received" if child.has_ns(ns::RECEIPTS) => is_receipt = true,
+                "received" | "displayed" | "acknowledged" => carried.progress |= child.has_ns(ns::CHAT_MARKERS),
+                _ => {}
+            }
+        }
+        carried.asks &= !is_receipt;
+        carried.progress |= is_receipt;
+        carried
+    }
+}
+
 /// The message a receipt is for (XEP-0184).
 pub(super) fn receipt(stanza: &Stanza) -> Option<Cow<'_, str>> {
     stanza.child(ns::RECEIPTS, "received")?.attr("id")

@@ -27,7 +27,7 @@ use crate::error::{ErrorKind, Result};
 use crate::ext::{BoxFuture, Ctx, Extension, InboundDraft, Position, Registrar, SessionKind, inbound, outbound};
 use crate::store::Origin;
 use crate::xep::disco::{DiscoService, Discos};
-use crate::xml::{Stanza, ns, parse_datetime};
+use crate::xml::{Node, Stanza, ns, parse_datetime};
 
 /// The extension's rows: whether the server offered carbons the last time.
 const ROWS: &str = "xmppkit:carbons";
@@ -277,11 +277,16 @@ fn unwrap(draft: &mut InboundDraft, cx: &Ctx) {
         tracing::warn!(from = ?stanza.from(), origin = ?draft.origin(), "a forged carbon was discarded");
         return draft.discard("a carbon that the account did not send");
     }
-    let forwarded = carbon.child(ns::FORWARD, "forwarded");
-    let message: Option<Stanza> =
-        forwarded.and_then(|forwarded| forwarded.child(ns::CLIENT, "message")).and_then(|message| stanza.inner(message));
-    let delay = forwarded.and_then(|forwarded| forwarded.child(ns::DELAY, "delay")).and_then(|delay| delay.attr("stamp"));
-    let stamp = delay.and_then(|stamp| parse_datetime(&stamp));
+    let (mut message, mut delay) = (None, None);
+    for child in carbon.child(ns::FORWARD, "forwarded").into_iter().flat_map(Node::children) {
+        match child.name() {
+            "message" if child.has_ns(ns::CLIENT) => message = message.or(Some(child)),
+            "delay" if child.has_ns(ns::DELAY) => delay = delay.or(Some(child)),
+            _ => {}
+        }
+    }
+    let message: Option<Stanza> = message.and_then(|message| stanza.inner(message));
+    let stamp = delay.and_then(|delay| delay.attr("stamp")).and_then(|stamp| parse_datetime(&stamp));
     match message {
         Some(message) => {
             draft.replace(message, Origin::Carbon);

@@ -255,14 +255,18 @@ impl Frame {
     /// The first child with this namespace and local name.
     #[must_use]
     pub fn child(&self, ns: &str, name: &str) -> Option<Node<'_>> {
-        // Only what has the name is looked at as a node.
-        let text = self.0.text().as_bytes();
-        let is_named = |data: &&NodeData| data.name.of_bytes(text) == name.as_bytes();
-        let mut named = self.0.children.iter().filter(is_named).map(|data| Node::new(self, *data));
-        named.find(|child| child.has_ns(ns)).or_else(|| {
+        self.find(&self.0.children, ns, name).or_else(|| {
             let mut beyond = Children::indexed(self, &[], self.0.packed_children());
             beyond.find(|child| child.is(ns, name))
         })
+    }
+
+    /// The first of these nodes with this namespace and local name.
+    pub(super) fn find(&self, nodes: &[NodeData], ns: &str, name: &str) -> Option<Node<'_>> {
+        // Only what has the name is looked at as a node.
+        let text = self.0.text().as_bytes();
+        let mut named = nodes.iter().filter(|data| data.name.of_bytes(text) == name.as_bytes());
+        named.find_map(|data| Some(Node::new(self, *data)).filter(|child| child.has_ns(ns)))
     }
 
     /// The size of the element in bytes, as it came.

@@ -69,5 +69,6 @@ pub use limits::Limits;
 pub use node::{Attr, Attrs, Children, Node};
 pub use out::OutStanza;
 pub use payload::PayloadName;
+pub(crate) use read::WalkItem;
 pub use stanza::{Stanza, StanzaKind};
 pub use write::{escape_attr, escape_text, write_element};

@@ -125,13 +125,22 @@ impl<'a> Node<'a> {
 
     /// The text of an element that has nothing else in it, as nearly all have that have any.
     pub(crate) fn simple_text(self) -> Option<Cow<'a, str>> {
+        self.raw_text().map(decode::text)
+    }
+
+    /// Whether the element has nothing but text in it, or nothing at all.
+    pub(crate) fn has_simple_text(self) -> bool {
+        self.raw_text().is_some()
+    }
+
+    fn raw_text(self) -> Option<&'a str> {
         if self.is_empty_tag() {
-            return Some(Cow::Borrowed(""));
+            return Some("");
         }
         let text = self.text_of_frame();
         let start = self.data.content as usize;
         let end = next_markup(text.as_bytes(), start);
-        (text.as_bytes()[end + 1] == b'/').then(|| decode::text(&text[start..end]))
+        (text.as_bytes()[end + 1] == b'/').then(|| &text[start..end])
     }
 
     fn mixed_text(self) -> Cow<'a, str> {
@@ -246,7 +255,8 @@ impl<'a> Node<'a> {
         self.data.end == self.data.content
     }
 
-    pub(super) fn walk(self) -> Walk<'a> {
+    /// Everything in the element in document order, in one pass.
+    pub(crate) fn walk(self) -> Walk<'a> {
         Walk::new(self)
     }
 }

@@ -10,7 +10,7 @@ use super::error::{PayloadError, XmlError, XmlErrorKind};
 use super::frame::Frame;
 use super::limits::Limits;
 use super::stanza::{Stanza, StanzaKind};
-use super::write::{escape_attr, write_element, write_node};
+use super::write::{escape_attr, write_element, write_message, write_node};
 use super::{ns, standalone};
 use crate::error::Error;
 
@@ -51,7 +51,7 @@ impl OutStanza {
     ///
     /// [`ErrorKind::Payload`](crate::ErrorKind::Payload) if it holds what XML cannot carry.
     pub fn message(message: &Message) -> Result<Self, Error> {
-        Self::of(message)
+        Self::by(|text| write_message(text, message, ""))
     }
 
     /// Serialises a presence.
@@ -98,8 +98,12 @@ impl OutStanza {
     }
 
     fn of<T: AsXml>(value: &T) -> Result<Self, Error> {
+        Self::by(|text| write_element(text, value, ""))
+    }
+
+    fn by(write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>) -> Result<Self, Error> {
         let mut text = Vec::with_capacity(512);
-        write_element(&mut text, value, "")?;
+        write(&mut text)?;
         Self::new(&text).map_err(|e| PayloadError::new(ns::CLIENT, "", xso::error::Error::text_parse_error(e)).into())
     }
 

@@ -41,14 +41,14 @@ impl<'a> Iterator for RawAttrs<'a> {
 }
 
 /// A piece of an element, in document order.
-pub(super) enum WalkItem<'a> {
+pub(crate) enum WalkItem<'a> {
     Start(Node<'a>),
     Text(Cow<'a, str>),
     End,
 }
 
 /// Everything inside an element, the element's own start and end included.
-pub(super) struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     frame: &'a Frame,
     root: Option<Node<'a>>,
     pos: usize,

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use jid::Jid;
 use xso::FromXml;
@@ -85,16 +85,27 @@ pub struct Stanza {
     kind: StanzaKind,
     /// The sender of an inner stanza, once somebody asked; that of a whole one is kept by its frame.
     sender: OnceLock<Option<Jid>>,
+    /// The children of an inner stanza, once they were looked up to be read more than once.
+    children: Option<Arc<[NodeData]>>,
 }
 
 impl Stanza {
     pub(super) fn whole(frame: Frame, kind: StanzaKind) -> Self {
         let (data, header) = (frame.root_data(), frame.header());
-        Self { frame, data, header, kind, sender: OnceLock::new() }
+        Self { frame, data, header, kind, sender: OnceLock::new(), children: None }
     }
 
     pub(super) fn inside(frame: Frame, data: NodeData, header: Header, kind: StanzaKind) -> Self {
-        Self { frame, data, header, kind, sender: OnceLock::new() }
+        Self { frame, data, header, kind, sender: OnceLock::new(), children: None }
+    }
+
+    /// Looks up the children of an inner stanza, which are otherwise looked for each time; those of a whole one are known.
+    pub(crate) fn index(&mut self) {
+        if self.is_inner() && self.children.is_none() {
+            let root = self.root();
+            let (end, children) = (root.range().1, root.children().map(Node::data).collect());
+            (self.data.end, self.children) = (end as u32, Some(children));
+        }
     }
 
     /// Message, presence or IQ.
@@ -171,13 +182,19 @@ impl Stanza {
     /// The stanza's child elements: its payloads.
     #[must_use]
     pub fn children(&self) -> Children<'_> {
-        self.root().children()
+        match &self.children {
+            Some(children) => Children::indexed(&self.frame, children, &[]),
+            None => self.root().children(),
+        }
     }
 
     /// The first child with this namespace and local name.
     #[must_use]
     pub fn child(&self, ns: &str, name: &str) -> Option<Node<'_>> {
-        self.root().child(ns, name)
+        match &self.children {
+            Some(children) => self.frame.find(children, ns, name),
+            None => self.root().child(ns, name),
+        }
     }
 
     /// The text of the first child with this namespace and local name.

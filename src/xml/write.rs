@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use rxml::Namespace;
+use rxml::{Namespace, NcNameStr};
+use xmpp_parsers::message::Message;
 use xmpp_parsers::ns::DEFAULT_NS;
-use xso::{AsXml, Item};
+use xso::{AsXml, AsXmlText as _, Item};
 
 use super::error::{PayloadError, XmlErrorKind};
 use super::node::Node;
@@ -89,9 +90,25 @@ fn escape(text: &str, with: impl Fn(u8) -> Option<&'static str>) -> Cow<'_, str>
 /// [`ErrorKind::Payload`](crate::ErrorKind::Payload) if the value cannot be serialised, or holds a character that XML cannot
 /// carry; `out` is then as it was.
 pub fn write_element<T: AsXml>(out: &mut Vec<u8>, value: &T, content_ns: &str) -> Result<(), Error> {
+    write_by(out, content_ns, |writer| write_items(writer, value))
+}
+
+/// What [`write_element`] does, for a message: by its fields, instead of item by item.
+pub(super) fn write_message(out: &mut Vec<u8>, message: &Message, content_ns: &str) -> Result<(), Error> {
+    write_by(out, content_ns, |writer| {
+        writer.message(message)?;
+        writer.finish()
+    })
+}
+
+fn write_by(
+    out: &mut Vec<u8>,
+    content_ns: &str,
+    write: impl FnOnce(&mut Writer<'_, '_>) -> Result<(), xso::error::Error>,
+) -> Result<(), Error> {
     let before = out.len();
     let mut writer = Writer::new(out, content_ns);
-    let result = write_items(&mut writer, value);
+    let result = write(&mut writer);
     let name = writer.root_name();
     result.map_err(|source| {
         let name = name.unwrap_or_default();
@@ -101,17 +118,7 @@ pub fn write_element<T: AsXml>(out: &mut Vec<u8>, value: &T, content_ns: &str) -
 }
 
 fn write_items<T: AsXml>(writer: &mut Writer<'_, '_>, value: &T) -> Result<(), xso::error::Error> {
-    for item in value.as_xml_iter()? {
-        match item? {
-            Item::XmlDeclaration(_) => {}
-            Item::ElementHeadStart(ns, name) => writer.start(&Ns::bridged(&ns), name.as_str())?,
-            Item::Attribute(ns, name, value) => writer.attribute(&ns, name.as_str(), &value)?,
-            // The head ends with what follows: `/>` if that is the foot.
-            Item::ElementHeadEnd => {}
-            Item::Text(text) => writer.text(&text)?,
-            Item::ElementFoot => writer.end()?,
-        }
-    }
+    writer.items(value)?;
     writer.finish()
 }
 
@@ -207,6 +214,68 @@ impl<'o, 'c> Writer<'o, 'c> {
         }
         self.in_head = true;
         Ok(())
+    }
+
+    fn items<T: AsXml>(&mut self, value: &T) -> Result<(), xso::error::Error> {
+        for item in value.as_xml_iter()? {
+            match item? {
+                Item::XmlDeclaration(_) => {}
+                Item::ElementHeadStart(ns, name) => self.start(&Ns::bridged(&ns), name.as_str())?,
+                Item::Attribute(ns, name, value) => self.attribute(&ns, name.as_str(), &value)?,
+                // The head ends with what follows: `/>` if that is the foot.
+                Item::ElementHeadEnd => {}
+                Item::Text(text) => self.text(&text)?,
+                Item::ElementFoot => self.end()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, message: &Message) -> Result<(), xso::error::Error> {
+        // Every field by its name: one that is added is missed here by the compiler.
+        let Message { from, to, id, type_, bodies, subjects, thread, payloads } = message;
+        self.start(&Ns::Content, "message")?;
+        for (name, jid) in [("from", from), ("to", to)] {
+            if let Some(jid) = jid {
+                self.attribute("", name, jid.as_str())?;
+            }
+        }
+        if let Some(id) = id {
+            self.attribute("", "id", &id.0)?;
+        }
+        if let Some(kind) = type_.as_optional_xml_text()? {
+            self.attribute("", "type", &kind)?;
+        }
+        for (name, texts) in [("body", bodies), ("subject", subjects)] {
+            for (lang, text) in texts {
+                self.start(&Ns::Content, name)?;
+                if !lang.is_empty() {
+                    self.attribute(ns::XML, "lang", lang)?;
+                }
+                self.text(text)?;
+                self.end()?;
+            }
+        }
+        if let Some(thread) = thread {
+            self.items(thread)?;
+        }
+        payloads.iter().try_for_each(|payload| self.element(payload))?;
+        self.end()
+    }
+
+    fn element(&mut self, element: &minidom::Element) -> Result<(), xso::error::Error> {
+        let name = <&NcNameStr>::try_from(element.name())?;
+        self.start(&Ns::bridged(&Namespace::from(element.ns())), name)?;
+        for ((ns, name), value) in element.attrs().iter() {
+            self.attribute(ns, name, value)?;
+        }
+        for node in element.nodes() {
+            match node {
+                minidom::Node::Element(element) => self.element(element)?,
+                minidom::Node::Text(text) => self.text(text)?,
+            }
+        }
+        self.end()
     }
 
     fn declaration(&mut self, opening: &str, uri: &str) {

@@ -57,11 +57,7 @@ impl Event for AnyPresence {
 /// no application sees them as stanzas.
 pub(crate) fn whole(port: u16, tls: bool, messages: u64, presences: u64) {
     let tally = runtime().block_on(async {
-        let mut b = builder("juliet", port, tls);
-        if let Ok(n) = std::env::var("LOGN") {
-            b = b.store(std::sync::Arc::new(xmppkit::store::MemoryStore::new().max_messages(n.parse().unwrap())));
-        }
-        let client = b.build().await.expect("a client");
+        let client = builder("juliet", port, tls).build().await.expect("a client");
         let mut all = client.subscribe::<AnyMessage>().events();
         let read = tokio::spawn(async move {
             let mut tally = Tally::default();

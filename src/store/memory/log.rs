@@ -10,7 +10,6 @@ use std::time::SystemTime;
 
 use jid::Jid;
 
-use super::hash::Numbers;
 use super::known::{Identity, Known};
 use super::outbox::Outbox;
 use super::sorted::{Keyed, Sorted};
@@ -26,7 +25,8 @@ const OVERHEAD: usize = 512;
 pub(super) struct Log {
     counter: u64,
     head: Position,
-    messages: HashMap<LogId, Entry, Numbers>,
+    /// By their ids, which rise.
+    messages: Sorted<Entry>,
     /// Messages that have no position, held and history.
     unfed: BTreeSet<LogId>,
     feed: Sorted<(Position, Fed)>,
@@ -41,11 +41,22 @@ pub(super) struct Log {
 
 #[derive(Debug)]
 struct Entry {
+    id: LogId,
     order: i64,
     feed: Feed,
     position: Option<Position>,
     identity: Identity,
     record: Arc<MessageRecord>,
+    /// What it costs of the bytes there are.
+    cost: usize,
+}
+
+impl Keyed for Entry {
+    type Key = LogId;
+
+    fn key(&self) -> LogId {
+        self.id
+    }
 }
 
 #[derive(Debug)]
@@ -90,7 +101,7 @@ impl Log {
         Self {
             counter: 0,
             head: Position::START,
-            messages: HashMap::default(),
+            messages: Sorted::default(),
             unfed: BTreeSet::new(),
             feed: Sorted::default(),
             lost: BTreeMap::new(),
@@ -107,7 +118,7 @@ impl Log {
     }
 
     pub(super) fn append(&mut self, message: NewMessage) -> (Appended, Vec<RowChange>) {
-        if let Some(id) = self.known.matching(&message, |id| self.messages.get(&id).map(|entry| &entry.identity)) {
+        if let Some(id) = self.known.matching(&message, |id| self.messages.get(id).map(|entry| &entry.identity)) {
             return (self.merge(id, message), Vec::new());
         }
         let NewMessage { record, origin, keys, feed, order, when_new } = message;
@@ -122,9 +133,10 @@ impl Log {
         let order = order.unwrap_or_else(|| Place::order_of(record.stamp).max(end));
         timeline.places.insert(Place::new(order, id));
         timeline.unread += u64::from(is_unread(&record));
-        self.bytes += cost(&record);
+        let cost = cost(&record);
+        self.bytes += cost;
         let position = (feed == Feed::Deliver).then_some(Position::new(id.get()));
-        self.messages.insert(id, Entry { order, feed, position, identity, record: Arc::new(record) });
+        self.messages.insert(Entry { id, order, feed, position, identity, record: Arc::new(record), cost });
         match position {
             Some(position) => {
                 self.feed.insert((position, Fed::Message(id)));
@@ -138,7 +150,7 @@ impl Log {
     /// A copy of a message that is known: takes from it what the message lacks.
     fn merge(&mut self, id: LogId, copy: NewMessage) -> Appended {
         let NewMessage { record, origin, keys, feed, .. } = copy;
-        self.known.merge(id, self.messages.get_mut(&id).map(|entry| &mut entry.identity), keys, origin);
+        self.known.merge(id, self.messages.get_mut(id).map(|entry| &mut entry.identity), keys, origin);
         self.modify(id, |known| {
             for archive_id in record.archive_ids {
                 if !known.archive_ids.contains(&archive_id) {
@@ -148,8 +160,8 @@ impl Log {
             known.flags = known.flags.union(record.flags);
             known.origin_id = known.origin_id.take().or(record.origin_id);
         });
-        let known_feed = self.messages.get(&id).map(|entry| entry.feed);
-        let rises = self.messages.get_mut(&id).is_some_and(|entry| {
+        let known_feed = self.messages.get(id).map(|entry| entry.feed);
+        let rises = self.messages.get_mut(id).is_some_and(|entry| {
             let rises = feed > entry.feed;
             entry.feed = entry.feed.max(feed);
             rises && feed == Feed::Deliver
@@ -158,16 +170,17 @@ impl Log {
             let position = Position::new(self.count());
             self.deliver(id, position);
         }
-        let appended = Appended::new(id, self.messages.get(&id).and_then(|entry| entry.position), true);
+        let appended = Appended::new(id, self.messages.get(id).and_then(|entry| entry.position), true);
         known_feed.map_or(appended, |feed| appended.known_as(feed))
     }
 
     /// Changes what is kept of a message, if it is there.
     pub(super) fn modify(&mut self, id: LogId, change: impl FnOnce(&mut MessageRecord)) {
-        let Some(entry) = self.messages.get_mut(&id) else { return };
-        let (bytes, unread) = (cost(&entry.record), is_unread(&entry.record));
+        let Some(entry) = self.messages.get_mut(id) else { return };
+        let (bytes, unread) = (entry.cost, is_unread(&entry.record));
         change(Arc::make_mut(&mut entry.record));
-        self.bytes = self.bytes - bytes + cost(&entry.record);
+        entry.cost = cost(&entry.record);
+        self.bytes = self.bytes - bytes + entry.cost;
         if let Some(timeline) = self.conversations.get_mut(&entry.record.conversation) {
             timeline.unread = timeline.unread - u64::from(unread) + u64::from(is_unread(&entry.record));
         }
@@ -178,8 +191,8 @@ impl Log {
     }
 
     pub(super) fn prune(&mut self, before: SystemTime) {
-        let old = self.messages.iter().filter(|(_, entry)| entry.feed != Feed::Hold && entry.record.received < before);
-        let mut old: Vec<_> = old.map(|(id, entry)| (entry.position, *id)).collect();
+        let old = self.messages.iter().filter(|entry| entry.feed != Feed::Hold && entry.record.received < before);
+        let mut old: Vec<_> = old.map(|entry| (entry.position, entry.id)).collect();
         // In the order of positions, so that what is lost joins into few ranges.
         old.sort_unstable();
         for (_, id) in old {
@@ -189,7 +202,7 @@ impl Log {
 
     pub(super) fn release(&mut self, conversation: Option<&Jid>) {
         let held = self.unfed.iter().filter(|id| {
-            self.messages.get(id).is_some_and(|entry| {
+            self.messages.get(**id).is_some_and(|entry| {
                 entry.feed == Feed::Hold && conversation.is_none_or(|wanted| *wanted == entry.record.conversation)
             })
         });
@@ -232,7 +245,7 @@ impl Log {
     }
 
     fn deliver(&mut self, id: LogId, position: Position) {
-        if let Some(entry) = self.messages.get_mut(&id) {
+        if let Some(entry) = self.messages.get_mut(id) {
             (entry.feed, entry.position) = (Feed::Deliver, Some(position));
             self.unfed.remove(&id);
             self.feed.insert((position, Fed::Message(id)));
@@ -241,13 +254,13 @@ impl Log {
     }
 
     fn leave(&mut self, id: LogId, leaving: Leaving) {
-        if leaving == Leaving::Lost && self.messages.get(&id).is_some_and(|entry| entry.feed == Feed::Hold) {
+        if leaving == Leaving::Lost && self.messages.get(id).is_some_and(|entry| entry.feed == Feed::Hold) {
             // It was to be delivered; its place in the feed is where durable subscriptions learn that it is lost.
             let position = Position::new(self.count());
             self.deliver(id, position);
         }
-        let Some(entry) = self.messages.remove(&id) else { return };
-        self.bytes -= cost(&entry.record);
+        let Some(entry) = self.messages.remove(id) else { return };
+        self.bytes -= entry.cost;
         match entry.position {
             Some(position) => self.leave_feed(position, leaving),
             None => drop(self.unfed.remove(&id)),
@@ -331,7 +344,7 @@ impl Log {
     }
 
     pub(super) fn get(&self, id: LogId, outbox: &Outbox) -> Option<LoggedMessage> {
-        let entry = self.messages.get(&id)?;
+        let entry = self.messages.get(id)?;
         let status = match (entry.record.direction, &entry.record.id) {
             (Direction::Outgoing, Some(id)) => outbox.status(id),
             _ => None,
@@ -354,7 +367,7 @@ impl Log {
     pub(super) fn with_id(&self, conversation: &Jid, id: &str, outbox: &Outbox) -> Vec<LoggedMessage> {
         let Some(timeline) = self.conversations.get(conversation) else { return Vec::new() };
         let meant = timeline.places.iter().filter(|place| {
-            self.messages.get(&place.id).is_some_and(|Entry { record, .. }| {
+            self.messages.get(place.id).is_some_and(|Entry { record, .. }| {
                 record.id.as_deref() == Some(id)
                     || record.origin_id.as_deref() == Some(id)
                     || record.archive_ids.iter().any(|archive_id| archive_id.id == id)
@@ -369,7 +382,7 @@ impl Log {
         let places = match &query.conversation {
             Some(conversation) => self.conversations.get(conversation).map_or(&empty, |timeline| &timeline.places),
             None => {
-                every = self.messages.iter().map(|(id, entry)| Place::new(entry.order, *id)).collect();
+                every = self.messages.iter().map(|entry| Place::new(entry.order, entry.id)).collect();
                 &every
             }
         };
@@ -391,7 +404,7 @@ impl Log {
 
     pub(super) fn conversations(&self, after: Option<Place>, limit: usize, outbox: &Outbox) -> Vec<Conversation> {
         let newest = |timeline: &Timeline| {
-            let readable = |place: &&Place| self.messages.get(&place.id).is_some_and(|e| e.record.is_readable());
+            let readable = |place: &&Place| self.messages.get(place.id).is_some_and(|e| e.record.is_readable());
             timeline.places.iter().rev().find(readable).copied()
         };
         let mut found: Vec<_> = self.conversations.iter().filter_map(|(jid, t)| Some((newest(t)?, jid, t.unread))).collect();
@@ -417,19 +430,19 @@ impl Log {
     pub(super) fn check(&self) {
         self.known.counts();
         let gaps = self.feed.iter().filter(|(_, fed)| matches!(fed, Fed::Gap(_))).count();
-        let bytes: usize = self.messages.values().map(|entry| cost(&entry.record)).sum();
+        let bytes: usize = self.messages.iter().map(|entry| cost(&entry.record)).sum();
         assert_eq!(self.bytes, bytes + gaps * OVERHEAD);
         assert!(self.bytes <= self.max_bytes && self.feed.len() + self.unfed.len() <= self.max_messages);
         assert_eq!(self.messages.len(), self.feed.len() - gaps + self.unfed.len());
-        for (id, entry) in &self.messages {
+        for entry in self.messages.iter() {
             assert_eq!(entry.position.is_some(), entry.feed == Feed::Deliver);
-            assert_eq!(self.unfed.contains(id), entry.position.is_none());
-            assert!(self.conversations[&entry.record.conversation].places.get(Place::new(entry.order, *id)).is_some());
+            assert_eq!(self.unfed.contains(&entry.id), entry.position.is_none());
+            assert!(self.conversations[&entry.record.conversation].places.get(Place::new(entry.order, entry.id)).is_some());
         }
         let unread = |entry: &&Entry| is_unread(&entry.record);
         assert_eq!(
             self.conversations.values().map(|timeline| timeline.unread).sum::<u64>(),
-            self.messages.values().filter(unread).count() as u64
+            self.messages.iter().filter(unread).count() as u64
         );
         assert_eq!(self.conversations.values().map(|t| t.places.len()).sum::<usize>(), self.messages.len());
         assert!(self.conversations.values().all(|timeline| !timeline.places.is_empty()));

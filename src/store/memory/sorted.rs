@@ -35,6 +35,12 @@ impl<T: Keyed> Sorted<T> {
         self.0.get(self.at(key)?)
     }
 
+    /// To change it, but for its key.
+    pub(super) fn get_mut(&mut self, key: T::Key) -> Option<&mut T> {
+        let at = self.at(key)?;
+        self.0.get_mut(at)
+    }
+
     pub(super) fn insert(&mut self, value: T) {
         let key = value.key();
         if self.0.back().is_none_or(|last| last.key() < key) {

@@ -45,6 +45,8 @@ pub(super) struct Table {
     /// The hashes, oldest first.
     ages: VecDeque<String>,
     waiting: VecDeque<Question>,
+    /// The same, to be found.
+    queued: HashSet<Question>,
 }
 
 #[derive(Debug)]
@@ -127,6 +129,7 @@ impl Table {
         self.entities.clear();
         self.strangers.clear();
         self.waiting.clear();
+        self.queued.clear();
     }
 
     pub(super) fn announced(&self, jid: &Jid) -> Option<&Announced> {
@@ -146,16 +149,17 @@ impl Table {
 
     /// Puts a question to those that wait, if there is room. Returns whether it waits now and did not before.
     pub(super) fn wait(&mut self, question: Question) -> bool {
-        let room = self.waiting.len() < MAX_WAITING && !self.waiting.contains(&question);
-        if room {
+        let news = self.waiting.len() < MAX_WAITING && self.queued.insert(question.clone());
+        if news {
             self.waiting.push_back(question);
         }
-        room
+        news
     }
 
     /// The next question that still has no answer.
     pub(super) fn next(&mut self) -> Option<Question> {
         while let Some(question) = self.waiting.pop_front() {
+            self.queued.remove(&question);
             let open = match &question {
                 Question::Hash(ver) => !self.hashes.contains_key(ver) && self.candidate(ver).is_some(),
                 Question::Of(jid) => self.question(jid).is_some(),

@@ -134,3 +134,25 @@ fn a_stanza_moves_from_tcp_to_websocket() {
         assert_eq!(inner.child_text(ns::CLIENT, "body").as_deref(), Some("in"));
     }
 }
+
+#[test]
+fn references_and_line_ends_are_decoded_wherever_they_stand() {
+    for before in 0..20 {
+        let plain = "é".repeat(before / 2) + &"x".repeat(before % 2);
+        for (written, meant) in [
+            ("&lt;", "<"),
+            ("&amp;&gt;", "&>"),
+            ("&quot;&apos;", "\"'"),
+            ("&#x20AC;&#38;", "€&"),
+            ("\r\n", "\n"),
+            ("\r", "\n"),
+            ("", ""),
+        ] {
+            let xml = format!("<a b='{plain}{written}{plain}'>{plain}{written}{plain}{written}</a>");
+            let frame = Frame::parse(&xml).expect("well-formed");
+            assert_eq!(frame.root().text(), format!("{plain}{meant}{plain}{meant}"));
+            // In an attribute a line end is a space.
+            assert_eq!(frame.attr("b").as_deref(), Some(&*format!("{plain}{}{plain}", meant.replace('\n', " "))));
+        }
+    }
+}

@@ -206,3 +206,31 @@ fn what_is_no_stanza_cannot_be_sent_as_one() {
         assert!(!error.is_retryable() && error.to_string().contains(&kind.to_string()), "{error}");
     }
 }
+
+#[test]
+fn an_inner_stanza_whose_children_were_looked_up_is_read_as_before() {
+    for inside in
+        ["", "text", "<body>a</body>", "<a xmlns='urn:a'><b/>c</a> <body>x &amp; <![CDATA[</body>]]></body><b xmlns='urn:a'/>"]
+    {
+        for message in [format!("<message id='1' xml:lang='de'>{inside}</message>"), "<message/>".to_owned()] {
+            let xml =
+                format!("<message xmlns='jabber:client'><x xmlns='urn:x'><y xmlns='jabber:client'>{message}</y></x> </message>");
+            let frame = Frame::parse(&xml).expect("XML");
+            let node =
+                frame.child("urn:x", "x").and_then(|x| x.child(ns::CLIENT, "y")).and_then(|y| y.child(ns::CLIENT, "message"));
+            let read = node.and_then(Node::stanza).expect("a stanza");
+            let mut indexed = read.clone();
+            indexed.index();
+            let all = |stanza: &Stanza| {
+                stanza.children().map(|c| (c.name().to_owned(), c.ns().into_owned(), c.text().into_owned())).collect::<Vec<_>>()
+            };
+            assert_eq!(all(&indexed), all(&read), "{message}");
+            assert_eq!(indexed.byte_len(), message.len());
+            assert_eq!(indexed.byte_len(), read.byte_len());
+            assert_eq!(indexed.to_standalone_xml(), read.to_standalone_xml());
+            for (ns, name) in [(ns::CLIENT, "body"), ("urn:a", "a"), ("urn:a", "b"), ("urn:b", "b")] {
+                assert_eq!(indexed.child_text(ns, name), read.child_text(ns, name));
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! What is written: escaped, with as few declarations as it needs, and never what XML cannot carry.
 
-use xmpp_parsers::message::{Lang, Message};
+use xmpp_parsers::message::{Lang, Message, MessageType, Thread};
 use xso::AsXml;
 
 use crate::error::ErrorKind;
@@ -88,6 +88,36 @@ fn what_xml_cannot_carry_is_an_error_and_leaves_no_trace() {
         let mut in_attribute = minidom::Element::bare("a", "urn:a");
         in_attribute.set_attr(rxml::Namespace::NONE, "b".try_into().expect("a name"), bad.to_owned());
         assert!(write_element(&mut Vec::new(), &in_attribute, "").is_err());
+    }
+}
+
+#[test]
+fn a_message_is_written_as_its_type_says() {
+    use MessageType::{Chat, Error, Groupchat, Headline, Normal};
+    let payload = "<x xmlns='urn:x' a='1' xml:lang='de' b='&lt;&apos;'>1 &amp; <y xmlns='urn:y' p:q='r' xmlns:p='urn:p'><z/>u</y>v\
+                   <body xmlns='jabber:client'><html xmlns='http://www.w3.org/1999/xhtml'/></body></x>";
+    let full = Message {
+        from: Some("romeo@montague.example/or'chard".parse().expect("a JID")),
+        to: Some("juliet@capulet.example".parse().expect("a JID")),
+        id: Some(xmpp_parsers::message::Id("<1>".to_owned())),
+        type_: Chat,
+        bodies: [("", "Hi & bye"), ("de", "Hallo\r\n")].map(|(lang, text)| (Lang(lang.to_owned()), text.to_owned())).into(),
+        subjects: [("fr", ""), ("en", "a > b")].map(|(lang, text)| (Lang(lang.to_owned()), text.to_owned())).into(),
+        thread: Some(Thread { parent: Some("p".to_owned()), id: "t".to_owned() }),
+        payloads: vec![element(payload), element("<active xmlns='http://jabber.org/protocol/chatstates'/>")],
+    };
+    let mut messages = vec![full.clone(), Message { thread: Some(Thread { parent: None, id: "t".to_owned() }), ..full.clone() }];
+    messages.extend([Chat, Error, Groupchat, Headline, Normal].map(|kind| Message::new_with_type(kind, None)));
+    for message in messages {
+        let standalone = OutStanza::message(&message).expect("written").to_standalone_xml();
+        assert_eq!(standalone, written(&message, ""));
+    }
+    for bad in
+        [minidom::Element::bare("a b='c'", "urn:x"), minidom::Element::bare("", "urn:x"), minidom::Element::bare("p:a", "urn:x")]
+    {
+        let mut message = full.clone();
+        message.payloads.push(bad);
+        assert!(matches!(OutStanza::message(&message).expect_err("no name").kind(), ErrorKind::Payload { .. }));
     }
 }
 
