@@ -170,7 +170,7 @@ mod tests {
         keys.iter().copied().filter(IdentityKey::is_exact).collect()
     }
 
-    /// They are in files that were written before.
+    /// They are in files: with others, what was stored before is not recognised when an archive gives it again.
     #[test]
     fn the_keys_of_a_message_stay_what_they_are() {
         let xml = "<message xmlns='jabber:client' type='chat' from='Romeo@montague.example./Orchard' to='juliet@capulet.example/balcony' \

@@ -21,8 +21,8 @@ pub(super) struct ReceiptDue {
 
 impl ReceiptDue {
     /// The receipt that is due for a message that asks for one, if it is: its sender may know, and the message comes the first
-    /// time, from its sender. Carbons are another device's to confirm; of what an archive gives only what is received by it, not history
-    /// that is looked at (XEP-0184 §5.5).
+    /// time, from its sender. Carbons are another device's to confirm; of what an archive gives only what is received by it, not
+    /// history that is looked at (XEP-0184 §5.5).
     pub(super) fn for_message(inbound: &Inbound, cx: &Ctx) -> Option<Self> {
         let stanza = inbound.stanza();
         let received = match inbound.origin() {

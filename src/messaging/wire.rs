@@ -169,26 +169,37 @@ pub(super) fn stanza_id<'a>(stanza: &'a Stanza, by: &Jid) -> Option<Cow<'a, str>
 }
 
 pub(super) fn marker(stanza: &Stanza) -> Option<Marker<'_>> {
-    stanza.children().filter(|child| child.has_ns(ns::CHAT_MARKERS)).find_map(|child| {
-        let kind = match child.name() {
-            "received" => MarkerKind::Received,
-            "displayed" => MarkerKind::Displayed,
-            "acknowledged" => MarkerKind::Acknowledged,
-            _ => return None,
-        };
-        Some(Marker { kind, id: child.attr("id")? })
-    })
+    stanza.children().find_map(|child| Some(Marker { kind: marker_kind(child)?, id: child.attr("id")? }))
+}
+
+fn marker_kind(child: Node<'_>) -> Option<MarkerKind> {
+    if !child.has_ns(ns::CHAT_MARKERS) {
+        return None;
+    }
+    match child.name() {
+        "received" => Some(MarkerKind::Received),
+        "displayed" => Some(MarkerKind::Displayed),
+        "acknowledged" => Some(MarkerKind::Acknowledged),
+        _ => None,
+    }
 }
 
 pub(super) fn chat_state(stanza: &Stanza) -> Option<ChatState> {
-    stanza.children().filter(|child| child.has_ns(ns::CHAT_STATES)).find_map(|child| match child.name() {
+    stanza.children().find_map(read_state)
+}
+
+fn read_state(child: Node<'_>) -> Option<ChatState> {
+    if !child.has_ns(ns::CHAT_STATES) {
+        return None;
+    }
+    match child.name() {
         "active" => Some(ChatState::Active),
         "composing" => Some(ChatState::Composing),
         "paused" => Some(ChatState::Paused),
         "inactive" => Some(ChatState::Inactive),
         "gone" => Some(ChatState::Gone),
         _ => None,
-    })
+    }
 }
 
 /// What a message carries, seen in one look at its children.
@@ -208,14 +219,11 @@ impl Carried {
         let mut carried = Self::default();
         let mut is_receipt = false;
         for child in stanza.children() {
-            match child.name() {
-                "body" => carried.body |= child.has_ns(ns::CLIENT),
-                "active" | "composing" | "paused" | "inactive" | "gone" => carried.state |= child.has_ns(ns::CHAT_STATES),
-                "request" => carried.asks |= child.has_ns(ns::RECEIPTS),
-                "received" if child.has_ns(ns::RECEIPTS) => is_receipt = true,
-                "received" | "displayed" | "acknowledged" => carried.progress |= child.has_ns(ns::CHAT_MARKERS),
-                _ => {}
-            }
+            carried.body |= child.is(ns::CLIENT, "body");
+            carried.state |= read_state(child).is_some();
+            carried.asks |= child.is(ns::RECEIPTS, "request");
+            is_receipt |= child.is(ns::RECEIPTS, "received");
+            carried.progress |= marker_kind(child).is_some();
         }
         carried.asks &= !is_receipt;
         carried.progress |= is_receipt;
