@@ -81,13 +81,19 @@ pub(super) fn damaged(what: &'static str) -> Error {
 /// A value as bytes, for a column of its own.
 #[cfg(feature = "sqlite")]
 pub(super) fn to_bytes(value: &impl Encode) -> Vec<u8> {
-    let mut out = Writer(Vec::new());
+    let mut out = Vec::new();
+    append(value, &mut out);
+    out
+}
+
+/// The same behind other bytes.
+pub(super) fn append(value: &impl Encode, bytes: &mut Vec<u8>) {
+    let mut out = Writer(std::mem::take(bytes));
     value.encode(&mut out);
-    out.0
+    *bytes = out.0;
 }
 
 /// The value of [`to_bytes`]. What a later release added at its end is not looked at.
-#[cfg(feature = "sqlite")]
 pub(super) fn from_bytes<T: Encode>(bytes: &[u8]) -> Result<T> {
     T::decode(&mut Reader(bytes))
 }
@@ -194,7 +200,6 @@ macro_rules! texts {
 texts! {
     String: "a text", |text| text, |text| Some(text.to_owned());
     Arc<str>: "a text", |text| text, |text| Some(text.into());
-    StoredXml: "a stanza", |xml| xml.as_str(), |text| Some(text.into());
     Jid: "a JID", |jid| jid.as_str(), |text| text.parse().ok();
     BareJid: "a JID", |jid| jid.as_str(), |text| text.parse().ok();
     FullJid: "a JID", |jid| jid.as_str(), |text| text.parse().ok();
@@ -228,6 +233,17 @@ choices! {
     MessageKind: "a message's type", 0 = MessageKind::Normal 1 = MessageKind::Chat 2 = MessageKind::Groupchat
         3 = MessageKind::Headline 4 = MessageKind::Error;
     Feed: "a feed", 0 = Feed::History 1 = Feed::Hold 2 = Feed::Deliver;
+}
+
+impl Encode for StoredXml {
+    fn encode(&self, out: &mut Writer) {
+        let parts = self.parts();
+        (parts.iter().map(|part| part.len() as u64).sum::<u64>()).encode(out);
+        parts.iter().for_each(|part| out.0.extend_from_slice(part.as_bytes()));
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self> {
+        input.text().map(Self::from)
+    }
 }
 
 impl Encode for bool {

@@ -1,10 +1,11 @@
 //! Stanzas as a store keeps them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::xml::{Frame, Stanza};
+use crate::xml::{Frame, Limits, Stanza};
 
 /// A stanza (or a roster item, or what a hash of entity capabilities stands for) as a store keeps it: as standalone XML,
 /// with every namespace and language it needs written out (R29), so it parses alone.
@@ -42,6 +43,14 @@ impl StoredXml {
         }
     }
 
+    /// The text, in parts that follow one another.
+    pub(super) fn parts(&self) -> [Cow<'_, str>; 3] {
+        match &self.0 {
+            Repr::Stanza(kept) if kept.1.get().is_none() => kept.0.root().standalone_parts(),
+            _ => [self.as_str().into(), "".into(), "".into()],
+        }
+    }
+
     /// The stanza it is.
     ///
     /// # Errors
@@ -51,7 +60,9 @@ impl StoredXml {
         match &self.0 {
             Repr::Stanza(kept) => Ok(kept.0.clone()),
             Repr::Text(text) => {
-                let frame = Frame::parse(text).map_err(|error| Error::new(ErrorKind::Store).with_source(error))?;
+                // Within its limits it was when it came.
+                let limits = Limits { max_stanza_bytes: usize::MAX, ..Limits::default() };
+                let frame = Frame::parse_with(text, &limits).map_err(|error| Error::new(ErrorKind::Store).with_source(error))?;
                 frame.stanza().ok_or_else(|| Error::new(ErrorKind::Store).with_context("what is kept is no stanza"))
             }
         }

@@ -223,7 +223,12 @@ impl<'a> Node<'a> {
     /// (namespaces, prefixes, language) is written out.
     #[must_use]
     pub fn to_standalone_xml(self) -> String {
-        standalone::write(self)
+        self.standalone_parts().concat()
+    }
+
+    /// The same in parts that follow one another.
+    pub(crate) fn standalone_parts(self) -> [Cow<'a, str>; 3] {
+        standalone::parts(self)
     }
 
     /// The element as a `T` of xmpp-parsers, or of an own type that derives `xso::FromXml`.

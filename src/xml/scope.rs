@@ -176,6 +176,11 @@ impl StreamScope {
         }
     }
 
+    /// The prefixes that are declared.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = &str> {
+        self.bindings.iter().map(|(prefix, _)| &**prefix).filter(|prefix| !prefix.is_empty())
+    }
+
     pub(super) fn uri(&self, index: usize) -> &str {
         self.bindings.get(index).map_or("", |(_, uri)| uri)
     }

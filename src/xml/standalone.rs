@@ -53,8 +53,9 @@ pub(super) fn parse(xml: &str, limits: &Limits) -> Result<Frame, XmlError> {
     Ok(Frame::new(&rest[..len], &scanner, &scope))
 }
 
-/// The element with everything written out that it takes from outside: default namespace, prefixes, language.
-pub(super) fn write(node: Node<'_>) -> String {
+/// The element with everything written out that it takes from outside: default namespace, prefixes, language. In parts: its
+/// beginning, what is declared in addition, and the rest.
+pub(super) fn parts(node: Node<'_>) -> [Cow<'_, str>; 3] {
     let inner = node.frame().inner_ref();
     let data = node.data();
     let (start, end) = node.range();
@@ -76,11 +77,7 @@ pub(super) fn write(node: Node<'_>) -> String {
     }
     // Behind the qualified name, which ends where the local name does.
     let at = data.name.end as usize - start;
-    let mut out = String::with_capacity(raw.len() + declarations.len());
-    out.push_str(&raw[..at]);
-    out.push_str(&declarations);
-    out.push_str(&raw[at..]);
-    out
+    [raw[..at].into(), declarations.into(), raw[at..].into()]
 }
 
 /// The prefixes used inside the element and declared outside of it, with what they mean.
@@ -89,7 +86,8 @@ fn foreign_prefixes<'a>(node: Node<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
     let (start, end) = node.range();
     let mut found: Vec<(&'a str, Cow<'a, str>)> = Vec::new();
     let raw = &inner.text()[start..end];
-    if !raw.contains(':') {
+    let outer = inner.scope.prefixes().chain(inner.prefixes().take_while(|p| (p.start as usize) < start).map(|p| p.name.of(inner.text())));
+    if !outer.into_iter().any(|prefix| may_be_used(prefix, raw)) {
         return found;
     }
     let mut look = |at: u32, qname: &'a str| {
@@ -113,4 +111,9 @@ fn foreign_prefixes<'a>(node: Node<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
         }
     }
     found
+}
+
+/// Whether a prefix may stand before a name in this text: nearly never does one that a stream's header declares.
+fn may_be_used(prefix: &str, text: &str) -> bool {
+    memchr::memmem::find_iter(text.as_bytes(), prefix.as_bytes()).any(|at| text.as_bytes().get(at + prefix.len()) == Some(&b':'))
 }

@@ -96,7 +96,7 @@ impl Areas {
                 }
             }
             Change::SetFlags { id, set, clear } => {
-                self.log.modify(id, |record| record.flags = record.flags.without(clear).union(set));
+                self.log.set_flags(id, set, clear);
             }
             Change::SetContent { id, xml, text } => self.log.modify(id, |record| (record.xml, record.text) = (xml, text)),
             Change::RemoveMessage(id) => self.log.remove(id),

@@ -12,14 +12,15 @@ use jid::Jid;
 
 use super::known::{Identity, Known};
 use super::outbox::Outbox;
+use super::packed::{Packed, Slot};
 use super::sorted::{Keyed, Sorted};
 use crate::store::{
     Appended, Conversation, Direction, Feed, FeedItem, GapRecord, IdentityKey, LogId, LoggedMessage, MessageFlags, MessagePage,
     MessageQuery, MessageRecord, NewMessage, PageFrom, Place, Position, RowChange,
 };
 
-/// What a message costs beside its texts.
-const OVERHEAD: usize = 512;
+/// What a message costs beside its bytes, and what a gap does.
+const OVERHEAD: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct Log {
@@ -32,8 +33,9 @@ pub(super) struct Log {
     feed: Sorted<(Position, Fed)>,
     /// Ranges of positions that left by retention, first to last; their last is always one that did.
     lost: BTreeMap<Position, Position>,
-    conversations: HashMap<Jid, Timeline>,
+    conversations: HashMap<Arc<str>, Timeline>,
     known: Known,
+    packed: Packed,
     bytes: usize,
     max_messages: usize,
     max_bytes: usize,
@@ -46,9 +48,24 @@ struct Entry {
     feed: Feed,
     position: Option<Position>,
     identity: Identity,
-    record: Arc<MessageRecord>,
+    conversation: Arc<str>,
+    received: SystemTime,
+    /// These say what is set, not those that are packed.
+    flags: MessageFlags,
+    is_incoming: bool,
+    is_readable: bool,
+    record: Slot,
+}
+
+impl Entry {
+    fn is_unread(&self) -> bool {
+        self.is_incoming && self.is_readable && !self.flags.contains(MessageFlags::READ)
+    }
+
     /// What it costs of the bytes there are.
-    cost: usize,
+    fn cost(&self) -> usize {
+        OVERHEAD + self.record.len()
+    }
 }
 
 impl Keyed for Entry {
@@ -65,10 +82,18 @@ enum Fed {
     Gap(Box<GapRecord>),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Timeline {
+    /// Of the conversation.
+    name: Arc<str>,
     places: Sorted<Place>,
     unread: u64,
+}
+
+impl Timeline {
+    fn new(name: Arc<str>) -> Self {
+        Self { name, places: Sorted::default(), unread: 0 }
+    }
 }
 
 impl Keyed for Place {
@@ -107,6 +132,7 @@ impl Log {
             lost: BTreeMap::new(),
             conversations: HashMap::new(),
             known: Known::new(max_messages),
+            packed: Packed::default(),
             bytes: 0,
             max_messages,
             max_bytes,
@@ -124,19 +150,33 @@ impl Log {
         let NewMessage { record, origin, keys, feed, order, when_new } = message;
         let id = LogId::new(self.count());
         let identity = self.known.add(id, keys, origin, record.stamp);
-        // An entry() would need a copy of the JID for each message.
-        let timeline = match self.conversations.get_mut(&record.conversation) {
+        let timeline = match self.conversations.get_mut(record.conversation.as_str()) {
             Some(timeline) => timeline,
-            None => self.conversations.entry(record.conversation.clone()).or_default(),
+            None => {
+                let name: Arc<str> = record.conversation.as_str().into();
+                self.conversations.entry(Arc::clone(&name)).or_insert_with(|| Timeline::new(name))
+            }
         };
         let end = timeline.places.last().map_or(i64::MIN, |place| place.order.saturating_add(1));
         let order = order.unwrap_or_else(|| Place::order_of(record.stamp).max(end));
-        timeline.places.insert(Place::new(order, id));
-        timeline.unread += u64::from(is_unread(&record));
-        let cost = cost(&record);
-        self.bytes += cost;
         let position = (feed == Feed::Deliver).then_some(Position::new(id.get()));
-        self.messages.insert(Entry { id, order, feed, position, identity, record: Arc::new(record), cost });
+        let entry = Entry {
+            id,
+            order,
+            feed,
+            position,
+            identity,
+            conversation: Arc::clone(&timeline.name),
+            received: record.received,
+            flags: record.flags,
+            is_incoming: record.direction == Direction::Incoming,
+            is_readable: record.is_readable(),
+            record: self.packed.put(&record),
+        };
+        timeline.places.insert(Place::new(order, id));
+        timeline.unread += u64::from(entry.is_unread());
+        self.bytes += entry.cost();
+        self.messages.insert(entry);
         match position {
             Some(position) => {
                 self.feed.insert((position, Fed::Message(id)));
@@ -151,15 +191,17 @@ impl Log {
     fn merge(&mut self, id: LogId, copy: NewMessage) -> Appended {
         let NewMessage { record, origin, keys, feed, .. } = copy;
         self.known.merge(id, self.messages.get_mut(id).map(|entry| &mut entry.identity), keys, origin);
-        self.modify(id, |known| {
-            for archive_id in record.archive_ids {
-                if !known.archive_ids.contains(&archive_id) {
-                    known.archive_ids.push(archive_id);
+        self.set_flags(id, record.flags, MessageFlags::NONE);
+        if !record.archive_ids.is_empty() || record.origin_id.is_some() {
+            self.modify(id, |known| {
+                for archive_id in record.archive_ids {
+                    if !known.archive_ids.contains(&archive_id) {
+                        known.archive_ids.push(archive_id);
+                    }
                 }
-            }
-            known.flags = known.flags.union(record.flags);
-            known.origin_id = known.origin_id.take().or(record.origin_id);
-        });
+                known.origin_id = known.origin_id.take().or(record.origin_id);
+            });
+        }
         let known_feed = self.messages.get(id).map(|entry| entry.feed);
         let rises = self.messages.get_mut(id).is_some_and(|entry| {
             let rises = feed > entry.feed;
@@ -174,15 +216,28 @@ impl Log {
         known_feed.map_or(appended, |feed| appended.known_as(feed))
     }
 
-    /// Changes what is kept of a message, if it is there.
+    /// Sets marks of a message and clears others, if it is there.
+    pub(super) fn set_flags(&mut self, id: LogId, set: MessageFlags, clear: MessageFlags) {
+        self.change(id, |entry, _| entry.flags = entry.flags.without(clear).union(set));
+    }
+
+    /// Changes what is kept of a message beside its marks, if it is there.
     pub(super) fn modify(&mut self, id: LogId, change: impl FnOnce(&mut MessageRecord)) {
+        self.change(id, |entry, packed| {
+            let Some(mut record) = packed.get(entry.record) else { return };
+            change(&mut record);
+            packed.remove(entry.record);
+            (entry.record, entry.is_readable) = (packed.put(&record), record.is_readable());
+        });
+    }
+
+    fn change(&mut self, id: LogId, change: impl FnOnce(&mut Entry, &mut Packed)) {
         let Some(entry) = self.messages.get_mut(id) else { return };
-        let (bytes, unread) = (entry.cost, is_unread(&entry.record));
-        change(Arc::make_mut(&mut entry.record));
-        entry.cost = cost(&entry.record);
-        self.bytes = self.bytes - bytes + entry.cost;
-        if let Some(timeline) = self.conversations.get_mut(&entry.record.conversation) {
-            timeline.unread = timeline.unread - u64::from(unread) + u64::from(is_unread(&entry.record));
+        let (bytes, unread) = (entry.cost(), entry.is_unread());
+        change(entry, &mut self.packed);
+        self.bytes = self.bytes - bytes + entry.cost();
+        if let Some(timeline) = self.conversations.get_mut(&entry.conversation) {
+            timeline.unread = timeline.unread - u64::from(unread) + u64::from(entry.is_unread());
         }
     }
 
@@ -191,7 +246,7 @@ impl Log {
     }
 
     pub(super) fn prune(&mut self, before: SystemTime) {
-        let old = self.messages.iter().filter(|entry| entry.feed != Feed::Hold && entry.record.received < before);
+        let old = self.messages.iter().filter(|entry| entry.feed != Feed::Hold && entry.received < before);
         let mut old: Vec<_> = old.map(|entry| (entry.position, entry.id)).collect();
         // In the order of positions, so that what is lost joins into few ranges.
         old.sort_unstable();
@@ -203,7 +258,7 @@ impl Log {
     pub(super) fn release(&mut self, conversation: Option<&Jid>) {
         let held = self.unfed.iter().filter(|id| {
             self.messages.get(**id).is_some_and(|entry| {
-                entry.feed == Feed::Hold && conversation.is_none_or(|wanted| *wanted == entry.record.conversation)
+                entry.feed == Feed::Hold && conversation.is_none_or(|wanted| *wanted.as_str() == *entry.conversation)
             })
         });
         for id in held.copied().collect::<Vec<_>>() {
@@ -237,6 +292,11 @@ impl Log {
                 (None, None) => break,
             }
         }
+        if self.packed.is_sparse() {
+            let mut packed = Packed::default();
+            self.messages.iter_mut().for_each(|entry| entry.record = packed.copy(&self.packed, entry.record));
+            self.packed = packed;
+        }
     }
 
     fn count(&mut self) -> u64 {
@@ -260,16 +320,17 @@ impl Log {
             self.deliver(id, position);
         }
         let Some(entry) = self.messages.remove(id) else { return };
-        self.bytes -= entry.cost;
+        self.bytes -= entry.cost();
+        self.packed.remove(entry.record);
         match entry.position {
             Some(position) => self.leave_feed(position, leaving),
             None => drop(self.unfed.remove(&id)),
         }
-        if let Some(timeline) = self.conversations.get_mut(&entry.record.conversation) {
+        if let Some(timeline) = self.conversations.get_mut(&entry.conversation) {
             timeline.places.remove(Place::new(entry.order, id));
-            timeline.unread -= u64::from(is_unread(&entry.record));
+            timeline.unread -= u64::from(entry.is_unread());
             if timeline.places.is_empty() {
-                self.conversations.remove(&entry.record.conversation);
+                self.conversations.remove(&entry.conversation);
             }
         }
         self.known.leave(id, entry.identity);
@@ -345,7 +406,9 @@ impl Log {
 
     pub(super) fn get(&self, id: LogId, outbox: &Outbox) -> Option<LoggedMessage> {
         let entry = self.messages.get(id)?;
-        let status = match (entry.record.direction, &entry.record.id) {
+        let mut record = self.packed.get(entry.record)?;
+        record.flags = entry.flags;
+        let status = match (record.direction, &record.id) {
             (Direction::Outgoing, Some(id)) => outbox.status(id),
             _ => None,
         };
@@ -355,7 +418,7 @@ impl Log {
             feed: entry.feed,
             position: entry.position,
             copies: entry.identity.copies(),
-            record: entry.record.clone(),
+            record: Arc::new(record),
             status,
         })
     }
@@ -365,22 +428,20 @@ impl Log {
     }
 
     pub(super) fn with_id(&self, conversation: &Jid, id: &str, outbox: &Outbox) -> Vec<LoggedMessage> {
-        let Some(timeline) = self.conversations.get(conversation) else { return Vec::new() };
-        let meant = timeline.places.iter().filter(|place| {
-            self.messages.get(place.id).is_some_and(|Entry { record, .. }| {
-                record.id.as_deref() == Some(id)
-                    || record.origin_id.as_deref() == Some(id)
-                    || record.archive_ids.iter().any(|archive_id| archive_id.id == id)
-            })
-        });
-        meant.filter_map(|place| self.get(place.id, outbox)).collect()
+        let Some(timeline) = self.conversations.get(conversation.as_str()) else { return Vec::new() };
+        let has_id = |message: &LoggedMessage| {
+            message.id.as_deref() == Some(id)
+                || message.origin_id.as_deref() == Some(id)
+                || message.archive_ids.iter().any(|archive_id| archive_id.id == id)
+        };
+        timeline.places.iter().filter_map(|place| self.get(place.id, outbox)).filter(has_id).collect()
     }
 
     pub(super) fn page(&self, query: &MessageQuery, outbox: &Outbox) -> MessagePage {
         let every;
         let empty = Sorted::default();
         let places = match &query.conversation {
-            Some(conversation) => self.conversations.get(conversation).map_or(&empty, |timeline| &timeline.places),
+            Some(conversation) => self.conversations.get(conversation.as_str()).map_or(&empty, |timeline| &timeline.places),
             None => {
                 every = self.messages.iter().map(|entry| Place::new(entry.order, entry.id)).collect();
                 &every
@@ -404,24 +465,19 @@ impl Log {
 
     pub(super) fn conversations(&self, after: Option<Place>, limit: usize, outbox: &Outbox) -> Vec<Conversation> {
         let newest = |timeline: &Timeline| {
-            let readable = |place: &&Place| self.messages.get(place.id).is_some_and(|e| e.record.is_readable());
+            let readable = |place: &&Place| self.messages.get(place.id).is_some_and(|entry| entry.is_readable);
             timeline.places.iter().rev().find(readable).copied()
         };
-        let mut found: Vec<_> = self.conversations.iter().filter_map(|(jid, t)| Some((newest(t)?, jid, t.unread))).collect();
-        found.retain(|(place, ..)| after.is_none_or(|after| *place < after));
-        found.sort_unstable_by_key(|(place, ..)| std::cmp::Reverse(*place));
+        let mut found: Vec<_> = self.conversations.values().filter_map(|t| Some((newest(t)?, t.unread))).collect();
+        found.retain(|(place, _)| after.is_none_or(|after| *place < after));
+        found.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(*place));
         let page = found.into_iter().take(limit);
-        page.filter_map(|(place, jid, unread)| Some(Conversation::new(jid.clone(), self.get(place.id, outbox)?, unread)))
-            .collect()
+        let read = |(place, unread): (Place, u64)| {
+            let newest = self.get(place.id, outbox)?;
+            Some(Conversation::new(newest.conversation.clone(), newest, unread))
+        };
+        page.filter_map(read).collect()
     }
-}
-
-fn is_unread(record: &MessageRecord) -> bool {
-    record.direction == Direction::Incoming && record.is_readable() && !record.flags.contains(MessageFlags::READ)
-}
-
-fn cost(record: &MessageRecord) -> usize {
-    OVERHEAD + record.xml.byte_len() + record.text.as_ref().map_or(0, String::len)
 }
 
 #[cfg(test)]
@@ -430,19 +486,23 @@ impl Log {
     pub(super) fn check(&self) {
         self.known.counts();
         let gaps = self.feed.iter().filter(|(_, fed)| matches!(fed, Fed::Gap(_))).count();
-        let bytes: usize = self.messages.iter().map(|entry| cost(&entry.record)).sum();
+        let bytes: usize = self.messages.iter().map(Entry::cost).sum();
         assert_eq!(self.bytes, bytes + gaps * OVERHEAD);
         assert!(self.bytes <= self.max_bytes && self.feed.len() + self.unfed.len() <= self.max_messages);
         assert_eq!(self.messages.len(), self.feed.len() - gaps + self.unfed.len());
         for entry in self.messages.iter() {
             assert_eq!(entry.position.is_some(), entry.feed == Feed::Deliver);
             assert_eq!(self.unfed.contains(&entry.id), entry.position.is_none());
-            assert!(self.conversations[&entry.record.conversation].places.get(Place::new(entry.order, entry.id)).is_some());
+            assert!(self.conversations[&entry.conversation].places.get(Place::new(entry.order, entry.id)).is_some());
         }
-        let unread = |entry: &&Entry| is_unread(&entry.record);
+        for entry in self.messages.iter() {
+            let record = self.packed.get(entry.record).expect("what is kept is readable");
+            assert_eq!((record.conversation.as_str(), record.is_readable()), (&*entry.conversation, entry.is_readable));
+            assert_eq!(record.direction == Direction::Incoming, entry.is_incoming);
+        }
         assert_eq!(
             self.conversations.values().map(|timeline| timeline.unread).sum::<u64>(),
-            self.messages.iter().filter(unread).count() as u64
+            self.messages.iter().filter(|entry| entry.is_unread()).count() as u64
         );
         assert_eq!(self.conversations.values().map(|t| t.places.len()).sum::<usize>(), self.messages.len());
         assert!(self.conversations.values().all(|timeline| !timeline.places.is_empty()));

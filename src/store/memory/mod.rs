@@ -22,6 +22,7 @@ mod hash;
 mod known;
 mod log;
 mod outbox;
+mod packed;
 mod sorted;
 
 #[cfg(test)]

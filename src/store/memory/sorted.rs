@@ -61,6 +61,11 @@ impl<T: Keyed> Sorted<T> {
         self.0.iter()
     }
 
+    /// From the first to the last, to change them, but for their keys.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.0.iter_mut()
+    }
+
     /// Those before this key.
     pub(super) fn before(&self, key: T::Key) -> impl DoubleEndedIterator<Item = &T> {
         self.0.range(..self.0.partition_point(|value| value.key() < key))

@@ -1,0 +1,105 @@
+//! What the log keeps of messages, as bytes that stand one after the other in few large pieces of memory: a message that is kept leaves
+//! nothing scattered behind, and lets go of what it came in.
+
+use std::collections::VecDeque;
+
+use crate::store::MessageRecord;
+use crate::store::encoding::{append, from_bytes};
+
+/// About how large a piece becomes. The first ones are smaller.
+const PIECE: usize = 64 * 1024;
+const FIRST_PIECE: usize = 4 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    pieces: VecDeque<Piece>,
+    /// The number of the first piece.
+    first: usize,
+    /// Bytes of messages that are kept.
+    live: usize,
+    /// Bytes of the pieces that are there.
+    all: usize,
+}
+
+#[derive(Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// How many bytes of it are kept.
+    live: usize,
+}
+
+/// Where a message stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot {
+    piece: usize,
+    start: usize,
+    len: usize,
+}
+
+impl Slot {
+    /// How many bytes it takes.
+    pub(super) fn len(self) -> usize {
+        self.len
+    }
+}
+
+impl Packed {
+    pub(super) fn put(&mut self, record: &MessageRecord) -> Slot {
+        self.write(|bytes| append(record, bytes))
+    }
+
+    /// The message that stands there.
+    pub(super) fn get(&self, slot: Slot) -> Option<MessageRecord> {
+        from_bytes(self.bytes(slot)?).inspect_err(|error| tracing::error!(%error, "a message in the log is not readable")).ok()
+    }
+
+    /// Nobody needs it any more.
+    pub(super) fn remove(&mut self, slot: Slot) {
+        let Some(piece) = slot.piece.checked_sub(self.first).and_then(|index| self.pieces.get_mut(index)) else { return };
+        piece.live -= slot.len;
+        self.live -= slot.len;
+        if piece.live == 0 {
+            self.all -= piece.bytes.len();
+            piece.bytes = Vec::new();
+        }
+        while self.pieces.len() > 1 && self.pieces.front().is_some_and(|piece| piece.live == 0) {
+            self.pieces.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// Whether most of the memory is held by few messages that are left of many.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.all > 2 * self.live + 2 * PIECE
+    }
+
+    /// Takes over a message of another.
+    pub(super) fn copy(&mut self, from: &Self, slot: Slot) -> Slot {
+        self.write(|bytes| bytes.extend_from_slice(from.bytes(slot).unwrap_or_default()))
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Slot {
+        let size = match self.pieces.back() {
+            None => Some(FIRST_PIECE),
+            Some(last) if last.bytes.len() >= last.bytes.capacity() / 8 * 7 => Some((2 * last.bytes.len()).clamp(FIRST_PIECE, PIECE)),
+            Some(_) => None,
+        };
+        if let Some(size) = size {
+            self.pieces.push_back(Piece { bytes: Vec::with_capacity(size), live: 0 });
+        }
+        let index = self.pieces.len() - 1;
+        let piece = &mut self.pieces[index];
+        let start = piece.bytes.len();
+        write(&mut piece.bytes);
+        let len = piece.bytes.len() - start;
+        piece.live += len;
+        self.live += len;
+        self.all += len;
+        Slot { piece: self.first + index, start, len }
+    }
+
+    fn bytes(&self, slot: Slot) -> Option<&[u8]> {
+        let piece = self.pieces.get(slot.piece.checked_sub(self.first)?)?;
+        piece.bytes.get(slot.start..slot.start + slot.len)
+    }
+}
