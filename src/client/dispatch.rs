@@ -294,7 +294,7 @@ impl Surface for Shared {
 
     fn presence(&self, presence: Numbered) {
         let inbound = Inbound::new(presence.stanza, presence.seq, presence.received);
-        self.consume(&inbound);
+        self.consume(std::iter::once(&inbound));
         self.hub.deliver_presence(&inbound);
     }
 
@@ -359,9 +359,12 @@ impl Shared {
         let mut batch = Batch::new();
         let mut ready = Vec::with_capacity(messages.len());
         let mut appended = 0;
-        for message in messages {
-            let draft = InboundDraft::new(Inbound::new(message.stanza, message.seq, message.received));
-            match self.stage(draft, &cx, true) {
+        // Each step is taken with all of them before the next: what a step needs stays at hand.
+        let draft = |message: Numbered| InboundDraft::new(Inbound::new(message.stanza, message.seq, message.received));
+        let mut drafts: Vec<_> = messages.into_iter().map(draft).collect();
+        self.run_stages(&mut drafts, &cx, 0);
+        for draft in drafts {
+            match self.staged(draft) {
                 Staged::Discarded(inbound, changes) => {
                     taken.push(inbound.number());
                     batch.extend(changes);
@@ -385,6 +388,7 @@ impl Shared {
             }
         }
         let applied = if batch.is_empty() { None } else { self.commit(batch).await };
+        let mut news = Vec::with_capacity(ready.len());
         for (mut inbound, index) in ready {
             let outcome = index.and_then(|(index, feed)| Some((applied.as_ref()?.appended.get(index)?, feed)));
             if let Some((outcome, feed)) = outcome {
@@ -401,11 +405,13 @@ impl Shared {
                     inbound.set_redelivered(true);
                 }
             }
-            if !inbound.redelivered() {
-                self.consume(&inbound);
-            }
+            news.push(inbound);
+        }
+        self.consume(news.iter().filter(|inbound| !inbound.redelivered()));
+        let now = crate::driver::now();
+        for inbound in news {
             let claimed = || self.registry.claims.iter().any(|route| route.matches(&inbound));
-            if self.hub.deliver_message(&inbound, crate::driver::now(), claimed) {
+            if self.hub.deliver_message(&inbound, now, claimed) {
                 taken.push(inbound.number());
             }
         }
@@ -428,14 +434,16 @@ impl Shared {
         write.unwrap_or_else(|_| Err(Error::new(ErrorKind::Store).with_context("the store panicked")))
     }
 
-    pub(super) fn run_stages(&self, draft: &mut InboundDraft, cx: &Ctx, first: usize) {
-        if draft.origin() == Origin::Live && self.is_from_offline_storage(draft.stanza()) {
-            draft.set_origin(Origin::Offline);
+    /// Sends messages through the stages from this one on.
+    pub(super) fn run_stages(&self, drafts: &mut [InboundDraft], cx: &Ctx, first: usize) {
+        for draft in &mut *drafts {
+            if draft.origin() == Origin::Live && self.is_from_offline_storage(draft.stanza()) {
+                draft.set_origin(Origin::Offline);
+            }
         }
         for stage in self.registry.inbound.iter().skip(first) {
-            guard("inbound stage", || stage(draft, cx));
-            if draft.discarded().is_some() {
-                return;
+            for draft in drafts.iter_mut().filter(|draft| draft.discarded().is_none()) {
+                guard("inbound stage", || stage(draft, cx));
             }
         }
     }
@@ -443,17 +451,21 @@ impl Shared {
     /// Kept by our server while we were offline: it says so in a delay of its own (XEP-0160, XEP-0203).
     fn is_from_offline_storage(&self, stanza: &Stanza) -> bool {
         let domain = self.account.domain();
-        stanza
-            .children()
-            .filter(|child| child.is(ns::DELAY, "delay"))
-            .any(|delay| delay.attr("from").is_some_and(|from| from == domain.as_str()))
+        // Nearly never is there one.
+        stanza.child(ns::DELAY, "delay").is_some()
+            && stanza
+                .children()
+                .filter(|child| child.is(ns::DELAY, "delay"))
+                .any(|delay| delay.attr("from").is_some_and(|from| from == domain.as_str()))
     }
 
-    /// Shows a stanza to the extensions that look at its kind.
-    pub(super) fn consume(&self, inbound: &Inbound) {
+    /// Shows stanzas to the extensions that look at their kind.
+    pub(super) fn consume<'a>(&self, inbound: impl Iterator<Item = &'a Inbound> + Clone) {
         let Some(cx) = self.ctx() else { return };
-        for consumer in self.registry.consumers.iter().filter(|consumer| consumer.route.matches(inbound)) {
-            guard("consumer", || (consumer.look)(inbound, &cx));
+        for consumer in &self.registry.consumers {
+            for inbound in inbound.clone().filter(|inbound| consumer.route.matches(inbound)) {
+                guard("consumer", || (consumer.look)(inbound, &cx));
+            }
         }
     }
 }
@@ -487,11 +499,12 @@ pub(super) fn logged_by_default(stanza: &Stanza) -> bool {
     if stanza.kind() != StanzaKind::Message {
         return false;
     }
+    // Wherever the hint stands.
+    if ["no-store", "no-permanent-store"].into_iter().any(|hint| stanza.child(ns::HINTS, hint).is_some()) {
+        return false;
+    }
     let mut only_state = false;
     for child in stanza.children() {
-        if child.has_ns(ns::HINTS) && matches!(child.name(), "no-store" | "no-permanent-store") {
-            return false;
-        }
         if child.has_ns(ns::CHAT_STATES) {
             only_state = true;
         } else if !child.is(ns::SID, "origin-id") && !child.is(ns::SID, "stanza-id") && !child.is(ns::CLIENT, "thread") {
@@ -505,5 +518,29 @@ pub(super) fn logged_by_default(stanza: &Stanza) -> bool {
 pub(super) fn guard(name: &str, run: impl FnOnce()) {
     if std::panic::catch_unwind(AssertUnwindSafe(run)).is_err() {
         tracing::error!(name, "an extension panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_to_be_stored_is_not_whatever_stands_before_the_hint() {
+        let is_logged = |inside: &str| {
+            let frame = Frame::parse(&format!("<message xmlns='jabber:client' type='chat'>{inside}</message>")).expect("XML");
+            logged_by_default(&frame.stanza().expect("a stanza"))
+        };
+        let hint = |name: &str| format!("<{name} xmlns='urn:xmpp:hints'/>");
+        let state = "<active xmlns='http://jabber.org/protocol/chatstates'/>";
+        let origin_id = "<origin-id xmlns='urn:xmpp:sid:0' id='o'/>";
+        assert!(is_logged("<body>hi</body>") && is_logged(&format!("<body>hi</body>{state}")) && is_logged(""));
+        assert!(is_logged(&format!("<body>hi</body>{}{}", hint("no-copy"), hint("store"))));
+        assert!(!is_logged(state) && !is_logged(&format!("{origin_id}{state}<thread>t</thread>")));
+        for name in ["no-store", "no-permanent-store"] {
+            assert!(!is_logged(&format!("<body>hi</body>{}", hint(name))), "{name} behind a body");
+            assert!(!is_logged(&format!("{}<body>hi</body>", hint(name))), "{name} before a body");
+            assert!(is_logged(&format!("<body>hi</body><{name} xmlns='urn:else'/>")), "{name} of somebody else");
+        }
     }
 }

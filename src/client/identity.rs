@@ -3,6 +3,7 @@
 //! Stages may propose stronger ones before: the id an archive gave it, an occupant's.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use jid::{BareJid, Jid};
 use smallvec::SmallVec;
@@ -52,18 +53,21 @@ fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, parts: &Parts<'_>) -> 
         (MessageKind::Error, _) => {}
         // In a room everybody writes from the room's address.
         (MessageKind::Groupchat, Some(origin_id)) => {
-            keys.push(IdentityKey::origin(sender, origin_id, &content(stanza, parts.body)));
+            keys.push(with_content(stanza, parts.body, |content| IdentityKey::origin_of(sender.as_str(), origin_id, content)));
         }
         (_, Some(origin_id)) => {
-            keys.push(IdentityKey::origin_of(bare_str(sender), origin_id, &content(stanza, parts.body)));
+            keys.push(with_content(stanza, parts.body, |content| IdentityKey::origin_of(bare_str(sender), origin_id, content)));
         }
         (_, None) if belongs_to(sender, account) => keys.extend(parts.id.filter(|id| is_ours(id)).map(IdentityKey::own)),
         (_, None) => {}
     }
-    let body = parts.body.map_or_else(|| content(stanza, None).into(), Cow::Borrowed);
     let to = stanza.to();
     let to = to.as_deref().map_or(Cow::Borrowed(""), |to| normal(to, account));
-    keys.push(IdentityKey::similar_of(sender.as_str(), &to, parts.kind.as_str(), parts.id, &body));
+    let similar = |body: &[u8]| IdentityKey::similar_of(sender.as_str(), &to, parts.kind.as_str(), parts.id, body);
+    keys.push(match parts.body {
+        Some(body) => similar(body.as_bytes()),
+        None => with_content(stanza, None, similar),
+    });
     keys
 }
 
@@ -83,15 +87,28 @@ fn is_ours(id: &str) -> bool {
     id.len() == 20 && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
 }
 
-/// What the sender wrote (C11), in a form of its own: names, attributes and text of what is in the message, without what
-/// relays add and archives take away. `body` is the text of the first body, decoded already.
-fn content(stanza: &Stanza, mut body: Option<&str>) -> String {
-    let mut out = String::with_capacity(stanza.byte_len());
+thread_local! {
+    /// Where contents are written, one after another.
+    static CONTENT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The largest content that the thread keeps room for.
+const MAX_KEPT: usize = 64 * 1024;
+
+/// Makes something of what the sender wrote (C11), in a form of its own: names, attributes and text of what is in the message,
+/// without what relays add and archives take away. `body` is the text of the first body, decoded already.
+fn with_content<T>(stanza: &Stanza, mut body: Option<&str>, make: impl FnOnce(&[u8]) -> T) -> T {
+    let mut out = CONTENT.take();
+    out.clear();
     for child in stanza.children().filter(|child| !is_on_the_way(*child)) {
         let text = if child.is(ns::CLIENT, "body") { body.take() } else { None };
         write(&mut out, child, text);
     }
-    out
+    let made = make(&out);
+    if out.capacity() <= MAX_KEPT {
+        CONTENT.set(out);
+    }
+    made
 }
 
 /// Whether an element is added, or taken away, between the sender and whoever keeps the message.
@@ -105,28 +122,28 @@ fn is_on_the_way(child: Node<'_>) -> bool {
 }
 
 /// Writes an element in document order. Control characters stand in no XML, so they separate.
-fn write(out: &mut String, node: Node<'_>, text: Option<&str>) {
+fn write(out: &mut Vec<u8>, node: Node<'_>, text: Option<&str>) {
     match text {
         Some(text) if node.has_simple_text() => write_simple(out, node, text),
         _ => match node.simple_text() {
             Some(text) => write_simple(out, node, &text),
             None => node.walk().for_each(|item| match item {
                 WalkItem::Start(node) => write_start(out, node),
-                WalkItem::Text(text) => out.push_str(&text),
-                WalkItem::End => out.push('\u{4}'),
+                WalkItem::Text(text) => out.extend_from_slice(text.as_bytes()),
+                WalkItem::End => out.push(4),
             }),
         },
     }
 }
 
-fn write_simple(out: &mut String, node: Node<'_>, text: &str) {
+fn write_simple(out: &mut Vec<u8>, node: Node<'_>, text: &str) {
     write_start(out, node);
-    out.push_str(text);
-    out.push('\u{4}');
+    out.extend_from_slice(text.as_bytes());
+    out.push(4);
 }
 
-fn write_start(out: &mut String, node: Node<'_>) {
-    out.extend(["\u{1}", &node.ns(), " ", node.name()]);
+fn write_start(out: &mut Vec<u8>, node: Node<'_>) {
+    write_name(out, 1, &node.ns(), node.name());
     let mut attributes: SmallVec<[_; 4]> = node.attrs().collect();
     if attributes.len() > 1 {
         attributes.sort_by(|one, other| (one.ns(), one.name()).cmp(&(other.ns(), other.name())));
@@ -134,10 +151,21 @@ fn write_start(out: &mut String, node: Node<'_>) {
     for attribute in attributes {
         let ns = attribute.ns();
         if ns != ns::XML && ns != ns::XMLNS {
-            out.extend(["\u{2}", &ns, " ", attribute.name(), "=", &attribute.value()]);
+            write_name(out, 2, &ns, attribute.name());
+            out.push(b'=');
+            out.extend_from_slice(attribute.value().as_bytes());
         }
     }
-    out.push('\u{3}');
+    out.push(3);
+}
+
+fn write_name(out: &mut Vec<u8>, separator: u8, ns: &str, name: &str) {
+    out.push(separator);
+    if !ns.is_empty() {
+        out.extend_from_slice(ns.as_bytes());
+    }
+    out.push(b' ');
+    out.extend_from_slice(name.as_bytes());
 }
 
 #[cfg(test)]

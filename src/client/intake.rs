@@ -31,9 +31,8 @@ pub(super) enum Staged {
 }
 
 impl Shared {
-    /// Sends a message through the stages; with `wrapped` also through those that see what it was wrapped in.
-    pub(super) fn stage(&self, mut draft: InboundDraft, cx: &Ctx, wrapped: bool) -> Staged {
-        self.run_stages(&mut draft, cx, if wrapped { 0 } else { self.registry.wrapped });
+    /// What becomes of a message that passed the stages.
+    pub(super) fn staged(&self, draft: InboundDraft) -> Staged {
         // Without a sender it is the account that speaks: one that is no JID must not end up in its conversation.
         let has_sender = draft.stanza().from().is_none() || draft.stanza().from_jid().is_some();
         let discarded = draft.discarded();
@@ -125,7 +124,9 @@ impl Shared {
                 draft.add_key(IdentityKey::archive(&id.by, &id.id));
                 draft.add_archive_id(id);
             }
-            let staged_message = self.stage(draft, cx, false);
+            // What was fetched was unwrapped by who fetched it.
+            self.run_stages(std::slice::from_mut(&mut draft), cx, self.registry.wrapped);
+            let staged_message = self.staged(draft);
             let known = match &staged_message {
                 Staged::Logged(_, message, _) => self.known(message).await?,
                 _ => None,
@@ -175,7 +176,7 @@ impl Shared {
             if let Some(position) = outcome.and_then(|outcome| outcome.position) {
                 inbound.set_position(position);
             }
-            self.consume(&inbound);
+            self.consume(std::iter::once(&inbound));
             let claimed = || self.registry.claims.iter().any(|route| route.matches(&inbound));
             if intake.feed == Feed::Deliver && !self.hub.deliver_fetched(&inbound, crate::driver::now(), slow, claimed) {
                 held += 1;

@@ -162,6 +162,9 @@ impl Lane {
         let at = self.waiting.binary_search_by_key(&number, |waiting| waiting.seq);
         if let Some(gone) = at.ok().and_then(|at| self.waiting.remove(at)) {
             self.bytes -= gone.bytes;
+            if self.waiting.is_empty() {
+                self.waiting.clear();
+            }
         }
     }
 

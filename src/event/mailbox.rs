@@ -240,6 +240,10 @@ impl Mailbox {
     /// Takes the next entry and moves up what was held; the holds are to be dropped after the lock.
     fn take(&self, inner: &mut Inner) -> (Option<Entry>, Vec<Arc<Hold>>) {
         let entry = inner.queue.pop_front();
+        if inner.queue.is_empty() {
+            // It begins anew where it is, and does not go through all the memory that it once had need of.
+            inner.queue.clear();
+        }
         if let Some(Entry::Item(inbound, _)) = &entry {
             inner.bytes -= inbound.stanza().byte_len();
         }

@@ -36,7 +36,7 @@ impl IdentityKey {
     /// has checked that it announces archive ids.
     #[must_use]
     pub fn archive(by: &BareJid, id: &str) -> Self {
-        Self::of(true, &["archive", by.as_str(), id])
+        Self::of(true, ["archive", by.as_str(), id].map(str::as_bytes))
     }
 
     /// R17 (2): the origin-id its sender gave it (XEP-0359). `sender` is the bare JID; in rooms the occupant-id, else
@@ -44,37 +44,44 @@ impl IdentityKey {
     /// text), without what relays add: two contents are two messages.
     #[must_use]
     pub fn origin(sender: &Jid, origin_id: &str, content: &str) -> Self {
-        Self::origin_of(sender.as_str(), origin_id, content)
+        Self::origin_of(sender.as_str(), origin_id, content.as_bytes())
     }
 
     /// The same of an address that is normalised.
-    pub(crate) fn origin_of(sender: &str, origin_id: &str, content: &str) -> Self {
-        Self::of(true, &["origin", sender, origin_id, content])
+    pub(crate) fn origin_of(sender: &str, origin_id: &str, content: &[u8]) -> Self {
+        Self::of(true, [b"origin", sender.as_bytes(), origin_id.as_bytes(), content])
     }
 
     /// R17 (2) where a room gives occupants an id (XEP-0421).
     #[must_use]
     pub fn occupant_origin(room: &BareJid, occupant_id: &str, origin_id: &str, content: &str) -> Self {
-        Self::of(true, &["occupant", room.as_str(), occupant_id, origin_id, content])
+        Self::of(true, ["occupant", room.as_str(), occupant_id, origin_id, content].map(str::as_bytes))
     }
 
     /// R17 (3): our own message, by the `id` we gave it.
     #[must_use]
     pub fn own(id: &str) -> Self {
-        Self::of(true, &["own", id])
+        Self::of(true, ["own", id].map(str::as_bytes))
     }
 
     /// R17 (4): same full `from` and `to`, type, `id` and body. It holds only between a live copy and an archive or
     /// offline copy, with stamps within [`SIMILAR_WITHIN`](Self::SIMILAR_WITHIN); see [`similar_match`](Self::similar_match).
     #[must_use]
     pub fn similar(from: Option<&Jid>, to: Option<&Jid>, message_type: &str, id: Option<&str>, body: &str) -> Self {
-        Self::similar_of(from.map_or("", |jid| jid.as_str()), to.map_or("", |jid| jid.as_str()), message_type, id, body)
+        Self::similar_of(
+            from.map_or("", |jid| jid.as_str()),
+            to.map_or("", |jid| jid.as_str()),
+            message_type,
+            id,
+            body.as_bytes(),
+        )
     }
 
     /// The same of addresses that are normalised, and empty where there is none.
-    pub(crate) fn similar_of(from: &str, to: &str, message_type: &str, id: Option<&str>, body: &str) -> Self {
+    pub(crate) fn similar_of(from: &str, to: &str, message_type: &str, id: Option<&str>, body: &[u8]) -> Self {
         let given = if id.is_some() { "id" } else { "none" };
-        Self::of(false, &["similar", from, to, message_type, given, id.unwrap_or(""), body])
+        let words = ["similar", from, to, message_type, given, id.unwrap_or("")];
+        Self::of(false, words.map(str::as_bytes).into_iter().chain([body]))
     }
 
     /// The key from the bytes of [`as_bytes`](Self::as_bytes) and the answer of [`is_exact`](Self::is_exact), for
@@ -110,12 +117,28 @@ impl IdentityKey {
     }
 
     /// The digest of length-prefixed parts: no two lists of parts are the same bytes.
-    fn of(exact: bool, parts: &[&str]) -> Self {
+    fn of<'a>(exact: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = Sha256::new();
+        // Small ones together, since a digest takes long to begin with each.
+        let mut bytes = [0; 256];
+        let mut len = 0;
         for part in parts {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part.as_bytes());
+            if bytes.len() - len < 8 {
+                hash.update(&bytes[..len]);
+                len = 0;
+            }
+            bytes[len..len + 8].copy_from_slice(&(part.len() as u64).to_le_bytes());
+            len += 8;
+            if let Some(room) = bytes[len..].get_mut(..part.len()) {
+                room.copy_from_slice(part);
+                len += part.len();
+            } else {
+                hash.update(&bytes[..len]);
+                hash.update(part);
+                len = 0;
+            }
         }
+        hash.update(&bytes[..len]);
         let mut digest = [0; 16];
         digest.copy_from_slice(&hash.finalize()[..16]);
         Self { digest, exact }

@@ -58,6 +58,10 @@ pub(super) struct Inner {
     /// Never spills.
     children: SmallVec<[NodeData; INLINE_CHILDREN]>,
     prefix: Option<Prefix>,
+    /// The [`name_bit`]s of the children: most that are asked for are not there.
+    names: u64,
+    /// Whether a prefix stands in it that the stream's header declares.
+    outer_prefix: bool,
     /// The sender, once somebody asked.
     sender: OnceLock<Option<Jid>>,
 }
@@ -192,6 +196,8 @@ impl Frame {
             kind,
             children: SmallVec::from_slice(children),
             prefix,
+            names: scanner.children.iter().fold(0, |bits, child| bits | name_bit(child.name.of_bytes(text.as_bytes()))),
+            outer_prefix: scanner.outer_prefix,
             sender: OnceLock::new(),
         }))
     }
@@ -255,6 +261,9 @@ impl Frame {
     /// The first child with this namespace and local name.
     #[must_use]
     pub fn child(&self, ns: &str, name: &str) -> Option<Node<'_>> {
+        if self.0.names & name_bit(name.as_bytes()) == 0 {
+            return None;
+        }
         self.find(&self.0.children, ns, name).or_else(|| {
             let mut beyond = Children::indexed(self, &[], self.0.packed_children());
             beyond.find(|child| child.is(ns, name))
@@ -316,6 +325,12 @@ impl fmt::Debug for Frame {
     }
 }
 
+/// One of 64 bits for a name, by its length and its ends.
+fn name_bit(name: &[u8]) -> u64 {
+    let ends = name.first().zip(name.last()).map_or(0, |(first, last)| u64::from(*first) | u64::from(*last) << 8);
+    1 << ((ends | (name.len() as u64) << 16).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58)
+}
+
 /// The text and what the frame has no room for, in one allocation.
 #[cold]
 fn with_packed(text: &str, children: &[NodeData], prefixes: &[Prefix]) -> Box<str> {
@@ -334,6 +349,11 @@ fn with_packed(text: &str, children: &[NodeData], prefixes: &[Prefix]) -> Box<st
 impl Inner {
     pub(super) fn sender(&self) -> &OnceLock<Option<Jid>> {
         &self.sender
+    }
+
+    /// Whether the part that begins here may have prefixes in it that are declared outside of it.
+    pub(super) fn may_have_foreign_prefixes(&self, start: u32) -> bool {
+        self.outer_prefix || self.prefixes().next().is_some_and(|first| first.start < start)
     }
 
     pub(super) fn text(&self) -> &str {

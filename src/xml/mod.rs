@@ -53,6 +53,7 @@ mod payload;
 mod read;
 mod scan;
 mod scope;
+mod senders;
 mod standalone;
 mod stanza;
 mod syntax;

@@ -97,6 +97,8 @@ pub(super) struct Scanner {
     pub(super) header: Header,
     pub(super) children: Vec<NodeData>,
     pub(super) prefixes: Vec<Prefix>,
+    /// Whether there is a prefix in it that the stream's header declares.
+    pub(super) outer_prefix: bool,
 }
 
 impl Scanner {
@@ -119,6 +121,7 @@ impl Scanner {
             header: Header::EMPTY,
             children: Vec::new(),
             prefixes: Vec::new(),
+            outer_prefix: false,
         }
     }
 
@@ -130,6 +133,7 @@ impl Scanner {
         self.stack.clear();
         self.children.clear();
         self.prefixes.clear();
+        self.outer_prefix = false;
         // A large element leaves no large memory behind.
         self.children.shrink_to(KEPT);
         self.prefixes.shrink_to(KEPT);

@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
+use jid::Jid;
+
 use super::ns;
+use super::senders::Senders;
 
 /// A range of bytes in a frame's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +113,8 @@ const fn len_bit(len: usize) -> u64 {
 }
 
 /// What the stream header puts into scope for every element of the stream.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(super) struct StreamScope {
     content_ns: Box<str>,
     /// Prefix (empty for the default namespace) and namespace name, decoded.
@@ -119,6 +123,8 @@ pub(super) struct StreamScope {
     default: NsRef,
     /// A bit for each length that a namespace name with a meaning to the framer has.
     special_lens: u64,
+    /// Who wrote on the stream.
+    senders: Senders,
 }
 
 impl StreamScope {
@@ -127,7 +133,14 @@ impl StreamScope {
         let default = bindings.iter().find(|(prefix, _)| prefix.is_empty()).map_or("", |(_, uri)| uri);
         // RFC 6120 §4.8.3: the content namespace may be bound to a prefix, with the stream namespace as default.
         let content_ns = if default == ns::STREAM { ns::CLIENT } else { default };
-        let mut scope = Self { content_ns: content_ns.into(), bindings, lang, default: NsRef::NONE, special_lens: SPECIAL_LENS };
+        let mut scope = Self {
+            content_ns: content_ns.into(),
+            bindings,
+            lang,
+            default: NsRef::NONE,
+            special_lens: SPECIAL_LENS,
+            senders: Senders::default(),
+        };
         scope.special_lens |= len_bit(scope.content_ns.len());
         scope.default = scope.resolve("").unwrap_or(NsRef::NONE);
         scope
@@ -137,7 +150,8 @@ impl StreamScope {
     pub(super) fn standalone() -> Arc<Self> {
         static NOTHING: LazyLock<Arc<StreamScope>> = LazyLock::new(|| {
             let (content_ns, default) = (ns::CLIENT.into(), NsRef::NONE);
-            Arc::new(StreamScope { content_ns, bindings: Vec::new(), lang: None, default, special_lens: SPECIAL_LENS })
+            let senders = Senders::default();
+            Arc::new(StreamScope { content_ns, bindings: Vec::new(), lang: None, default, special_lens: SPECIAL_LENS, senders })
         });
         NOTHING.clone()
     }
@@ -176,9 +190,10 @@ impl StreamScope {
         }
     }
 
-    /// The prefixes that are declared.
-    pub(super) fn prefixes(&self) -> impl Iterator<Item = &str> {
-        self.bindings.iter().map(|(prefix, _)| &**prefix).filter(|prefix| !prefix.is_empty())
+    /// The JID that a stanza's sender is, if it is one.
+    pub(super) fn sender(&self, address: &str) -> Option<Jid> {
+        // What stands alone is of no stream, and has this in common with everything that does.
+        if self.bindings.is_empty() { Jid::new(address).ok() } else { self.senders.jid(address) }
     }
 
     pub(super) fn uri(&self, index: usize) -> &str {

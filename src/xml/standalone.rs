@@ -1,7 +1,6 @@
 //! Elements outside a stream: read from text of their own, and written so that they can be.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use super::chars;
 use super::checks::Checks;
@@ -61,19 +60,23 @@ pub(super) fn parts(node: Node<'_>) -> [Cow<'_, str>; 3] {
     let (start, end) = node.range();
     let raw = &inner.text()[start..end];
 
+    let (mut has_ns, mut has_lang) = (data.default.is_none(), false);
+    for (name, _) in node.raw_attrs() {
+        has_ns |= name == "xmlns";
+        has_lang |= name == "xml:lang";
+    }
     let mut declarations = String::new();
-    // Writing into a string cannot fail.
-    let own = |name: &str| node.raw_attrs().any(|(n, _)| n == name);
-    if !own("xmlns") && !data.default.is_none() {
-        let _ = write!(declarations, " xmlns='{}'", escape_attr(&inner.ns_str(data.default)));
+    let mut declare = |name: &str, prefix: &str, value: &str| {
+        declarations.extend([" ", name, prefix, "='", &escape_attr(value), "'"]);
+    };
+    if !has_ns {
+        declare("xmlns", "", &inner.ns_str(data.default));
     }
     for (prefix, uri) in foreign_prefixes(node) {
-        let _ = write!(declarations, " xmlns:{prefix}='{}'", escape_attr(&uri));
+        declare("xmlns:", prefix, &uri);
     }
-    if !own("xml:lang")
-        && let Some(lang) = node.lang()
-    {
-        let _ = write!(declarations, " xml:lang='{}'", escape_attr(&lang));
+    if !has_lang && let Some(lang) = node.lang() {
+        declare("xml:lang", "", &lang);
     }
     // Behind the qualified name, which ends where the local name does.
     let at = data.name.end as usize - start;
@@ -83,11 +86,9 @@ pub(super) fn parts(node: Node<'_>) -> [Cow<'_, str>; 3] {
 /// The prefixes used inside the element and declared outside of it, with what they mean.
 fn foreign_prefixes<'a>(node: Node<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
     let inner = node.frame().inner_ref();
-    let (start, end) = node.range();
+    let start = node.data().start as usize;
     let mut found: Vec<(&'a str, Cow<'a, str>)> = Vec::new();
-    let raw = &inner.text()[start..end];
-    let outer = inner.scope.prefixes().chain(inner.prefixes().take_while(|p| (p.start as usize) < start).map(|p| p.name.of(inner.text())));
-    if !outer.into_iter().any(|prefix| may_be_used(prefix, raw)) {
+    if !inner.may_have_foreign_prefixes(start as u32) {
         return found;
     }
     let mut look = |at: u32, qname: &'a str| {
@@ -111,9 +112,4 @@ fn foreign_prefixes<'a>(node: Node<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
         }
     }
     found
-}
-
-/// Whether a prefix may stand before a name in this text: nearly never does one that a stream's header declares.
-fn may_be_used(prefix: &str, text: &str) -> bool {
-    memchr::memmem::find_iter(text.as_bytes(), prefix.as_bytes()).any(|at| text.as_bytes().get(at + prefix.len()) == Some(&b':'))
 }

@@ -146,7 +146,7 @@ impl Stanza {
     #[must_use]
     pub fn from_jid(&self) -> Option<&Jid> {
         let sender = if self.is_inner() { &self.sender } else { self.frame.inner_ref().sender() };
-        sender.get_or_init(|| Jid::new(&self.from()?).ok()).as_ref()
+        sender.get_or_init(|| self.frame.inner_ref().scope.sender(&self.from()?)).as_ref()
     }
 
     /// The receiver; none if there is none, or no valid JID (RFC 7622).

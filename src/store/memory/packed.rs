@@ -81,7 +81,9 @@ impl Packed {
     fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Slot {
         let size = match self.pieces.back() {
             None => Some(FIRST_PIECE),
-            Some(last) if last.bytes.len() >= last.bytes.capacity() / 8 * 7 => Some((2 * last.bytes.len()).clamp(FIRST_PIECE, PIECE)),
+            Some(last) if last.bytes.len() >= last.bytes.capacity() / 8 * 7 => {
+                Some((2 * last.bytes.len()).clamp(FIRST_PIECE, PIECE))
+            }
             Some(_) => None,
         };
         if let Some(size) = size {

@@ -121,7 +121,8 @@ impl Scanner {
         }
         let mut lang = None;
         let mut seen: Vec<(NsRef, Span)> = Vec::new();
-        for a in &self.attrs {
+        for k in 0..self.attrs.len() {
+            let a = self.attrs[k];
             if a.name.colon == 0 || a.declares_prefix(bytes) {
                 continue;
             }
@@ -162,13 +163,15 @@ impl Scanner {
 
     /// What the prefix of this name means where it stands.
     #[cold]
-    fn resolve(&self, text: &str, name: QName, scope: &StreamScope, check: Check) -> Result<NsRef, Stop> {
+    fn resolve(&mut self, text: &str, name: QName, scope: &StreamScope, check: Check) -> Result<NsRef, Stop> {
         let prefix = name.prefix().of(text);
         if prefix == "xml" {
             return Ok(NsRef::XML);
         }
         let open = self.prefixes.iter().rev().find(|p| p.end == u32::MAX && p.name.of(text) == prefix);
-        match open.map(|p| p.ns).or_else(|| scope.resolve(prefix)) {
+        let open = open.map(|p| p.ns);
+        self.outer_prefix |= open.is_none();
+        match open.or_else(|| scope.resolve(prefix)) {
             Some(ns) => Ok(ns),
             None if self.checks.on(check) => fail(Kind::UndeclaredPrefix, name.start as usize),
             None => Ok(NsRef::NONE),
