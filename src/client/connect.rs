@@ -84,11 +84,11 @@ pub(crate) fn start(shared: &Arc<Shared>, mode: Mode) {
     if let Some(running) = &*link {
         if matches!(shared.state.get(), State::Waiting { .. }) {
             // A driver that has just ended says so itself.
-            let _ = running.control.send(Control::Hurry);
+            let _ = running.control.unbounded_send(Control::Hurry);
         }
         return;
     }
-    let (control, control_receiver) = mpsc::unbounded_channel();
+    let (control, control_receiver) = futures::channel::mpsc::unbounded();
     let (outgoing, outgoing_receiver) = mpsc::channel(CHANNEL);
     *link = Some(Link { control, outgoing });
     shared.announce(State::Connecting { attempt: 1 });
@@ -117,7 +117,7 @@ pub(crate) async fn stop(shared: &Arc<Shared>, order: Control, failure: Option<E
     let mut states = {
         let link = shared.link();
         shared.set_failure(failure);
-        let running = link.as_ref().is_some_and(|link| link.control.send(order).is_ok());
+        let running = link.as_ref().is_some_and(|link| link.control.unbounded_send(order).is_ok());
         if !running {
             shared.announce(shared.stopped(State::Closed));
             return;

@@ -87,7 +87,7 @@ pub(super) enum Spawner {
 
 /// The way to the running driver.
 pub(super) struct Link {
-    pub(super) control: mpsc::UnboundedSender<Control>,
+    pub(super) control: futures::channel::mpsc::UnboundedSender<Control>,
     pub(super) outgoing: mpsc::Sender<Outgoing>,
 }
 
@@ -297,7 +297,7 @@ impl Shared {
 
     /// Orders something from the running driver; `false` if none is running.
     pub(crate) fn control(&self, order: Control) -> bool {
-        self.link().as_ref().is_some_and(|link| link.control.send(order).is_ok())
+        self.link().as_ref().is_some_and(|link| link.control.unbounded_send(order).is_ok())
     }
 
     /// Hands a stanza to the running driver; waits while it is busy.

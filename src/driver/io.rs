@@ -13,7 +13,7 @@ use crate::connection::Connection;
 /// Bytes asked for in one read.
 const READ: usize = 8 * 1024;
 /// The same while there is more than that: fewer wake-ups and system calls for each stanza.
-const READ_MUCH: usize = 64 * 1024;
+const READ_MUCH: usize = 16 * 1024;
 /// Unwritten bytes above which nothing more is taken from callers.
 pub(super) const WRITE_HIGH: usize = 64 * 1024;
 

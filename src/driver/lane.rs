@@ -71,6 +71,8 @@ impl Default for Lag {
 pub(super) struct Lane {
     bounds: Lag,
     backlog: Vec<Numbered>,
+    /// How many were dispatched last: there may be as many again.
+    last_batch: usize,
     pub(super) running: Option<BoxFuture<'static, Vec<u64>>>,
     /// Stanzas not taken over yet, oldest first.
     waiting: VecDeque<Waiting>,
@@ -113,6 +115,7 @@ impl Lane {
         Self {
             bounds,
             backlog: Vec::new(),
+            last_batch: 0,
             running: None,
             waiting: VecDeque::new(),
             bytes: 0,
@@ -126,6 +129,9 @@ impl Lane {
         let bytes = message.stanza.byte_len();
         self.bytes += bytes;
         self.waiting.push_back(Waiting { seq: message.seq, since: now, bytes, is_request: false });
+        if self.backlog.capacity() == 0 {
+            self.backlog.reserve(self.last_batch);
+        }
         self.backlog.push(message);
     }
 
@@ -149,6 +155,7 @@ impl Lane {
             return None;
         }
         self.dealt_with_since = None;
+        self.last_batch = self.backlog.len();
         Some(Batch { messages: std::mem::take(&mut self.backlog), others: std::mem::take(&mut self.dealt_with) })
     }
 

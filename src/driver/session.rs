@@ -126,7 +126,7 @@ impl Session {
         options: ConnectOptions,
         connection: Connection,
         carried: &mut Carried,
-    ) -> Result<Self> {
+    ) -> Result<Box<Self>> {
         let mut config = surface.core_config();
         config.record = surface.records();
         config.numbers_after = carried.numbered;
@@ -141,7 +141,7 @@ impl Session {
         };
         surface.connected(connection.info());
         let pulse = Pulse::new(surface.keep_alive(), now());
-        Ok(Self {
+        Ok(Box::new(Self {
             surface,
             options,
             core,
@@ -167,7 +167,7 @@ impl Session {
             pulse,
             cause: None,
             order: None,
-        })
+        }))
     }
 
     /// Lives until the connection ends.
@@ -422,7 +422,7 @@ impl Session {
         let result = loop {
             tokio::select! {
                 biased;
-                order = inbox.control.recv() => match order {
+                order = inbox.control.next() => match order {
                     Some(Control::Forget(_) | Control::Hurry) => {}
                     Some(order) => { self.order = Some(order); return Err(Ended::Clean) }
                     None => { self.order = Some(Control::Close); return Err(Ended::Clean) }
@@ -477,7 +477,7 @@ impl Session {
         };
         // Fair, so that a flood of what arrives holds up neither what is to be sent nor a deadline.
         tokio::select! {
-            order = inbox.control.recv() => self.control(order.unwrap_or(Control::Close)),
+            order = inbox.control.next() => self.control(order.unwrap_or(Control::Close)),
             keys = ended(self.keys.as_mut().map(|(_, run)| run)) => self.keys_derived(keys),
             ended = procedure(&mut self.before_auth) => self.procedure_step(ended),
             taken = ended(self.lane.running.as_mut()) => {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
@@ -40,10 +41,10 @@ pub(crate) enum Outgoing {
     Nonza(String),
 }
 
-/// What the driver is told through. Control is unbounded, for it must never be refused; stanzas are bounded, so that
-/// backpressure lands on the callers.
+/// What the driver is told through. Control is unbounded, for it must never be refused, and its channel has no memory of its own while
+/// nothing is ordered; stanzas are bounded, so that backpressure lands on the callers.
 pub(crate) struct Inbox {
-    pub(crate) control: mpsc::UnboundedReceiver<Control>,
+    pub(crate) control: futures::channel::mpsc::UnboundedReceiver<Control>,
     pub(crate) outgoing: mpsc::Receiver<Outgoing>,
 }
 
@@ -157,7 +158,7 @@ impl Loop {
         };
         self.lose_expired(surface, inbox);
         match Session::new(Arc::clone(surface), options, connection, &mut self.carried) {
-            Ok(session) => Box::pin(Box::new(session).live(inbox, &mut self.carried)).await,
+            Ok(session) => Box::pin(session.live(inbox, &mut self.carried)).await,
             Err(error) => End::failed(error),
         }
     }
@@ -298,7 +299,7 @@ async fn interruptible<F: Future>(
     loop {
         tokio::select! {
             biased;
-            order = inbox.control.recv() => match order {
+            order = inbox.control.next() => match order {
                 Some(Control::Close) | None => return Err(End::Closed),
                 Some(Control::Suspend) => return Err(End::Suspended),
                 Some(Control::Hurry) => if let Some(output) = hurried() { return Ok(output) },

@@ -215,6 +215,10 @@ impl Batch {
         Self::default()
     }
 
+    pub(crate) fn with_capacity(changes: usize) -> Self {
+        Self { changes: Vec::with_capacity(changes) }
+    }
+
     /// The changes, in order.
     #[must_use]
     pub fn changes(&self) -> &[Change] {

@@ -201,11 +201,12 @@ impl Framer {
             Ok(Some(item)) => return Ok(Some(item)),
             Ok(None) => match self.poison {
                 None => {
-                    // An idle connection gives its buffer back.
-                    if self.start == self.buf.len() && self.buf.capacity() > 1024 {
+                    // An idle connection gives its buffers back.
+                    if self.start == self.buf.len() {
                         self.base += self.start as u64;
                         self.start = 0;
                         self.buf = String::new();
+                        self.scanner.give_back();
                     }
                     return Ok(None);
                 }

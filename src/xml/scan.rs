@@ -139,6 +139,11 @@ impl Scanner {
         self.prefixes.shrink_to(KEPT);
     }
 
+    /// Gives back what it has for the next element; there is none to be read on.
+    pub(super) fn give_back(&mut self) {
+        (self.stack, self.attrs, self.children, self.prefixes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    }
+
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         let of = |capacity: usize, size: usize| capacity * size;

@@ -56,6 +56,9 @@ impl Areas {
     pub(super) fn apply(&mut self, batch: Batch) -> Result<Applied> {
         self.check(batch.changes())?;
         let mut applied = Applied::default();
+        if batch.changes().len() > 1 {
+            applied.appended.reserve(batch.changes().len());
+        }
         for change in batch.into_changes() {
             self.make(change, &mut applied);
         }

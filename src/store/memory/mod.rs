@@ -1,6 +1,6 @@
 //! The default store: bounded, and gone with the process.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +51,7 @@ mod tests;
 /// ```
 #[derive(Clone)]
 pub struct MemoryStore {
-    accounts: Arc<Mutex<BTreeMap<BareJid, Slot>>>,
+    accounts: Arc<Mutex<HashMap<BareJid, Slot>>>,
     limits: Limits,
 }
 
@@ -153,7 +153,9 @@ impl Store for MemoryStore {
     }
 
     fn accounts(&self) -> BoxFuture<'_, Result<Vec<BareJid>>> {
-        done(lock(&self.accounts).keys().cloned().collect())
+        let mut accounts: Vec<_> = lock(&self.accounts).keys().cloned().collect();
+        accounts.sort_unstable();
+        done(accounts)
     }
 
     fn delete_account<'a>(&'a self, account: &'a BareJid) -> BoxFuture<'a, Result<()>> {
