@@ -356,7 +356,7 @@ impl Shared {
         let Some(cx) = self.ctx() else { return Vec::new() };
         let _one_at_a_time = self.intake.lock().await;
         let mut taken = Vec::with_capacity(messages.len());
-        let mut batch = Batch::with_capacity(messages.len() + 2);
+        let mut batch = Batch::with_room_for(messages.len() + 2);
         let mut ready = Vec::with_capacity(messages.len());
         let mut appended = 0;
         // Each step is taken with all of them before the next: what a step needs stays at hand.

@@ -14,7 +14,7 @@ use super::{Direction, MessageType, MessagingService, Origin, SendMessage, confi
 use crate::client::{Sent, WeakClient};
 use crate::error::{ErrorKind, Result};
 use crate::event::{Event, Inbound, Route};
-use crate::xml::{Stanza, ns};
+use crate::xml::{Stanza, belongs_to, ns};
 
 /// A message with a body between this account and another (RFC 6121 §5): of type `chat` or `normal`.
 ///
@@ -85,7 +85,7 @@ impl ChatMessage {
     #[must_use]
     pub fn direction(&self) -> Direction {
         let account = self.client.account();
-        let is_own = |jid: &Jid| jid.node() == account.node() && jid.domain() == account.domain();
+        let is_own = |jid: &Jid| belongs_to(jid, account);
         // Without a sender it is what this client sent, read back from the log, or the server speaks for the account.
         let sent = is_own(&self.from) && (self.stanza.from().is_some() || self.to().is_some_and(|to| !is_own(&to)));
         if sent { Direction::Outgoing } else { Direction::Incoming }

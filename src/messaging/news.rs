@@ -81,7 +81,7 @@ impl News {
             return;
         }
         if let Some(to) = sent.to().filter(|_| is_bounce) {
-            lock(locks).unlock(&to.to_bare());
+            lock(locks).unlock(to);
         }
         cx.update_sent(&self.update);
     }

@@ -16,7 +16,7 @@ use super::{MessageType, MessagingSettings, Origin};
 use crate::event::{Inbound, Route};
 use crate::ext::{Ctx, Extension, OutboundDraft, Position, Registrar, outbound};
 use crate::roster::RosterService;
-use crate::xml::{Stanza, ns};
+use crate::xml::{Stanza, belongs_to, ns};
 
 /// One-to-one messages (RFC 6121 §5): the extension behind [`Messages`](super::Messages). Every client has it.
 #[derive(Debug, Default)]
@@ -98,7 +98,7 @@ fn decorated(mut draft: OutboundDraft, cx: &Ctx, states: &Mutex<States>) -> Outb
     if settings.request_markers && !carries(message, ns::CHAT_MARKERS) {
         message.payloads.push(Markable.into());
     }
-    if let Some(contact) = message.to.as_ref().map(Jid::to_bare) {
+    if let Some(contact) = message.to.clone() {
         let mut states = lock(states);
         if settings.chat_states && !carries(message, ns::CHAT_STATES) && states.may_ride(&contact) {
             message.payloads.push(ChatState::Active.to_wire().into());
@@ -126,13 +126,11 @@ fn heard(inbound: &Inbound, cx: &Ctx, locks: &Mutex<Locks>, states: &Mutex<State
             // A resource that wrote before we came online may be gone.
             if inbound.origin() == Origin::Live
                 && (carried.body || carried.state)
-                && let Some(from) =
-                    stanza.from_jid().filter(|from| from.node() != cx.account().node() || from.domain() != cx.account().domain())
+                && let Some(from) = stanza.from_jid().filter(|from| !belongs_to(from, cx.account()))
             {
-                let contact = from.clone().into_bare();
-                lock(states).heard(&contact, carried.state);
+                lock(states).heard(from, carried.state);
                 if carried.body {
-                    lock(locks).message(&contact, from);
+                    lock(locks).message(from);
                 }
             }
         }
@@ -145,7 +143,7 @@ fn presence_changed(stanza: &Stanza, locks: &Mutex<Locks>) {
         return;
     }
     if let Some(from) = stanza.from_jid() {
-        lock(locks).unlock(&from.clone().into_bare());
+        lock(locks).unlock(from);
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use jid::{BareJid, FullJid, Jid};
 
 use super::ChatState;
+use crate::xml::bare_str;
 
 /// Conversations that are remembered at once. Unlocking does no harm: a message to the bare JID arrives as well.
 const MAX_LOCKS: usize = 4096;
@@ -13,14 +14,16 @@ const MAX_LOCKS: usize = 4096;
 /// The contacts' resources that conversations are locked to.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    locked: HashMap<BareJid, FullJid>,
+    /// By the contact's bare JID.
+    locked: HashMap<String, FullJid>,
 }
 
 impl Locks {
     /// A message of the contact's conversation came from there: the conversation is locked to that resource; without a resource
     /// it is unlocked.
-    pub(super) fn message(&mut self, contact: &BareJid, from: &Jid) {
-        let Ok(full) = from.try_as_full() else { return self.unlock(contact) };
+    pub(super) fn message(&mut self, from: &Jid) {
+        let contact = bare_str(from);
+        let Ok(full) = from.try_as_full() else { return self.unlock(from) };
         match self.locked.get_mut(contact) {
             Some(locked) if locked == full => {}
             Some(locked) => *locked = full.clone(),
@@ -28,14 +31,14 @@ impl Locks {
                 if self.locked.len() >= MAX_LOCKS {
                     self.locked.clear();
                 }
-                self.locked.insert(contact.clone(), full.clone());
+                self.locked.insert(contact.to_owned(), full.clone());
             }
         }
     }
 
     /// A resource of this contact changed its presence, the one that is locked to or another; or it refused a message.
-    pub(super) fn unlock(&mut self, contact: &BareJid) {
-        self.locked.remove(contact);
+    pub(super) fn unlock(&mut self, contact: &Jid) {
+        self.locked.remove(bare_str(contact));
     }
 
     /// The session is over: nobody's presence is known any more.
@@ -45,7 +48,7 @@ impl Locks {
 
     /// Where the next message to this contact goes.
     pub(super) fn address(&self, contact: &BareJid) -> Jid {
-        match self.locked.get(contact) {
+        match self.locked.get(contact.as_str()) {
             Some(full) => full.clone().into(),
             None => contact.clone().into(),
         }
@@ -55,7 +58,8 @@ impl Locks {
 /// What is known of chat states in each conversation.
 #[derive(Debug, Default)]
 pub(super) struct States {
-    known: HashMap<BareJid, Known>,
+    /// By the contact's bare JID.
+    known: HashMap<String, Known>,
 }
 
 #[derive(Debug, Default)]
@@ -68,23 +72,23 @@ struct Known {
 
 impl States {
     /// A message came from the contact: one with a state, or one without that had room for it.
-    pub(super) fn heard(&mut self, contact: &BareJid, has_state: bool) {
+    pub(super) fn heard(&mut self, contact: &Jid, has_state: bool) {
         self.of(contact, |known| known.supported = Some(has_state));
     }
 
     /// Whether a state may be sent in a message to the contact; who answers without one wants none (XEP-0085 §5.1).
-    pub(super) fn may_ride(&self, contact: &BareJid) -> bool {
-        self.known.get(contact).is_none_or(|known| known.supported != Some(false))
+    pub(super) fn may_ride(&self, contact: &Jid) -> bool {
+        self.known.get(bare_str(contact)).is_none_or(|known| known.supported != Some(false))
     }
 
     /// A message with text goes to the contact, with or without `active`.
-    pub(super) fn said(&mut self, contact: &BareJid, active: bool) {
+    pub(super) fn said(&mut self, contact: &Jid, active: bool) {
         self.of(contact, |known| known.told = active.then_some(ChatState::Active));
     }
 
     /// Notes that the contact is told this state, unless it may not be: who wants none, and nobody the same one twice
     /// (XEP-0085 §5.3).
-    pub(super) fn tell(&mut self, contact: &BareJid, state: ChatState) -> bool {
+    pub(super) fn tell(&mut self, contact: &Jid, state: ChatState) -> bool {
         self.of(contact, |known| {
             let news = known.supported != Some(false) && known.told != Some(state);
             if news {
@@ -99,14 +103,15 @@ impl States {
         self.known.clear();
     }
 
-    fn of<T>(&mut self, contact: &BareJid, change: impl FnOnce(&mut Known) -> T) -> T {
+    fn of<T>(&mut self, contact: &Jid, change: impl FnOnce(&mut Known) -> T) -> T {
+        let contact = bare_str(contact);
         if let Some(known) = self.known.get_mut(contact) {
             return change(known);
         }
         if self.known.len() >= MAX_LOCKS {
             self.known.clear();
         }
-        change(self.known.entry(contact.clone()).or_default())
+        change(self.known.entry(contact.to_owned()).or_default())
     }
 }
 
@@ -117,7 +122,7 @@ mod tests {
     #[test]
     fn chat_states_are_sent_as_the_specification_says() {
         use ChatState::{Active, Composing, Paused};
-        let juliet = || BareJid::new("juliet@example.com").unwrap();
+        let juliet = || Jid::new("juliet@example.com").unwrap();
         let mut states = States::default();
         // Whoever has not answered may be told; nobody the same twice in a row.
         assert!(states.may_ride(&juliet()) && states.tell(&juliet(), Composing));
@@ -132,11 +137,11 @@ mod tests {
         assert!(!states.may_ride(&juliet()) && !states.tell(&juliet(), Composing));
         states.heard(&juliet(), true);
         assert!(states.may_ride(&juliet()) && states.tell(&juliet(), Composing));
-        assert!(states.tell(&BareJid::new("romeo@example.net").unwrap(), Composing), "each for itself");
+        assert!(states.tell(&Jid::new("romeo@example.net").unwrap(), Composing), "each for itself");
         states.clear();
         assert!(states.tell(&juliet(), Composing));
         for i in 0..3 * MAX_LOCKS {
-            states.heard(&BareJid::new(&format!("spam{i}@example.net")).unwrap(), true);
+            states.heard(&Jid::new(&format!("spam{i}@example.net")).unwrap(), true);
             assert!(states.known.len() <= MAX_LOCKS);
         }
     }
@@ -152,11 +157,8 @@ mod tests {
         let mut locks = Locks::default();
         for step in steps {
             match step {
-                Message(from) => {
-                    let from = Jid::new(from).unwrap();
-                    locks.message(&from.to_bare(), &from);
-                }
-                Presence(from) => locks.unlock(&Jid::new(from).unwrap().to_bare()),
+                Message(from) => locks.message(&Jid::new(from).unwrap()),
+                Presence(from) => locks.unlock(&Jid::new(from).unwrap()),
                 Lost => locks.clear(),
             }
         }
@@ -191,7 +193,7 @@ mod tests {
         let mut locks = Locks::default();
         for i in 0..3 * MAX_LOCKS {
             let from = Jid::new(&format!("spam{i}@example.net/x")).unwrap();
-            locks.message(&from.to_bare(), &from);
+            locks.message(&from);
             assert!(locks.locked.len() <= MAX_LOCKS);
         }
         let last = BareJid::new(&format!("spam{}@example.net", 3 * MAX_LOCKS - 1)).unwrap();

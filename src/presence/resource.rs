@@ -9,7 +9,7 @@ use jid::{BareJid, Jid};
 use xmpp_parsers::date::DateTime;
 use xmpp_parsers::presence::Show as WireShow;
 
-use crate::xml::{Node, Stanza, ns};
+use crate::xml::{Node, Stanza, belongs_to, ns};
 
 /// How available somebody is (RFC 6121 §4.7.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -98,7 +98,7 @@ impl ResourcePresence {
     pub(super) fn read(stanza: &Stanza, received: SystemTime, account: &BareJid) -> Option<Self> {
         let jid = stanza.from_jid()?.clone();
         Some(Self {
-            own: jid.node() == account.node() && jid.domain() == account.domain(),
+            own: belongs_to(&jid, account),
             jid,
             show: show(stanza),
             priority: priority(stanza),

@@ -215,7 +215,7 @@ impl Batch {
         Self::default()
     }
 
-    pub(crate) fn with_capacity(changes: usize) -> Self {
+    pub(crate) fn with_room_for(changes: usize) -> Self {
         Self { changes: Vec::with_capacity(changes) }
     }
 

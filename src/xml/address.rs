@@ -2,15 +2,31 @@
 
 use jid::{BareJid, Jid};
 
-/// An address without its resource.
-pub(crate) fn bare_str(jid: &Jid) -> &str {
+/// An address without its resource, as [`Jid::to_bare`] would write it.
+///
+/// ```
+/// use xmppkit::xml::bare_str;
+/// assert_eq!(bare_str(&"juliet@capulet.example/balcony".parse()?), "juliet@capulet.example");
+/// # Ok::<(), xmppkit::Error>(())
+/// ```
+#[must_use]
+pub fn bare_str(jid: &Jid) -> &str {
     // Not by the slash: a domain that was written with a dot at its end may stand in a full JID with it, and in no bare one.
     let node = jid.node().map_or(0, |node| node.as_str().len() + 1);
     &jid.as_str()[..node + jid.domain().as_str().len()]
 }
 
 /// Whether `jid` is this bare JID or one of its resources.
-pub(crate) fn belongs_to(jid: &Jid, bare: &BareJid) -> bool {
+///
+/// ```
+/// use xmppkit::xml::belongs_to;
+/// let juliet = "juliet@capulet.example".parse()?;
+/// assert!(belongs_to(&"juliet@capulet.example/balcony".parse()?, &juliet));
+/// assert!(!belongs_to(&"romeo@montague.example".parse()?, &juliet));
+/// # Ok::<(), xmppkit::Error>(())
+/// ```
+#[must_use]
+pub fn belongs_to(jid: &Jid, bare: &BareJid) -> bool {
     bare_str(jid) == bare.as_str()
 }
 

@@ -63,7 +63,7 @@ pub(super) struct Inner {
     /// Whether a prefix stands in it that the stream's header declares.
     outer_prefix: bool,
     /// The sender, once somebody asked.
-    sender: OnceLock<Option<Jid>>,
+    sender: OnceLock<Option<Arc<Jid>>>,
 }
 
 /// The attributes every stanza is routed by (RFC 6120 §8.1), where they stand.
@@ -347,7 +347,7 @@ fn with_packed(text: &str, children: &[NodeData], prefixes: &[Prefix]) -> Box<st
 }
 
 impl Inner {
-    pub(super) fn sender(&self) -> &OnceLock<Option<Jid>> {
+    pub(super) fn sender(&self) -> &OnceLock<Option<Arc<Jid>>> {
         &self.sender
     }
 

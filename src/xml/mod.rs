@@ -61,7 +61,8 @@ mod syntax;
 mod tests;
 mod write;
 
-pub(crate) use address::{bare_of, bare_str, belongs_to};
+pub(crate) use address::bare_of;
+pub use address::{bare_str, belongs_to};
 pub use datetime::{format_datetime, parse_datetime};
 pub use error::{PayloadError, XmlError, XmlErrorKind};
 pub use frame::Frame;

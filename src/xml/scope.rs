@@ -191,9 +191,9 @@ impl StreamScope {
     }
 
     /// The JID that a stanza's sender is, if it is one.
-    pub(super) fn sender(&self, address: &str) -> Option<Jid> {
+    pub(super) fn sender(&self, address: &str) -> Option<Arc<Jid>> {
         // What stands alone is of no stream, and has this in common with everything that does.
-        if self.bindings.is_empty() { Jid::new(address).ok() } else { self.senders.jid(address) }
+        if self.bindings.is_empty() { Jid::new(address).ok().map(Arc::new) } else { self.senders.jid(address) }
     }
 
     pub(super) fn uri(&self, index: usize) -> &str {

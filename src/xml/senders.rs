@@ -1,6 +1,6 @@
 //! Addresses that came on a stream, so that those who write often are not looked at letter by letter each time.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jid::Jid;
 
@@ -14,52 +14,48 @@ pub(super) struct Senders(Mutex<Places>);
 
 #[derive(Debug, Default)]
 struct Places {
-    jids: Vec<Option<Jid>>,
+    jids: Vec<Option<Arc<Jid>>>,
     /// How often one has put out another since there were more places.
     evicted: usize,
 }
 
 impl Senders {
     /// The JID that this is (RFC 7622).
-    pub(super) fn jid(&self, address: &str) -> Option<Jid> {
-        let hash = hash(address);
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hash, address);
+    pub(super) fn jid(&self, address: &str) -> Option<Arc<Jid>> {
+        let at = hash(address);
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(at, address);
         if known.is_some() {
             return known;
         }
-        let jid = Jid::new(address).ok()?;
+        let jid = Arc::new(Jid::new(address).ok()?);
         // Only what is written as it is normalised is found again by what is written.
         if jid.as_str() == address {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).put(hash, &jid);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).put(at, &jid);
         }
         Some(jid)
     }
 }
 
 impl Places {
-    fn get(&self, hash: usize, address: &str) -> Option<Jid> {
-        let place = self.jids.get(hash & self.jids.len().wrapping_sub(1))?;
+    fn get(&self, at: usize, address: &str) -> Option<Arc<Jid>> {
+        let place = self.jids.get(at & self.jids.len().wrapping_sub(1))?;
         place.as_ref().filter(|jid| jid.as_str() == address).cloned()
     }
 
-    fn put(&mut self, hash: usize, jid: &Jid) {
+    fn put(&mut self, at: usize, jid: &Arc<Jid>) {
         if self.jids.is_empty() {
             self.jids.resize(FIRST, None);
         } else if self.evicted >= self.jids.len() && self.jids.len() < MOST {
             self.evicted = 0;
             let places = 2 * self.jids.len();
             for jid in std::mem::replace(&mut self.jids, vec![None; places]).into_iter().flatten() {
-                let at = hash_of(&jid) & (places - 1);
+                let at = hash(jid.as_str()) & (places - 1);
                 self.jids[at] = Some(jid);
             }
         }
-        let at = hash & (self.jids.len() - 1);
-        self.evicted += usize::from(self.jids[at].replace(jid.clone()).is_some());
+        let at = at & (self.jids.len() - 1);
+        self.evicted += usize::from(self.jids[at].replace(Arc::clone(jid)).is_some());
     }
-}
-
-fn hash_of(jid: &Jid) -> usize {
-    hash(jid.as_str())
 }
 
 /// Whoever makes addresses that share a place puts them out, and no more.
@@ -91,10 +87,10 @@ mod tests {
         for _ in 0..3 {
             for n in 0..2_000 {
                 let address = format!("contact{n}@montague.example/Balcony {}", n % 3);
-                assert_eq!(senders.jid(&address), Jid::new(&address).ok());
+                assert_eq!(senders.jid(&address).as_deref(), Jid::new(&address).ok().as_ref());
             }
             for odd in ["JULIET@Capulet.Example/x", "a@b./c", "b", "b/", "", "@", "a@b/c/d@e", "\u{212b}@x", "a@b/\u{212b}"] {
-                assert_eq!(senders.jid(odd), Jid::new(odd).ok(), "{odd}");
+                assert_eq!(senders.jid(odd).as_deref(), Jid::new(odd).ok().as_ref(), "{odd}");
             }
         }
         let places = senders.0.lock().expect("nobody panicked");

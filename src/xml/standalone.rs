@@ -65,7 +65,7 @@ pub(super) fn parts(node: Node<'_>) -> [Cow<'_, str>; 3] {
         has_ns |= name == "xmlns";
         has_lang |= name == "xml:lang";
     }
-    let mut declarations = String::new();
+    let mut declarations = if has_ns { String::new() } else { String::with_capacity(64) };
     let mut declare = |name: &str, prefix: &str, value: &str| {
         declarations.extend([" ", name, prefix, "='", &escape_attr(value), "'"]);
     };

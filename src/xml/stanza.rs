@@ -84,7 +84,7 @@ pub struct Stanza {
     header: Header,
     kind: StanzaKind,
     /// The sender of an inner stanza, once somebody asked; that of a whole one is kept by its frame.
-    sender: OnceLock<Option<Jid>>,
+    sender: OnceLock<Option<Arc<Jid>>>,
     /// The children of an inner stanza, once they were looked up to be read more than once.
     children: Option<Arc<[NodeData]>>,
 }
@@ -146,7 +146,7 @@ impl Stanza {
     #[must_use]
     pub fn from_jid(&self) -> Option<&Jid> {
         let sender = if self.is_inner() { &self.sender } else { self.frame.inner_ref().sender() };
-        sender.get_or_init(|| self.frame.inner_ref().scope.sender(&self.from()?)).as_ref()
+        sender.get_or_init(|| self.frame.inner_ref().scope.sender(&self.from()?)).as_deref()
     }
 
     /// The receiver; none if there is none, or no valid JID (RFC 7622).

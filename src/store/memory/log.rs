@@ -294,7 +294,7 @@ impl Log {
         }
         if self.packed.is_sparse() {
             let mut packed = Packed::default();
-            self.messages.iter_mut().for_each(|entry| entry.record = packed.copy(&self.packed, entry.record));
+            self.messages.each_to_change().for_each(|entry| entry.record = packed.copy(&self.packed, entry.record));
             self.packed = packed;
         }
     }

@@ -62,7 +62,7 @@ impl<T: Keyed> Sorted<T> {
     }
 
     /// From the first to the last, to change them, but for their keys.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(super) fn each_to_change(&mut self) -> impl Iterator<Item = &mut T> {
         self.0.iter_mut()
     }
 
