@@ -10,8 +10,8 @@ use crate::xml::{Frame, Limits, Stanza};
 /// A stanza (or a roster item, or what a hash of entity capabilities stands for) as a store keeps it: as standalone XML,
 /// with every namespace and language it needs written out (R29), so it parses alone.
 ///
-/// One made from a [`Stanza`] shares its bytes, and writes the text only when it is asked for: a store in memory never
-/// asks. Cloning is a reference count. `Debug` shows the length only, for it holds what people wrote.
+/// One made from a [`Stanza`] shares its bytes, and writes the text only when it is asked for. Cloning is a reference
+/// count. `Debug` shows the length only, for it holds what people wrote.
 ///
 /// ```
 /// use xmppkit::store::StoredXml;
@@ -153,6 +153,13 @@ mod tests {
         for damaged in ["", "<message", "<item xmlns='jabber:iq:roster'/>", "<message xmlns='jabber:client'/><x/>"] {
             assert_eq!(StoredXml::from(damaged).stanza().expect_err(damaged).kind(), &ErrorKind::Store);
         }
+    }
+
+    #[test]
+    fn what_was_let_in_by_a_larger_limit_is_readable() {
+        let large = format!("<message xmlns='jabber:client'><body>{}</body></message>", "x".repeat(17 << 20));
+        assert!(Frame::parse(&large).is_err(), "it is larger than the default");
+        assert!(StoredXml::from(large).stanza().is_ok());
     }
 
     #[test]

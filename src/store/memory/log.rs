@@ -518,6 +518,10 @@ impl Log {
         }
     }
 
+    pub(super) fn packed(&self) -> (usize, usize) {
+        self.packed.sizes()
+    }
+
     pub(super) fn known_keys(&self) -> (usize, usize) {
         let (exact, similar, _) = self.known.counts();
         (exact, similar)

@@ -105,3 +105,13 @@ impl Packed {
         piece.bytes.get(slot.start..slot.start + slot.len)
     }
 }
+
+#[cfg(test)]
+impl Packed {
+    /// The bytes of what is kept, and those that it holds.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        assert_eq!(self.all, self.pieces.iter().map(|piece| piece.bytes.len()).sum::<usize>());
+        assert_eq!(self.live, self.pieces.iter().map(|piece| piece.live).sum::<usize>());
+        (self.live, self.all)
+    }
+}

@@ -47,6 +47,32 @@ fn the_oldest_messages_make_room_by_count_and_by_bytes() {
 }
 
 #[test]
+fn few_messages_that_are_left_of_many_do_not_hold_the_memory_of_all() {
+    let mut areas = areas(10_000, usize::MAX);
+    for n in 0..5_000 {
+        apply(&mut areas, Batch::new().append(message(n % 3, 1_000, n)));
+    }
+    areas.log.check();
+    assert!(areas.log.packed().1 > 5_000_000, "{:?}", areas.log.packed());
+    let read = |areas: &Areas, n: u64| areas.log.get(LogId::new(n), &areas.outbox).expect("it is there");
+    let kept = read(&areas, 4_001);
+    // One of each piece of memory is left, and something was changed.
+    let gone = (1..=5_000).filter(|n| n % 40 != 1).fold(Batch::new(), |batch, n| batch.remove_message(LogId::new(n)));
+    apply(&mut areas, gone.set_content(LogId::new(41), "y".repeat(2_000), None));
+    areas.log.check();
+    let (live, held) = areas.log.packed();
+    assert!(live < 200_000 && held < 2 * live + 200_000, "{live} {held}");
+    assert_eq!(read(&areas, 4_001), kept);
+    assert_eq!(read(&areas, 41).xml.as_str().len(), 2_000);
+    (1..=5_000).for_each(|n| drop(apply(&mut areas, Batch::new().remove_message(LogId::new(n)))));
+    areas.log.check();
+    assert_eq!(areas.log.packed(), (0, 0));
+    // And it goes on.
+    let id = apply(&mut areas, Batch::new().append(message(0, 10, 0))).appended[0].id;
+    assert_eq!(read(&areas, id.get()).xml.as_str().len(), 10);
+}
+
+#[test]
 fn one_message_larger_than_the_log_is_lost_and_reported() {
     let mut areas = areas(100, 5_000);
     apply(&mut areas, Batch::new().append(message(1, 10, 0)));
