@@ -30,7 +30,7 @@ const MAX_UNNOTED_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
-    /// Stanzas that may wait. Default 200; what one read of at most 64 KiB brings may come on top. Messages that nobody
+    /// Stanzas that may wait. Default 200; what one read of at most 16 KiB brings may come on top. Messages that nobody
     /// subscribed to wait for their first subscriber up to three quarters of this.
     pub stanzas: usize,
     /// How long the oldest may wait. Default 10 s. Messages that nobody subscribed to wait up to four fifths of this.

@@ -25,13 +25,12 @@ pub(crate) enum IqKind {
 
 type IqCall = Arc<dyn Fn(Stanza, Ctx) -> BoxFuture<'static, Result<Answer, IqRefusal>> + Send + Sync>;
 
-/// By kind and namespace: the name, or none for every name of the namespace, and who answers.
-type IqRoutes = HashMap<(IqKind, String), Vec<(Option<String>, IqCall)>>;
-
+/// Who answers requests of this kind.
 pub(crate) struct IqRoute {
     pub(crate) extension: &'static str,
     pub(crate) kind: IqKind,
     pub(crate) ns: String,
+    /// None for every name of the namespace.
     pub(crate) name: Option<String>,
     pub(crate) call: IqCall,
 }
@@ -135,7 +134,7 @@ impl Entry {
 pub(crate) struct Registry {
     pub(crate) extensions: Vec<Entry>,
     pub(crate) declared: Declared,
-    pub(crate) consumers: Vec<Consumer>,
+    pub(crate) consumers: Box<[Consumer]>,
     pub(crate) claims: Vec<Route>,
     pub(crate) inbound: Vec<InboundStage>,
     /// How many inbound stages see a message's wrapping.
@@ -144,7 +143,7 @@ pub(crate) struct Registry {
     pub(crate) presence: Vec<DecoratePresence>,
     pub(crate) resolvers: Vec<ResolveSent>,
     pub(crate) namespaces: Vec<NamespaceSpec>,
-    iqs: IqRoutes,
+    iqs: Box<[IqRoute]>,
     settings: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 
@@ -163,7 +162,7 @@ impl Registry {
             return Err(ErrorKind::Build(BuildError::UnroutablePayload { extension, payload }).into());
         }
         let extensions = sort(entries, &drafts.requires, &drafts.uses)?;
-        let iqs = route_iqs(drafts.iqs)?;
+        check_iqs(&drafts.iqs)?;
         let (inbound, wrapped) = order_stages(stage::inbound::ALL, drafts.inbound)?;
         let (outbound, _) = order_stages(stage::outbound::ALL, drafts.outbound)?;
         check_namespaces(&drafts.namespaces)?;
@@ -171,7 +170,7 @@ impl Registry {
         let registry = Self {
             extensions,
             declared: drafts.declared,
-            consumers: drafts.consumers,
+            consumers: drafts.consumers.into(),
             claims: drafts.claims,
             inbound,
             wrapped,
@@ -179,7 +178,7 @@ impl Registry {
             presence: drafts.presence,
             resolvers: drafts.resolvers,
             namespaces: drafts.namespaces,
-            iqs,
+            iqs: drafts.iqs.into(),
             settings,
         };
         Ok((registry, drafts.handlers))
@@ -188,9 +187,9 @@ impl Registry {
     /// The handler that claimed the payload of this request.
     pub(crate) fn iq(&self, kind: IqKind, stanza: &Stanza) -> Option<&IqCall> {
         let payload = stanza.children().next()?;
-        let routes = self.iqs.get(&(kind, payload.ns().into_owned()))?;
-        let exact = routes.iter().find(|(name, _)| name.as_deref() == Some(payload.name()));
-        exact.or_else(|| routes.iter().find(|(name, _)| name.is_none())).map(|(_, call)| call)
+        let of_ns = || self.iqs.iter().filter(|route| route.kind == kind && payload.has_ns(&route.ns));
+        let exact = of_ns().find(|route| route.name.as_deref() == Some(payload.name()));
+        exact.or_else(|| of_ns().find(|route| route.name.is_none())).map(|route| &route.call)
     }
 
     pub(crate) fn extension<T: Extension>(&self) -> Option<Arc<T>> {
@@ -238,18 +237,17 @@ fn sort(
     Ok(sorted)
 }
 
-fn route_iqs(routes: Vec<IqRoute>) -> Result<IqRoutes> {
-    let mut claimed: HashMap<(IqKind, String, Option<String>), &'static str> = HashMap::new();
-    let mut iqs = IqRoutes::new();
-    for IqRoute { extension, kind, ns, name, call } in routes {
-        if let Some(first) = claimed.insert((kind, ns.clone(), name.clone()), extension) {
-            let kind = if kind == IqKind::Get { "get" } else { "set" };
+/// No two may answer the same.
+fn check_iqs(routes: &[IqRoute]) -> Result<()> {
+    let mut claimed: HashMap<(IqKind, &str, Option<&str>), &'static str> = HashMap::new();
+    for IqRoute { extension, kind, ns, name, .. } in routes {
+        if let Some(first) = claimed.insert((*kind, ns, name.as_deref()), extension) {
+            let kind = if *kind == IqKind::Get { "get" } else { "set" };
             let what = format!("iq {kind} {{{ns}}}{}", name.as_deref().unwrap_or("*"));
             return Err(ErrorKind::Build(BuildError::Conflict { what, first, second: extension }).into());
         }
-        iqs.entry((kind, ns)).or_default().push((name, call));
     }
-    Ok(iqs)
+    Ok(())
 }
 
 fn order_stages<S>(

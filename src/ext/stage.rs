@@ -25,6 +25,8 @@ use crate::xml::{Frame, Limits, OutStanza, Stanza, write_element};
 /// | [`IDENTIFY`](inbound::IDENTIFY) | proposes keys against second copies | before it: a filter or rewriter that needs the plain text |
 /// | [`DERIVE`](inbound::DERIVE) | derives rows | after it: what counts or indexes, as it sees the message as it will be stored |
 ///
+/// Messages that were read at once pass a stage one after another before the first of them comes to the next stage.
+///
 /// Whether the message is a second copy is found out after the last stage, at the commit. The names are there, and stages stand
 /// by them, whether or not an extension of the client does that step.
 pub mod inbound {
