@@ -20,7 +20,7 @@ const OVERLAP: Duration = Duration::from_secs(600);
 const LATE: Duration = Duration::from_secs(10);
 /// How often that is asked for anew at the end of several pages: messages may go on to come.
 const PASSES: u32 = 3;
-/// How often a page is asked for again that was cut, or that lacks a message that was there.
+/// How often a page is asked for again that was cut, or that lacks a message that was there or was spoken of.
 const TRIES: u32 = 3;
 /// How long it takes until that, at first.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -262,7 +262,9 @@ impl ArchiveService {
         let (mut start, mut expired) = (cursor.and_then(|cursor| self.start(&cursor, Duration::ZERO)), false);
         let mut order = self.order_of_last(cx).await?;
         let (mut pages, mut passes) = (0, 0);
-        let (mut cut_pages, mut tries_for_last) = (0, 0);
+        let (mut cut_pages, mut tries, mut expirations) = (0, 0, 0);
+        // The page before said that there is more.
+        let mut expects_more = false;
         let mut settling = Settling::default();
         // Of this look at the archive.
         let mut began = Instant::now();
@@ -287,7 +289,9 @@ impl ArchiveService {
                 continue;
             }
             let mut page = match page {
-                Err(error) if start.is_none() && asked.is_some() && is_item_not_found(&error) => {
+                // Once is what happens; an archive that knows none of the ids it gave would be asked for ever.
+                Err(error) if start.is_none() && asked.is_some() && is_item_not_found(&error) && expirations < TRIES => {
+                    expirations += 1;
                     tracing::info!("the archive no longer knows the last message; what follows is asked for by its time");
                     (start, expired, reached) = (Some(before(cursor.stamp, OVERLAP)), true, None);
                     continue;
@@ -300,14 +304,21 @@ impl ArchiveService {
             let asked_for_last = start.is_some_and(|start| last.is_some_and(|last| start <= last)) && !announced.tells_rooms;
             let lacks_last = page.results.first().is_none_or(|first| time_in_id(&first.id) > last);
             if asked_for_last && lacks_last && !expired {
-                if tries_for_last < TRIES {
+                if tries < TRIES {
                     tracing::debug!("the archive did not give its last known message; it is asked again");
-                    tries_for_last += 1;
-                    tokio::time::sleep(PAUSE * tries_for_last).await;
+                    tries += 1;
+                    tokio::time::sleep(PAUSE * tries).await;
                     continue;
                 }
                 tracing::info!("the archive no longer has the last message");
                 expired = true;
+            }
+            // Nor is there nothing where the page before said that there is more [V: 24.12, under load].
+            if expects_more && page.results.is_empty() && is_by_time(&cursor) && tries < TRIES {
+                tracing::debug!("the archive did not give what it said that there is; it is asked again");
+                tries += 1;
+                tokio::time::sleep(PAUSE * tries).await;
+                continue;
             }
             if let Some(start) = start.filter(|_| !expired && is_by_time(&cursor)) {
                 // A server may know seconds alone. What the first page had is history, and stays it.
@@ -316,7 +327,7 @@ impl ArchiveService {
                     time_in_id(&result.id).is_none_or(|time| time >= start && history.is_none_or(|end| time > end))
                 });
             }
-            (cut_pages, tries_for_last) = (0, 0);
+            (cut_pages, tries) = (0, 0);
             let gap = if std::mem::take(&mut expired) { self.hole(cx, &cursor, &page).await? } else { None };
             let next = self.after(&read, &page);
             pages += 1;
@@ -327,6 +338,7 @@ impl ArchiveService {
             if anew {
                 (pages, passes) = (0, passes + 1);
             }
+            expects_more = has_next && !anew;
             // Where the first page was read something may have come since; that is as long ago as this look has taken.
             start = if anew { self.start(&next, began.elapsed()) } else { None };
             let goes_on = has_next || anew;

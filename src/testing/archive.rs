@@ -177,8 +177,11 @@ pub(super) fn query(state: &mut State, request: &Request) -> Result<Answer, Stan
     let query = read(state, &request.payload)?;
     let items = &state.accounts.get(&account).ok_or_else(|| cancel("item-not-found"))?.archive.items;
     let is_lost = asked.is_multiple_of(2) && state.config.misbehaviours.contains(&Misbehaviour::EmptyPages);
-    let items = if is_lost { &[][..] } else { items.as_slice() };
-    let (page, complete, index, count) = select(items, &query, &state.bare(&account))?;
+    if query.after.is_some() && state.config.misbehaviours.contains(&Misbehaviour::ForgetArchiveIds) {
+        return Err(cancel("item-not-found"));
+    }
+    let (page, complete, index, count) =
+        if is_lost { (Vec::new(), true, 0, 0) } else { select(items, &query, &state.bare(&account))? };
     let page: Vec<Item> = page.into_iter().cloned().collect();
     for item in &page {
         let delay = Element::new("delay", ns::DELAY).attr("stamp", clock::stamp(item.at));

@@ -125,8 +125,10 @@ pub enum Misbehaviour {
     /// behind what is newer (seen on ejabberd 24.12, under load).
     ReorderResent,
     /// Every second query of the account's archive in a session gets an empty page, as though there were nothing (seen on ejabberd
-    /// 23.01, under load).
+    /// 23.01 and 24.12, under load).
     EmptyPages,
+    /// Pages of the account's archive that are to go on from a message's id are refused, as though it had expired; each time.
+    ForgetArchiveIds,
     /// Offers no STARTTLS and lets clients log in without.
     StripTls,
     /// Offers STARTTLS and answers `<failure/>`.

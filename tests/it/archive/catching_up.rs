@@ -154,19 +154,53 @@ async fn a_session_that_is_resumed_goes_on_with_the_fetch_it_began() {
 /// ejabberd may bring what came during a cut in another order than it came in.
 #[tokio::test]
 async fn what_came_during_a_cut_is_in_the_order_of_the_archive() {
-    in_the_order_of_the_archive(&[Misbehaviour::ReorderResent]).await;
+    in_the_order_of_the_archive(100, &[Misbehaviour::ReorderResent]).await;
 }
 
 /// A page that cannot be empty, for the message it was asked from is in the archive, is asked for again.
 #[tokio::test]
 async fn an_archive_that_seems_empty_is_asked_again() {
-    in_the_order_of_the_archive(&[Misbehaviour::ReorderResent, Misbehaviour::EmptyPages]).await;
+    in_the_order_of_the_archive(100, &[Misbehaviour::ReorderResent, Misbehaviour::EmptyPages]).await;
 }
 
-async fn in_the_order_of_the_archive(misbehaviours: &[Misbehaviour]) {
+/// So is one that is empty although the page before it said that there is more.
+#[tokio::test]
+async fn an_archive_that_seems_to_end_before_its_end_is_asked_again() {
+    in_the_order_of_the_archive(2, &[Misbehaviour::ReorderResent, Misbehaviour::EmptyPages]).await;
+}
+
+/// An archive that gives ids and knows none of them is not asked for ever.
+#[tokio::test]
+async fn an_archive_that_never_knows_an_id_is_given_up() {
+    for dialect in [Dialect::Strict, Dialect::OldEjabberd] {
+        let (server, store) = away(dialect).await;
+        let juliet = bare(&server, "juliet");
+        (0..5).for_each(|n| say(&server, ROMEO, &juliet, &n.to_string(), ""));
+        server.misbehave(Misbehaviour::ForgetArchiveIds);
+        let client = with_pages(&server, &store, 2).build().await.expect("a client");
+        client.connect().await.expect("online");
+        let failed = within("an end", async {
+            let mut states = client.archive().catch_up();
+            loop {
+                match states.next().await {
+                    Some(
+                        xmppkit::ext::Observed::Reset(CatchUp::Failed(error))
+                        | xmppkit::ext::Observed::Change(CatchUp::Failed(error)),
+                    ) => break error,
+                    Some(_) => {}
+                    None => panic!("the client is there"),
+                }
+            }
+        });
+        assert!(failed.await.to_string().contains("item-not-found"), "{dialect:?}");
+        client.close().await;
+    }
+}
+
+async fn in_the_order_of_the_archive(page_size: usize, misbehaviours: &[Misbehaviour]) {
     let (server, store) = away(Dialect::OldEjabberd).await;
     misbehaviours.iter().for_each(|misbehaviour| server.misbehave(misbehaviour.clone()));
-    let client = with_pages(&server, &store, 100).build().await.expect("a client");
+    let client = with_pages(&server, &store, page_size).build().await.expect("a client");
     let mut durable = client.messages().durable("ui").await.expect("open");
     let mut live = client.messages().events();
     client.connect().await.expect("online");
