@@ -153,6 +153,6 @@ fn message(n: usize) -> NewMessage {
     let mut record = MessageRecord::new(from.clone(), Direction::Incoming, xml, at(n));
     record.from = Some(from.with_resource_str("phone").expect("a JID").into());
     let keys = [IdentityKey::archive(&from, &id), IdentityKey::origin(&from.into(), &id, &text)];
-    (record.id, record.origin_id, record.text) = (Some(id.clone()), Some(id), Some(text));
+    (record.id, record.origin_id, record.text) = (Some(id.as_str().into()), Some(id.into()), Some(text.into()));
     keys.into_iter().fold(NewMessage::new(record, Origin::Live), NewMessage::key)
 }

@@ -81,7 +81,7 @@ async fn ask(cx: &Ctx, contact: &BareJid, messages: &[&Unresolved]) -> Result<Ve
     // They come in the order they were sent.
     let after = messages.first().and_then(|message| message.archive_after.as_ref()).filter(|after| after.by == *cx.account());
     let by_id = match after {
-        Some(after) => match read(query().after_id(&after.id)).await {
+        Some(after) => match read(query().after_id(&*after.id)).await {
             Err(error) if is_item_not_found(&error) => false,
             result => result.map(|()| true)?,
         },

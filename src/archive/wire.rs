@@ -9,7 +9,7 @@ use xmpp_parsers::data_forms::{DataForm, DataFormType, Field, FieldType};
 use xmpp_parsers::mam::{Query, QueryId};
 use xmpp_parsers::rsm::SetQuery;
 
-use crate::store::{ArchiveCursor, ArchiveId};
+use crate::store::{ArchiveCursor, ArchiveId, StoredText};
 use crate::xml::{Node, Stanza, format_datetime, ns, parse_datetime};
 
 /// The fields for a search in the text of messages, the standardised one first (XEP-0431), then ejabberd's.
@@ -161,7 +161,7 @@ pub(super) fn own_stanza_id(stanza: &Stanza, account: &BareJid) -> Option<Archiv
     let by = |node: &Node<'_>| node.attr("by").and_then(|by| Jid::new(&by).ok()).is_some_and(|by| by == *account);
     let mut ids = stanza.children().filter(|child| child.is(ns::SID, "stanza-id")).filter(by);
     let id = ids.next()?.attr("id")?;
-    ids.next().is_none().then(|| ArchiveId::new(account.clone(), id))
+    ids.next().is_none().then(|| ArchiveId::new(account.clone(), StoredText::of(stanza, id)))
 }
 
 /// The cursor behind a page that continues this one.

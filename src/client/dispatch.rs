@@ -18,7 +18,7 @@ use crate::driver::{
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, IqKind, SessionKind, iq_reply};
-use crate::store::{Batch, Direction, MessageFlags, MessageKind, MessageRecord, Origin, SendFailure, SentUpdate};
+use crate::store::{Batch, Direction, MessageFlags, MessageKind, MessageRecord, Origin, SendFailure, SentUpdate, StoredText};
 use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, ns, parse_datetime};
 
 impl Surface for Shared {
@@ -475,7 +475,7 @@ pub(super) fn record(stanza: &Stanza, conversation: Jid, direction: Direction, a
     let mut record = MessageRecord::new(conversation, direction, stanza, at);
     record.kind = MessageKind::from_attribute(stanza.stanza_type().as_deref());
     record.from = stanza.from_jid().cloned();
-    record.id = stanza.id().map(Into::into);
+    record.id = stanza.id().map(|id| StoredText::of(stanza, id));
     let (mut origin_id, mut body, mut delay) = (None, None, None);
     for child in stanza.children() {
         match child.name() {
@@ -485,8 +485,8 @@ pub(super) fn record(stanza: &Stanza, conversation: Jid, direction: Direction, a
             _ => {}
         }
     }
-    record.origin_id = origin_id.and_then(|child| child.attr("id")).map(Into::into);
-    record.text = body.map(|child| child.text().into());
+    record.origin_id = origin_id.and_then(|child| child.attr("id")).map(|id| StoredText::of(stanza, id));
+    record.text = body.map(|child| StoredText::of(stanza, child.text()));
     if let Some(stamp) = delay.and_then(|delay| delay.attr("stamp")).and_then(|stamp| parse_datetime(&stamp)) {
         record.stamp = stamp;
         record.flags = MessageFlags::STAMPED;

@@ -2,8 +2,10 @@
 //!
 //! One file, because every wait is a branch of one `select` over the fields of one value, and what follows a branch is read beside it.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::BoxFuture;
@@ -101,6 +103,10 @@ pub(super) struct Session {
     online_since: Option<Instant>,
     is_resumed: bool,
     lane: Lane,
+    /// When something was read last.
+    read_at: SystemTime,
+    /// Something came, and somebody may have been given it.
+    delivered: bool,
     pulse: Pulse,
     /// Why the stream is being closed from this side, where that is an error.
     cause: Option<Error>,
@@ -164,6 +170,8 @@ impl Session {
             online_since: None,
             is_resumed: false,
             lane: std::mem::take(&mut carried.lane),
+            read_at: SystemTime::now(),
+            delivered: false,
             pulse,
             cause: None,
             order: None,
@@ -177,6 +185,9 @@ impl Session {
             match self.outputs(inbox).await {
                 Ok(()) => {}
                 Err(ended) => break ended,
+            }
+            if std::mem::take(&mut self.delivered) {
+                make_way().await;
             }
             self.wait(inbox).await;
         };
@@ -232,7 +243,7 @@ impl Session {
                 self.acked(acked);
                 self.surface.session_lost(h);
             }
-            stream::Event::Inbound { seq, stanza } => self.inbound(Numbered { seq, stanza, received: SystemTime::now() }),
+            stream::Event::Inbound { seq, stanza } => self.inbound(Numbered { seq, stanza, received: self.read_at }),
             stream::Event::Reply { token, result } => self.surface.reply(token, result),
             stream::Event::Authenticated { mechanism, success } => self.surface.authenticated(&mechanism, success),
             stream::Event::KeysRefused => self.surface.keys_refused(),
@@ -273,6 +284,7 @@ impl Session {
 
     fn inbound(&mut self, inbound: Numbered) {
         let seq = inbound.seq;
+        self.delivered = true;
         match inbound.stanza.kind() {
             StanzaKind::Iq => {
                 if self.jobs.len() >= MAX_JOBS {
@@ -371,9 +383,10 @@ impl Session {
     }
 
     fn taken_over(&mut self, numbers: Vec<u64>) {
+        let now = now();
         for number in numbers {
             self.lane.taken_over(number);
-            self.core.handle(Input::TakenOver(number), now());
+            self.core.handle(Input::TakenOver(number), now);
         }
     }
 
@@ -526,6 +539,7 @@ impl Session {
         match event {
             IoEvent::Read(count) => {
                 self.pulse.heard(now());
+                self.read_at = SystemTime::now();
                 self.log.received(io.bytes(count), || self.core.buffered(), &*self.surface);
                 self.core.handle(Input::Bytes(io.bytes(count)), now());
             }
@@ -891,6 +905,19 @@ async fn ended<T>(future: Option<&mut BoxFuture<'static, T>>) -> T {
         Some(future) => future.await,
         None => std::future::pending().await,
     }
+}
+
+/// Lets others run once: those who were given something read it while it is at hand, and not after much more has come.
+async fn make_way() {
+    let mut is_done = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut is_done, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn tick(timer: &mut Option<(Instant, std::pin::Pin<Box<Sleep>>)>) {

@@ -20,8 +20,7 @@ pub struct Inbound {
 
 impl Inbound {
     /// A stanza with the number it was read under in this session.
-    pub(crate) fn new(mut stanza: Stanza, number: u64, received: SystemTime) -> Self {
-        stanza.index();
+    pub(crate) fn new(stanza: Stanza, number: u64, received: SystemTime) -> Self {
         Self { stanza, number, origin: Origin::Live, position: None, received, stamp: None, redelivered: false }
     }
 
@@ -94,8 +93,7 @@ impl Inbound {
         self.number
     }
 
-    pub(crate) fn replace(&mut self, mut stanza: Stanza, origin: Origin) {
-        stanza.index();
+    pub(crate) fn replace(&mut self, stanza: Stanza, origin: Origin) {
         self.stanza = stanza;
         self.origin = origin;
     }

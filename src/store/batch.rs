@@ -7,7 +7,7 @@ use jid::{BareJid, Jid};
 
 use super::{
     ArchiveCursor, Feed, GapRecord, LogId, MessageFlags, NewMessage, OutboxEntry, Position, Secret, SentUpdate, SessionRecord,
-    StoredXml,
+    StoredText, StoredXml,
 };
 
 /// Changes that are made together or not at all, in this order; see [`AccountStore::apply`](super::AccountStore::apply).
@@ -57,7 +57,7 @@ pub enum Change {
         /// The stanza that takes its place.
         xml: StoredXml,
         /// The text that takes its place.
-        text: Option<String>,
+        text: Option<StoredText>,
     },
     /// [`Batch::remove_message`].
     RemoveMessage(LogId),
@@ -279,7 +279,7 @@ impl Batch {
     /// Puts another stanza and text in the place of a message's: when it was taken back, or could be decrypted at last.
     /// One that is not there is no error.
     #[must_use]
-    pub fn set_content(self, id: LogId, xml: impl Into<StoredXml>, text: Option<String>) -> Self {
+    pub fn set_content(self, id: LogId, xml: impl Into<StoredXml>, text: Option<StoredText>) -> Self {
         self.with(Change::SetContent { id, xml: xml.into(), text })
     }
 

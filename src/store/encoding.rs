@@ -11,7 +11,7 @@ use jid::{BareJid, FullJid, Jid};
 use super::{
     ArchiveCursor, ArchiveId, Batch, Change, Direction, Feed, GapKind, GapRecord, IdentityKey, LogId, MessageFlags, MessageKind,
     MessageRecord, NewMessage, Origin, OutboxEntry, Place, Position, Receipt, RowChange, Secret, SendFailure, SendStatus,
-    SentUpdate, SessionRecord, StoredXml,
+    SentUpdate, SessionRecord, StoredText, StoredXml,
 };
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 
@@ -199,6 +199,7 @@ macro_rules! texts {
 }
 texts! {
     String: "a text", |text| text, |text| Some(text.to_owned());
+    StoredText: "a text", |text| text, |text| Some(text.into());
     Arc<str>: "a text", |text| text, |text| Some(text.into());
     Jid: "a JID", |jid| jid.as_str(), |text| text.parse().ok();
     BareJid: "a JID", |jid| jid.as_str(), |text| text.parse().ok();

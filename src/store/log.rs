@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jid::{BareJid, Jid};
 
-use super::{IdentityKey, RowChange, SendStatus, StoredXml};
+use super::{IdentityKey, RowChange, SendStatus, StoredText, StoredXml};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Names a message in the log for as long as it is there. Given by the store, never reused, rising.
@@ -252,12 +252,12 @@ pub struct ArchiveId {
     /// Whose archive: the own account's, or a room's.
     pub by: BareJid,
     /// Its id there: opaque, and in no order.
-    pub id: String,
+    pub id: StoredText,
 }
 
 impl ArchiveId {
     /// An id and who gave it.
-    pub fn new(by: BareJid, id: impl Into<String>) -> Self {
+    pub fn new(by: BareJid, id: impl Into<StoredText>) -> Self {
         Self { by, id: id.into() }
     }
 }
@@ -275,9 +275,9 @@ pub struct MessageRecord {
     /// Its sender as far as it is known: a full JID, in rooms the occupant's.
     pub from: Option<Jid>,
     /// Its `id` attribute.
-    pub id: Option<String>,
+    pub id: Option<StoredText>,
     /// The id its sender gave it for good (XEP-0359).
-    pub origin_id: Option<String>,
+    pub origin_id: Option<StoredText>,
     /// The ids archives gave it, at most one per archive except where its sender sent it twice (R1).
     pub archive_ids: Vec<ArchiveId>,
     /// When it was sent, as far as it is known: the oldest trusted `<delay/>`, else when it arrived.
@@ -287,7 +287,7 @@ pub struct MessageRecord {
     /// The stanza.
     pub xml: StoredXml,
     /// What text search looks at: bodies and subject. `None` for what has no text.
-    pub text: Option<String>,
+    pub text: Option<StoredText>,
     /// Marks.
     pub flags: MessageFlags,
 }

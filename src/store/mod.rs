@@ -92,7 +92,7 @@ pub use self::query::{Conversation, MessagePage, MessageQuery, PageFrom};
 pub use self::session::{Roster, SessionRecord, StoredSession};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteOptions, SqliteStore, Synchronous};
-pub use self::text::StoredXml;
+pub use self::text::{StoredText, StoredXml};
 
 /// The version of the alphabet of [`Change`]s, and of this module's contracts, that this release speaks.
 ///

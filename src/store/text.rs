@@ -1,11 +1,13 @@
-//! Stanzas as a store keeps them.
+//! Stanzas, and texts of them, as a store keeps them.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::xml::{Frame, Limits, Stanza};
+use crate::xml::{Frame, InStanza, Limits, Stanza};
 
 /// A stanza (or a roster item, or what a hash of entity capabilities stands for) as a store keeps it: as standalone XML,
 /// with every namespace and language it needs written out (R29), so it parses alone.
@@ -25,7 +27,8 @@ pub struct StoredXml(Repr);
 #[derive(Clone)]
 enum Repr {
     Text(Arc<str>),
-    Stanza(Arc<(Stanza, OnceLock<String>)>),
+    /// With its text, once somebody asked.
+    Stanza(Stanza, OnceLock<Arc<str>>),
 }
 
 impl StoredXml {
@@ -39,14 +42,14 @@ impl StoredXml {
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Repr::Text(text) => text,
-            Repr::Stanza(kept) => kept.1.get_or_init(|| kept.0.to_standalone_xml()),
+            Repr::Stanza(stanza, text) => text.get_or_init(|| stanza.to_standalone_xml().into()),
         }
     }
 
     /// The text, in parts that follow one another.
     pub(super) fn parts(&self) -> [Cow<'_, str>; 3] {
         match &self.0 {
-            Repr::Stanza(kept) if kept.1.get().is_none() => kept.0.root().standalone_parts(),
+            Repr::Stanza(stanza, text) if text.get().is_none() => stanza.root().standalone_parts(),
             _ => [self.as_str().into(), "".into(), "".into()],
         }
     }
@@ -58,7 +61,7 @@ impl StoredXml {
     /// [`ErrorKind::Store`] if it is none: what was stored was damaged, or is no stanza.
     pub fn stanza(&self) -> Result<Stanza> {
         match &self.0 {
-            Repr::Stanza(kept) => Ok(kept.0.clone()),
+            Repr::Stanza(stanza, _) => Ok(stanza.clone()),
             Repr::Text(text) => {
                 // Within its limits it was when it came.
                 let limits = Limits { max_stanza_bytes: usize::MAX, ..Limits::default() };
@@ -73,7 +76,7 @@ impl StoredXml {
     pub fn byte_len(&self) -> usize {
         match &self.0 {
             Repr::Text(text) => text.len(),
-            Repr::Stanza(kept) => kept.0.byte_len(),
+            Repr::Stanza(stanza, _) => stanza.byte_len(),
         }
     }
 }
@@ -92,7 +95,7 @@ impl From<&str> for StoredXml {
 
 impl From<Stanza> for StoredXml {
     fn from(stanza: Stanza) -> Self {
-        Self(Repr::Stanza(Arc::new((stanza, OnceLock::new()))))
+        Self(Repr::Stanza(stanza, OnceLock::new()))
     }
 }
 
@@ -117,9 +120,140 @@ impl fmt::Debug for StoredXml {
     }
 }
 
+/// A text of a stanza as a store keeps it: an id, what a person wrote.
+///
+/// One that [stands in a stanza](Self::of) as it is shares its bytes. It is a `str` to whoever reads it.
+///
+/// ```
+/// use xmppkit::store::StoredText;
+/// use xmppkit::xml::Frame;
+/// let frame = Frame::parse("<message xmlns='jabber:client' id='m1'><body>a &amp; b</body></message>")?;
+/// let stanza = frame.stanza().expect("a stanza");
+/// let id = stanza.id().map(|id| StoredText::of(&stanza, id));
+/// assert_eq!(id.as_deref(), Some("m1"));
+/// assert_eq!(StoredText::from("m1"), "m1");
+/// # Ok::<(), xmppkit::xml::XmlError>(())
+/// ```
+#[derive(Clone)]
+pub struct StoredText(Text);
+
+#[derive(Clone)]
+enum Text {
+    Own(String),
+    Shared(InStanza),
+}
+
+impl StoredText {
+    /// What the stanza says somewhere: shared with it if it is borrowed from it.
+    #[must_use]
+    pub fn of(stanza: &Stanza, text: Cow<'_, str>) -> Self {
+        Self(match text {
+            Cow::Owned(own) => Text::Own(own),
+            Cow::Borrowed(text) => stanza.share(text).map_or_else(|| Text::Own(text.to_owned()), Text::Shared),
+        })
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Text::Own(text) => text,
+            Text::Shared(text) => text.as_str(),
+        }
+    }
+}
+
+impl Deref for StoredText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl From<String> for StoredText {
+    fn from(text: String) -> Self {
+        Self(Text::Own(text))
+    }
+}
+
+impl From<&str> for StoredText {
+    fn from(text: &str) -> Self {
+        Self(Text::Own(text.to_owned()))
+    }
+}
+
+impl From<StoredText> for String {
+    fn from(text: StoredText) -> Self {
+        match text.0 {
+            Text::Own(own) => own,
+            Text::Shared(text) => text.as_str().to_owned(),
+        }
+    }
+}
+
+impl PartialEq for StoredText {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for StoredText {}
+
+impl Hash for StoredText {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl PartialEq<str> for StoredText {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for StoredText {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+impl PartialEq<String> for StoredText {
+    fn eq(&self, other: &String) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl fmt::Display for StoredText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for StoredText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_shared_only_with_the_stanza_it_stands_in() {
+        let stanza = received("<message xmlns='jabber:client' id='m1'><body>one</body><subject>a &amp; b</subject></message>");
+        let other = received("<message xmlns='jabber:client' id='m2'/>");
+        let of = |text: Option<Cow<'_, str>>| StoredText::of(&stanza, text.expect("it is there"));
+        let is_shared = |text: &StoredText| matches!(text.0, Text::Shared(_));
+        let (id, body) = (of(stanza.id()), of(stanza.child_text("jabber:client", "body")));
+        assert!(is_shared(&id) && is_shared(&body));
+        let (subject, alien) = (of(stanza.child_text("jabber:client", "subject")), of(other.id()));
+        assert!(!is_shared(&subject) && !is_shared(&alien) && !is_shared(&of(Some("own".into()))));
+        drop((stanza, other));
+        assert_eq!([&*id, &body, &subject, &alien], ["m1", "one", "a & b", "m2"]);
+        assert_eq!((id.clone(), String::from(id)), (StoredText::from("m1"), "m1".to_owned()));
+    }
 
     fn received(xml: &str) -> Stanza {
         Frame::parse(xml).expect("well-formed").stanza().expect("a stanza")

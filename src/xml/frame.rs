@@ -15,7 +15,7 @@ use super::packed::{self, Row};
 use super::scan::Scanner;
 use super::scope::{NsPlace, NsRef, Span, StreamScope};
 use super::stanza::{Stanza, StanzaKind};
-use super::{chars, decode, ns, standalone};
+use super::{chars, decode, ns, spare, standalone};
 
 /// A top-level element of a stream: a stanza, or what the stream itself is negotiated with.
 ///
@@ -39,19 +39,24 @@ use super::{chars, decode, ns, standalone};
 /// # Ok::<(), xmppkit::xml::XmlError>(())
 /// ```
 #[derive(Clone)]
-pub struct Frame(Arc<Inner>);
+pub struct Frame(
+    /// Always there, but while it is dropped.
+    Option<Arc<Inner>>,
+);
 
 /// How many children have room in a frame itself, beside one declared prefix. What is beyond stands behind the text, packed,
-/// so that every frame is two allocations.
+/// so that every frame is two pieces of memory, which the next one takes over.
 const INLINE_CHILDREN: usize = 8;
 
+#[derive(Clone)]
 pub(super) struct Inner {
     /// The text, the packed children, the packed prefixes.
-    buffer: Box<str>,
+    buffer: String,
     text_len: u32,
     /// Where the packed children end.
     children_end: u32,
-    pub(super) scope: Arc<StreamScope>,
+    /// None: nothing is in scope.
+    scope: Option<Arc<StreamScope>>,
     root: NodeData,
     header: Header,
     kind: Option<StanzaKind>,
@@ -178,60 +183,64 @@ impl Frame {
 
     /// Takes over what the scanner found in the element that is `text`.
     pub(super) fn new(text: &str, scanner: &Scanner, scope: &Arc<StreamScope>) -> Self {
-        let root = scanner.root;
-        let kind = if root.ns.is_content() { StanzaKind::of_name(root.name.of(text)) } else { None };
         let (children, more_children) = scanner.children.split_at(scanner.children.len().min(INLINE_CHILDREN));
         let (prefix, more_prefixes) = match scanner.prefixes.split_first() {
             Some((first, more)) => (Some(*first), more),
             None => (None, &[][..]),
         };
-        let all_inline = more_children.is_empty() && more_prefixes.is_empty();
-        Self(Arc::new(Inner {
-            buffer: if all_inline { text.into() } else { with_packed(text, more_children, more_prefixes) },
-            text_len: text.len() as u32,
-            children_end: (text.len() + packed::len::<11>(more_children.len())) as u32,
-            scope: scope.clone(),
-            root,
-            header: scanner.header,
-            kind,
-            children: SmallVec::from_slice(children),
-            prefix,
-            names: scanner.children.iter().fold(0, |bits, child| bits | name_bit(child.name.of_bytes(text.as_bytes()))),
-            outer_prefix: scanner.outer_prefix,
-            sender: OnceLock::new(),
-        }))
+        let children_end = text.len() + packed::len::<11>(more_children.len());
+        let len = children_end + packed::len::<6>(more_prefixes.len());
+        let mut frame = spare::take(len).unwrap_or_else(|| Arc::new(Inner::with_room(spare::room_for(len))));
+        // It is referred to from nowhere else.
+        let inner = Arc::make_mut(&mut frame);
+        inner.buffer.push_str(text);
+        more_children.iter().for_each(|child| packed::write(&mut inner.buffer, child.pack()));
+        more_prefixes.iter().for_each(|prefix| packed::write(&mut inner.buffer, prefix.pack()));
+        (inner.text_len, inner.children_end) = (text.len() as u32, children_end as u32);
+        inner.scope = if scope.is_empty() { None } else { Some(Arc::clone(scope)) };
+        (inner.root, inner.header) = (scanner.root, scanner.header);
+        inner.kind = if scanner.root.ns.is_content() { StanzaKind::of_name(scanner.root.name.of(text)) } else { None };
+        inner.children.clear();
+        inner.children.extend_from_slice(children);
+        inner.prefix = prefix;
+        inner.names = scanner.children.iter().fold(0, |bits, child| bits | name_bit(child.name.of_bytes(text.as_bytes())));
+        inner.outer_prefix = scanner.outer_prefix;
+        Self(Some(frame))
     }
 
     /// Whether both are the same text with the same index.
     #[cfg(test)]
     pub(super) fn same_as(&self, other: &Self) -> bool {
-        let (a, b) = (&*self.0, &*other.0);
-        (&a.buffer, a.text_len, a.children_end, a.root, a.header, a.kind, &a.children, a.prefix)
-            == (&b.buffer, b.text_len, b.children_end, b.root, b.header, b.kind, &b.children, b.prefix)
+        let (a, b) = (self.inner_ref(), other.inner_ref());
+        (&a.buffer, a.text_len, a.children_end, a.root, a.header, a.kind, &a.children, a.prefix, a.names, a.outer_prefix)
+            == (&b.buffer, b.text_len, b.children_end, b.root, b.header, b.kind, &b.children, b.prefix, b.names, b.outer_prefix)
     }
 
     pub(super) fn inner_ref(&self) -> &Inner {
-        &self.0
+        match &self.0 {
+            Some(inner) => inner,
+            None => unreachable!("a frame that was dropped"),
+        }
     }
 
     pub(super) fn root_data(&self) -> NodeData {
-        self.0.root
+        self.inner_ref().root
     }
 
     pub(super) fn header(&self) -> Header {
-        self.0.header
+        self.inner_ref().header
     }
 
     /// The element itself.
     #[must_use]
     pub fn root(&self) -> Node<'_> {
-        Node::new(self, self.0.root)
+        Node::new(self, self.inner_ref().root)
     }
 
     /// The element's local name.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.0.root.name.of(self.0.text())
+        self.inner_ref().root.name.of(self.inner_ref().text())
     }
 
     /// The element's namespace; empty if it is in none. See [`Node::ns`].
@@ -255,17 +264,17 @@ impl Frame {
     /// The element's children, without text.
     #[must_use]
     pub fn children(&self) -> Children<'_> {
-        Children::indexed(self, &self.0.children, self.0.packed_children())
+        Children::indexed(self, &self.inner_ref().children, self.inner_ref().packed_children())
     }
 
     /// The first child with this namespace and local name.
     #[must_use]
     pub fn child(&self, ns: &str, name: &str) -> Option<Node<'_>> {
-        if self.0.names & name_bit(name.as_bytes()) == 0 {
+        if self.inner_ref().names & name_bit(name.as_bytes()) == 0 {
             return None;
         }
-        self.find(&self.0.children, ns, name).or_else(|| {
-            let mut beyond = Children::indexed(self, &[], self.0.packed_children());
+        self.find(&self.inner_ref().children, ns, name).or_else(|| {
+            let mut beyond = Children::indexed(self, &[], self.inner_ref().packed_children());
             beyond.find(|child| child.is(ns, name))
         })
     }
@@ -273,7 +282,7 @@ impl Frame {
     /// The first of these nodes with this namespace and local name.
     pub(super) fn find(&self, nodes: &[NodeData], ns: &str, name: &str) -> Option<Node<'_>> {
         // Only what has the name is looked at as a node.
-        let text = self.0.text().as_bytes();
+        let text = self.inner_ref().text().as_bytes();
         let mut named = nodes.iter().filter(|data| data.name.of_bytes(text) == name.as_bytes());
         named.find_map(|data| Some(Node::new(self, *data)).filter(|child| child.has_ns(ns)))
     }
@@ -281,19 +290,19 @@ impl Frame {
     /// The size of the element in bytes, as it came.
     #[must_use]
     pub fn byte_len(&self) -> usize {
-        self.0.text_len as usize
+        self.inner_ref().text_len as usize
     }
 
     /// The frame as a stanza, if it is one: `message`, `presence` or `iq` in the stream's content namespace.
     #[must_use]
     pub fn stanza(&self) -> Option<Stanza> {
-        self.stanza_kind().map(|kind| Stanza::whole(self.clone(), kind))
+        self.stanza_kind().map(|_| Stanza::whole(self.clone()))
     }
 
     /// Which stanza this frame is, if it is one.
     #[must_use]
     pub fn stanza_kind(&self) -> Option<StanzaKind> {
-        self.0.kind
+        self.inner_ref().kind
     }
 
     /// The stanza that `node` is, if it is one: a forwarded message, for example. It shares this frame's bytes.
@@ -318,6 +327,20 @@ impl Frame {
     }
 }
 
+impl Drop for Frame {
+    /// The last that refers to it leaves its memory to the next frame.
+    fn drop(&mut self) {
+        let Some(mut inner) = self.0.take() else { return };
+        // Two that go at once may both see the other: then it is given back.
+        if Arc::strong_count(&inner) == 1
+            && let Some(last) = Arc::get_mut(&mut inner)
+        {
+            last.clear();
+            spare::keep(inner);
+        }
+    }
+}
+
 impl fmt::Debug for Frame {
     /// Names the element and its size; what it says is kept out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -331,22 +354,44 @@ fn name_bit(name: &[u8]) -> u64 {
     1 << ((ends | (name.len() as u64) << 16).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58)
 }
 
-/// The text and what the frame has no room for, in one allocation.
-#[cold]
-fn with_packed(text: &str, children: &[NodeData], prefixes: &[Prefix]) -> Box<str> {
-    let len = text.len() + packed::len::<11>(children.len()) + packed::len::<6>(prefixes.len());
-    let mut buffer = String::with_capacity(len);
-    buffer.push_str(text);
-    for child in children {
-        packed::write(&mut buffer, child.pack());
-    }
-    for prefix in prefixes {
-        packed::write(&mut buffer, prefix.pack());
-    }
-    buffer.into_boxed_str()
-}
-
 impl Inner {
+    /// Nothing yet, with room for a text of this length.
+    fn with_room(room: usize) -> Self {
+        Self {
+            buffer: String::with_capacity(room),
+            text_len: 0,
+            children_end: 0,
+            scope: None,
+            root: NodeData::EMPTY,
+            header: Header::EMPTY,
+            kind: None,
+            children: SmallVec::new(),
+            prefix: None,
+            names: 0,
+            outer_prefix: false,
+            sender: OnceLock::new(),
+        }
+    }
+
+    /// Lets go of everything but the room.
+    fn clear(&mut self) {
+        self.buffer.clear();
+        self.scope = None;
+        self.sender = OnceLock::new();
+    }
+
+    /// How many bytes its text has room for.
+    pub(super) fn room(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    pub(super) fn scope(&self) -> &StreamScope {
+        match &self.scope {
+            Some(scope) => scope,
+            None => StreamScope::nothing(),
+        }
+    }
+
     pub(super) fn sender(&self) -> &OnceLock<Option<Arc<Jid>>> {
         &self.sender
     }
@@ -371,7 +416,7 @@ impl Inner {
     }
 
     pub(super) fn ns_str(&self, ns: NsRef) -> Cow<'_, str> {
-        ns_str(self.text(), &self.scope, ns)
+        ns_str(self.text(), self.scope(), ns)
     }
 
     /// What a prefix means in the element that starts at `at`. The framer has checked that it is declared.
@@ -382,7 +427,7 @@ impl Inner {
         let declared = self.prefixes().rev().find(|p| p.start <= at && at < p.end && p.name.of(self.text()) == prefix);
         match declared {
             Some(p) => p.ns,
-            None => self.scope.resolve(prefix).unwrap_or(NsRef::NONE),
+            None => self.scope().resolve(prefix).unwrap_or(NsRef::NONE),
         }
     }
 }

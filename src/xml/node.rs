@@ -53,6 +53,11 @@ impl<'a> Node<'a> {
         self.frame.inner_ref().text()
     }
 
+    /// Whether it is the whole frame.
+    pub(super) fn is_root(self) -> bool {
+        self.data.start == self.frame.root_data().start
+    }
+
     /// The local name.
     #[must_use]
     pub fn name(self) -> &'a str {
@@ -166,7 +171,7 @@ impl<'a> Node<'a> {
     /// The child elements.
     #[must_use]
     pub fn children(self) -> Children<'a> {
-        if self.data.start == self.frame.root_data().start {
+        if self.is_root() {
             return self.frame.children();
         }
         let pos = if self.is_empty_tag() { None } else { Some(self.data.content as usize) };
@@ -176,7 +181,7 @@ impl<'a> Node<'a> {
     /// The first child with this namespace and local name.
     #[must_use]
     pub fn child(self, ns: &str, name: &str) -> Option<Self> {
-        if self.data.start == self.frame.root_data().start {
+        if self.is_root() {
             return self.frame.child(ns, name);
         }
         self.children().find(|child| child.is(ns, name))
@@ -191,6 +196,9 @@ impl<'a> Node<'a> {
     /// The stanza that this element is, if it is one: a forwarded message, for example. It shares the frame's bytes.
     #[must_use]
     pub fn stanza(self) -> Option<Stanza> {
+        if self.is_root() {
+            return self.frame.stanza();
+        }
         if !self.data.ns.is_content() {
             return None;
         }
@@ -199,9 +207,6 @@ impl<'a> Node<'a> {
     }
 
     fn header(self) -> Header {
-        if self.data.start == self.frame.root_data().start {
-            return self.frame.header();
-        }
         let text = self.text_of_frame();
         let base = text.as_ptr() as usize;
         let mut header = Header::EMPTY;
@@ -275,7 +280,7 @@ impl fmt::Debug for Node<'_> {
 
 pub(super) fn lang_str(frame: &Frame, lang: Span) -> Option<Cow<'_, str>> {
     let inner = frame.inner_ref();
-    let value = if lang.is_none() { Cow::Borrowed(inner.scope.lang()?) } else { decode::attribute(lang.of(inner.text())) };
+    let value = if lang.is_none() { Cow::Borrowed(inner.scope().lang()?) } else { decode::attribute(lang.of(inner.text())) };
     // An empty value says that the language is undefined (XML 1.0 §2.12).
     Some(value).filter(|v| !v.is_empty())
 }

@@ -170,7 +170,7 @@ pub(super) fn start_tag(frame: &Frame, start: usize, default: NsRef, lang: Span)
             default = if uri.is_empty() {
                 NsRef::NONE
             } else {
-                NsRef::text(value, matches!(uri, Cow::Owned(_)), inner.scope.is_content(&uri))
+                NsRef::text(value, matches!(uri, Cow::Owned(_)), inner.scope().is_content(&uri))
             };
         } else if name == "xml:lang" {
             lang = value;

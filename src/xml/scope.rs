@@ -1,6 +1,6 @@
 //! Ranges and names inside a frame's text, and what a stream's header puts into scope.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use jid::Jid;
 
@@ -100,6 +100,20 @@ impl NsRef {
     }
 }
 
+static NOTHING: LazyLock<Arc<StreamScope>> = LazyLock::new(|| {
+    let (content_ns, default) = (ns::CLIENT.into(), NsRef::NONE);
+    let (inherited, senders) = (OnceLock::new(), Senders::default());
+    Arc::new(StreamScope {
+        content_ns,
+        bindings: Vec::new(),
+        lang: None,
+        default,
+        special_lens: SPECIAL_LENS,
+        inherited,
+        senders,
+    })
+});
+
 const SPECIAL_LENS: u64 = len_bit(0)
     | len_bit(ns::CLIENT.len())
     | len_bit(ns::SERVER.len())
@@ -123,6 +137,8 @@ pub(super) struct StreamScope {
     default: NsRef,
     /// A bit for each length that a namespace name with a meaning to the framer has.
     special_lens: u64,
+    /// What an element of the stream that declares nothing takes from here, once one was to stand alone.
+    inherited: OnceLock<Box<str>>,
     /// Who wrote on the stream.
     senders: Senders,
 }
@@ -139,6 +155,7 @@ impl StreamScope {
             lang,
             default: NsRef::NONE,
             special_lens: SPECIAL_LENS,
+            inherited: OnceLock::new(),
             senders: Senders::default(),
         };
         scope.special_lens |= len_bit(scope.content_ns.len());
@@ -148,12 +165,17 @@ impl StreamScope {
 
     /// For text that stands alone: nothing is in scope.
     pub(super) fn standalone() -> Arc<Self> {
-        static NOTHING: LazyLock<Arc<StreamScope>> = LazyLock::new(|| {
-            let (content_ns, default) = (ns::CLIENT.into(), NsRef::NONE);
-            let senders = Senders::default();
-            Arc::new(StreamScope { content_ns, bindings: Vec::new(), lang: None, default, special_lens: SPECIAL_LENS, senders })
-        });
         NOTHING.clone()
+    }
+
+    /// The same, by reference.
+    pub(super) fn nothing() -> &'static Self {
+        &NOTHING
+    }
+
+    /// Whether nothing is in scope.
+    pub(super) fn is_empty(&self) -> bool {
+        std::ptr::eq(self, Self::nothing())
     }
 
     pub(super) fn content_ns(&self) -> &str {
@@ -162,6 +184,11 @@ impl StreamScope {
 
     pub(super) fn lang(&self) -> Option<&str> {
         self.lang.as_deref()
+    }
+
+    /// What an element that declares nothing takes from here, as declarations of its own.
+    pub(super) fn inherited(&self, write: impl FnOnce() -> String) -> &str {
+        self.inherited.get_or_init(|| write().into())
     }
 
     /// What a name without prefix means where no element declares a default namespace.

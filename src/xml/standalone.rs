@@ -65,22 +65,29 @@ pub(super) fn parts(node: Node<'_>) -> [Cow<'_, str>; 3] {
         has_ns |= name == "xmlns";
         has_lang |= name == "xml:lang";
     }
-    let mut declarations = if has_ns { String::new() } else { String::with_capacity(64) };
-    let mut declare = |name: &str, prefix: &str, value: &str| {
-        declarations.extend([" ", name, prefix, "='", &escape_attr(value), "'"]);
+    let prefixes = foreign_prefixes(node);
+    // As nearly all are that come on a stream.
+    let takes_all_from_stream = !has_ns && !has_lang && prefixes.is_empty() && node.is_root();
+    let write = || {
+        let mut declarations = String::new();
+        let mut declare = |name: &str, prefix: &str, value: &str| {
+            declarations.extend([" ", name, prefix, "='", &escape_attr(value), "'"]);
+        };
+        if !has_ns {
+            declare("xmlns", "", &inner.ns_str(data.default));
+        }
+        for (prefix, uri) in &prefixes {
+            declare("xmlns:", prefix, uri);
+        }
+        if !has_lang && let Some(lang) = node.lang() {
+            declare("xml:lang", "", &lang);
+        }
+        declarations
     };
-    if !has_ns {
-        declare("xmlns", "", &inner.ns_str(data.default));
-    }
-    for (prefix, uri) in foreign_prefixes(node) {
-        declare("xmlns:", prefix, &uri);
-    }
-    if !has_lang && let Some(lang) = node.lang() {
-        declare("xml:lang", "", &lang);
-    }
+    let declarations = if takes_all_from_stream { inner.scope().inherited(write).into() } else { Cow::Owned(write()) };
     // Behind the qualified name, which ends where the local name does.
     let at = data.name.end as usize - start;
-    [raw[..at].into(), declarations.into(), raw[at..].into()]
+    [raw[..at].into(), declarations, raw[at..].into()]
 }
 
 /// The prefixes used inside the element and declared outside of it, with what they mean.

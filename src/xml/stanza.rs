@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use jid::Jid;
+use smallvec::SmallVec;
 use xso::FromXml;
 
 use super::error::PayloadError;
@@ -80,38 +81,50 @@ impl StanzaKind {
 #[derive(Clone)]
 pub struct Stanza {
     frame: Frame,
+    /// Where it stands, if it is not the whole frame.
+    part: Option<Arc<Part>>,
+}
+
+/// A stanza inside another.
+struct Part {
     data: NodeData,
     header: Header,
     kind: StanzaKind,
-    /// The sender of an inner stanza, once somebody asked; that of a whole one is kept by its frame.
+    /// The sender, once somebody asked.
     sender: OnceLock<Option<Arc<Jid>>>,
-    /// The children of an inner stanza, once they were looked up to be read more than once.
-    children: Option<Arc<[NodeData]>>,
+    /// Where it ends, and its children, once somebody asked.
+    index: OnceLock<(u32, Box<[NodeData]>)>,
+}
+
+impl Part {
+    fn index(&self, frame: &Frame) -> &(u32, Box<[NodeData]>) {
+        self.index.get_or_init(|| {
+            let node = Node::new(frame, self.data);
+            let children: SmallVec<[NodeData; 8]> = node.children().map(Node::data).collect();
+            (node.range().1 as u32, children.as_slice().into())
+        })
+    }
 }
 
 impl Stanza {
-    pub(super) fn whole(frame: Frame, kind: StanzaKind) -> Self {
-        let (data, header) = (frame.root_data(), frame.header());
-        Self { frame, data, header, kind, sender: OnceLock::new(), children: None }
+    /// The stanza that a frame is, which has a kind.
+    pub(super) fn whole(frame: Frame) -> Self {
+        Self { frame, part: None }
     }
 
     pub(super) fn inside(frame: Frame, data: NodeData, header: Header, kind: StanzaKind) -> Self {
-        Self { frame, data, header, kind, sender: OnceLock::new(), children: None }
-    }
-
-    /// Looks up the children of an inner stanza, which are otherwise looked for each time; those of a whole one are known.
-    pub(crate) fn index(&mut self) {
-        if self.is_inner() && self.children.is_none() {
-            let root = self.root();
-            let (end, children) = (root.range().1, root.children().map(Node::data).collect());
-            (self.data.end, self.children) = (end as u32, Some(children));
-        }
+        let part = Part { data, header, kind, sender: OnceLock::new(), index: OnceLock::new() };
+        Self { frame, part: Some(Arc::new(part)) }
     }
 
     /// Message, presence or IQ.
     #[must_use]
     pub fn kind(&self) -> StanzaKind {
-        self.kind
+        self.part.as_ref().map_or_else(|| self.frame.stanza_kind().unwrap_or(StanzaKind::Message), |part| part.kind)
+    }
+
+    fn header(&self) -> Header {
+        self.part.as_ref().map_or_else(|| self.frame.header(), |part| part.header)
     }
 
     fn value(&self, span: Span) -> Option<Cow<'_, str>> {
@@ -121,32 +134,32 @@ impl Stanza {
     /// The attribute `from`, as it was written.
     #[must_use]
     pub fn from(&self) -> Option<Cow<'_, str>> {
-        self.value(self.header.from)
+        self.value(self.header().from)
     }
 
     /// The attribute `to`, as it was written.
     #[must_use]
     pub fn to(&self) -> Option<Cow<'_, str>> {
-        self.value(self.header.to)
+        self.value(self.header().to)
     }
 
     /// The attribute `id`.
     #[must_use]
     pub fn id(&self) -> Option<Cow<'_, str>> {
-        self.value(self.header.id)
+        self.value(self.header().id)
     }
 
     /// The attribute `type`, as it was written: what its absence means depends on the kind.
     #[must_use]
     pub fn stanza_type(&self) -> Option<Cow<'_, str>> {
-        self.value(self.header.kind)
+        self.value(self.header().kind)
     }
 
-    /// The sender; none if there is none, or no valid JID (RFC 7622). It is read once, for all clones of a whole stanza.
+    /// The sender; none if there is none, or no valid JID (RFC 7622). It is read once, for all clones.
     #[must_use]
     pub fn from_jid(&self) -> Option<&Jid> {
-        let sender = if self.is_inner() { &self.sender } else { self.frame.inner_ref().sender() };
-        sender.get_or_init(|| self.frame.inner_ref().scope.sender(&self.from()?)).as_deref()
+        let sender = self.part.as_ref().map_or_else(|| self.frame.inner_ref().sender(), |part| &part.sender);
+        sender.get_or_init(|| self.frame.inner_ref().scope().sender(&self.from()?)).as_deref()
     }
 
     /// The receiver; none if there is none, or no valid JID (RFC 7622).
@@ -164,7 +177,14 @@ impl Stanza {
     /// The stanza's element.
     #[must_use]
     pub fn root(&self) -> Node<'_> {
-        Node::new(&self.frame, self.data)
+        match &self.part {
+            Some(part) => {
+                // Where it ends need not be looked for if it is known.
+                let end = part.index.get().map_or(part.data.end, |(end, _)| *end);
+                Node::new(&self.frame, NodeData { end, ..part.data })
+            }
+            None => self.frame.root(),
+        }
     }
 
     /// The frame the stanza is in; the stanza itself unless it is an inner one.
@@ -176,24 +196,24 @@ impl Stanza {
     /// Whether the stanza stands inside another element (a forwarded one does).
     #[must_use]
     pub fn is_inner(&self) -> bool {
-        self.data.start != 0
+        self.part.is_some()
     }
 
     /// The stanza's child elements: its payloads.
     #[must_use]
     pub fn children(&self) -> Children<'_> {
-        match &self.children {
-            Some(children) => Children::indexed(&self.frame, children, &[]),
-            None => self.root().children(),
+        match &self.part {
+            Some(part) => Children::indexed(&self.frame, &part.index(&self.frame).1, &[]),
+            None => self.frame.children(),
         }
     }
 
     /// The first child with this namespace and local name.
     #[must_use]
     pub fn child(&self, ns: &str, name: &str) -> Option<Node<'_>> {
-        match &self.children {
-            Some(children) => self.frame.find(children, ns, name),
-            None => self.root().child(ns, name),
+        match &self.part {
+            Some(part) => self.frame.find(&part.index(&self.frame).1, ns, name),
+            None => self.frame.child(ns, name),
         }
     }
 
@@ -244,6 +264,15 @@ impl Stanza {
         self.root().to_standalone_xml()
     }
 
+    /// A text that is borrowed from the stanza, shared with it; none if it stands elsewhere.
+    pub(crate) fn share(&self, text: &str) -> Option<InStanza> {
+        let whole = self.frame.inner_ref().text();
+        let start = (text.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+        let end = start.checked_add(text.len())?;
+        // What is at an address within the frame's text is a part of it.
+        whole.get(start..end).map(|_| InStanza { frame: self.frame.clone(), span: Span::new(start, end) })
+    }
+
     /// The stanza's size in bytes, as it came.
     #[must_use]
     pub fn byte_len(&self) -> usize {
@@ -279,9 +308,22 @@ impl Stanza {
     }
 }
 
+/// A text that stands in a stanza, and keeps it.
+#[derive(Clone)]
+pub(crate) struct InStanza {
+    frame: Frame,
+    span: Span,
+}
+
+impl InStanza {
+    pub(crate) fn as_str(&self) -> &str {
+        self.span.of(self.frame.inner_ref().text())
+    }
+}
+
 impl fmt::Debug for Stanza {
     /// Names kind, type and size; what the stanza says is kept out of logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Stanza({} type={:?}, {} bytes)", self.kind.name(), self.stanza_type().unwrap_or_default(), self.byte_len())
+        write!(f, "Stanza({} type={:?}, {} bytes)", self.kind().name(), self.stanza_type().unwrap_or_default(), self.byte_len())
     }
 }

@@ -138,7 +138,7 @@ fn batch(number: u64) -> Batch {
     let padding = "soft, what light ".repeat(usize::try_from(number * 37 % 100).expect("small"));
     let mut message = live(&format!("batch({number}) {padding}"), 0).key(IdentityKey::own(&number.to_string()));
     message.record.direction = Direction::Outgoing;
-    message.record.id = Some(number.to_string());
+    message.record.id = Some(number.to_string().into());
     let entry = OutboxEntry::new(number.to_string(), Some(jid("romeo@montague.example")), message.record.xml.clone(), at(0));
     Batch::new()
         .append(message)

@@ -59,17 +59,17 @@ pub(super) async fn a_duplicate_adds_what_was_missing(setup: &Setup) {
     let key = IdentityKey::own("m1");
     let mut first = live("hello", 0).key(key);
     first.record.direction = Direction::Outgoing;
-    first.record.id = Some("m1".to_owned());
+    first.record.id = Some("m1".into());
     first.record.flags = MessageFlags::ENCRYPTED;
     let id = append(&*account, first.clone()).await.id;
 
     let mut copy = NewMessage::new(record_in("paris@verona.example", "changed", 50), Origin::Archive).key(key);
     copy.record.archive_ids = vec![ArchiveId::new(own.clone(), "a1")];
-    copy.record.origin_id = Some("o1".to_owned());
+    copy.record.origin_id = Some("o1".into());
     copy.record.flags = MessageFlags::READ;
     append(&*account, copy.clone()).await;
     copy.record.archive_ids = vec![ArchiveId::new(own.clone(), "a1"), ArchiveId::new(own.clone(), "a2")];
-    copy.record.origin_id = Some("o2".to_owned());
+    copy.record.origin_id = Some("o2".into());
     append(&*account, copy).await;
 
     let kept = account.message(id).await.expect("message").expect("there");

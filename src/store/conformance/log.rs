@@ -20,8 +20,8 @@ pub(super) async fn a_message_keeps_every_field(setup: &Setup) {
     full.conversation = jid("garden@rooms.example/Roméo Montague");
     full.direction = Direction::Outgoing;
     full.from = Some(jid("juliet@capulet.example/balcony"));
-    full.id = Some("m'1".to_owned());
-    full.origin_id = Some("o\"1".to_owned());
+    full.id = Some("m'1".into());
+    full.origin_id = Some("o\"1".into());
     full.archive_ids =
         vec![ArchiveId::new(bare("garden@rooms.example"), "a1"), ArchiveId::new(bare("juliet@capulet.example"), "b1")];
     full.received = at(18);
@@ -265,8 +265,8 @@ pub(super) async fn messages_are_found_by_id_in_their_conversation(setup: &Setup
         [("late", "garden@rooms.example", 9), ("early", "garden@rooms.example", 1), ("elsewhere", "romeo@montague.example", 5)]
     {
         let mut record = record_in(conversation, text, 0);
-        record.id = Some("1".to_owned());
-        record.origin_id = Some(format!("origin of {text}"));
+        record.id = Some("1".into());
+        record.origin_id = Some(format!("origin of {text}").into());
         record.archive_ids = vec![ArchiveId::new(bare("garden@rooms.example"), format!("archive id of {text}"))];
         batch = batch.append(NewMessage::new(record, Origin::Live).at(order));
     }

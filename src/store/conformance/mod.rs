@@ -246,7 +246,7 @@ fn record(text: &str, seconds: i64) -> MessageRecord {
 fn record_in(conversation: &str, text: &str, seconds: i64) -> MessageRecord {
     let xml = format!("<message xmlns='jabber:client'><body>{text}</body></message>");
     let mut record = MessageRecord::new(jid(conversation), Direction::Incoming, xml, at(seconds));
-    record.text = Some(text.to_owned());
+    record.text = Some(text.into());
     record
 }
 
@@ -265,8 +265,8 @@ async fn feed_texts(account: &dyn AccountStore, after: Position) -> Vec<String> 
     assert!(positions.is_sorted_by(|a, b| a < b), "the feed is in the order of its positions: {positions:?}");
     assert!(positions.iter().all(|position| *position > after), "the feed is read behind {after:?}: {positions:?}");
     let text = |item: &FeedItem| match item {
-        FeedItem::Message(message) => message.text.clone().unwrap_or_default(),
-        FeedItem::Gap { .. } => "gap".to_owned(),
+        FeedItem::Message(message) => message.text.as_deref().unwrap_or_default().to_owned(),
+        FeedItem::Gap { .. } => "gap".into(),
         FeedItem::Lost { .. } => "lost".to_owned(),
     };
     items.iter().map(text).collect()

@@ -206,9 +206,9 @@ pub(super) async fn a_full_outbox_refuses(setup: &Setup) {
 pub(super) async fn a_logged_message_shows_what_became_of_it(setup: &Setup) {
     let account = setup.account().await;
     let mut own = record("mine", 0);
-    (own.direction, own.id) = (Direction::Outgoing, Some("m1".to_owned()));
+    (own.direction, own.id) = (Direction::Outgoing, Some("m1".into()));
     let mut theirs = record("theirs", 0);
-    theirs.id = Some("m1".to_owned());
+    theirs.id = Some("m1".into());
     let batch = Batch::new()
         .append(NewMessage::new(own, Origin::Live))
         .append(NewMessage::new(theirs, Origin::Live))

@@ -249,7 +249,7 @@ pub(super) async fn changes_of_one_batch_are_made_in_order(setup: &Setup) {
 
 fn message_of_everything() -> NewMessage {
     let mut record = record("everything", 1);
-    (record.id, record.flags) = (Some("e1".to_owned()), MessageFlags::READ);
+    (record.id, record.flags) = (Some("e1".into()), MessageFlags::READ);
     NewMessage::new(record, Origin::Live).key(IdentityKey::own("everything"))
 }
 

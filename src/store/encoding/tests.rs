@@ -11,7 +11,7 @@ fn every_change() -> Batch {
     let juliet: BareJid = "juliet@capulet.example".parse().expect("a JID");
     let mut record = MessageRecord::new(juliet.clone(), Direction::Outgoing, "<message xmlns='jabber:client'/>", at(1));
     record.from = Some("romeo@montague.example/orchard".parse().expect("a JID"));
-    (record.id, record.text, record.kind) = (Some("m1".to_owned()), Some("今晚 <&>".to_owned()), MessageKind::Groupchat);
+    (record.id, record.text, record.kind) = (Some("m1".into()), Some("今晚 <&>".into()), MessageKind::Groupchat);
     record.archive_ids = vec![ArchiveId::new(juliet.clone(), "a1"), ArchiveId::new(juliet.clone(), "a2")];
     let similar = IdentityKey::similar(None, None, "chat", None, "hi");
     let message = NewMessage::new(record, Origin::Carbon)

@@ -22,7 +22,7 @@ fn at(seconds: u64) -> SystemTime {
 fn message(peer: u64, length: usize, seconds: u64) -> NewMessage {
     let peer: Jid = format!("peer{peer}@montague.example").parse().expect("a JID");
     let mut record = MessageRecord::new(peer, Direction::Incoming, "x".repeat(length), at(seconds));
-    record.text = Some(String::new());
+    record.text = Some(String::new().into());
     NewMessage::new(record, Origin::Live)
 }
 

@@ -47,14 +47,14 @@ pub(super) fn append(writing: &mut Writing<'_>, message: &NewMessage) -> Outcome
             number_of(&record.kind),
             record.from.as_ref().map(|from| from.to_bare().to_string()),
             record.from.as_ref().and_then(Jid::resource).map(|resource| resource.as_str()),
-            record.id,
-            record.origin_id,
+            record.id.as_deref(),
+            record.origin_id.as_deref(),
             archive_ids,
             micros(record.stamp),
             micros(record.received),
             record.flags.bits(),
             record.xml.as_str(),
-            record.text,
+            record.text.as_deref(),
         ],
     )?;
     let id = writing.connection.last_insert_rowid();
@@ -142,7 +142,7 @@ fn merge(writing: &mut Writing<'_>, id: i64, copy: &NewMessage) -> Outcome<Appen
     }
     if let (None, Some(new)) = (&origin_id, &copy.record.origin_id) {
         refer(writing, conversation, new, id)?;
-        origin_id = Some(new.clone());
+        origin_id = Some(new.to_string());
     }
     let known = choice::<Feed>(u8::try_from(feed).unwrap_or(u8::MAX))?;
     let risen = feed.max(i64::from(number_of(&copy.feed)));
@@ -199,7 +199,7 @@ pub(super) fn remove(writing: &Writing<'_>, id: LogId) -> Outcome<Option<i64>> {
     });
     let Some((conversation, ids, archive_ids, text, position)) = found.optional()? else { return Ok(None) };
     let archive_ids: Vec<ArchiveId> = archive_ids.map(|ids| from_bytes(&ids)).transpose()?.unwrap_or_default();
-    for known_as in ids.into_iter().flatten().chain(archive_ids.into_iter().map(|archive_id| archive_id.id)) {
+    for known_as in ids.into_iter().flatten().chain(archive_ids.into_iter().map(|archive_id| archive_id.id.into())) {
         let sql = "DELETE FROM message_id WHERE conversation = ?1 AND id = ?2 AND message = ?3";
         writing.run(sql, (conversation, known_as, id))?;
     }

@@ -44,7 +44,7 @@ fn at(seconds: u64) -> SystemTime {
 fn message(conversation: &str, text: &str, seconds: u64) -> NewMessage {
     let conversation: jid::Jid = conversation.parse().expect("a JID");
     let mut record = MessageRecord::new(conversation, Direction::Incoming, "<message xmlns='jabber:client'/>", at(seconds));
-    record.text = Some(text.to_owned());
+    record.text = Some(text.into());
     NewMessage::new(record, Origin::Live)
 }
 

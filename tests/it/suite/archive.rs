@@ -169,7 +169,7 @@ pub(super) async fn the_log_is_what_the_archive_of_the_server_is(server: &Server
     // From a known id on; an unknown one is refused, or (ejabberd, whose ids are times) nothing is behind it.
     let last: Vec<_> = juliet.archive().messages().with(romeo.account()).backwards().take(1).collect().await;
     let id = last.into_iter().next().ok_or("no message")??.archive_ids().first().map(|id| id.id.clone()).ok_or("no id")?;
-    assert_eq!(texts(archive.query().after_id(&id).forwards()).await?, [""; 0]);
+    assert_eq!(texts(archive.query().after_id(&*id).forwards()).await?, [""; 0]);
     let unknown = within("an answer", archive.query().after_id("no-such-id").forwards().next()).await?;
     if let Some(Err(error)) = unknown {
         assert!(matches!(error.kind(), ErrorKind::Stanza(_)), "{error}");

@@ -254,7 +254,7 @@ impl BrokenAccount {
             WholeSeconds => (record.stamp, record.received) = (whole(record.stamp), whole(record.received)),
             OrdersByArrival => message.order = None,
             OrdersByStamp => message.order = message.order.or(Some(Place::order_of(record.stamp))),
-            ListsReceipts => record.text = Some(record.text.take().unwrap_or_default()),
+            ListsReceipts => record.text = Some(record.text.take().unwrap_or_else(|| "".into())),
             NoDuplicates => message.keys.clear(),
             OneKeyForAll => message.keys.iter_mut().for_each(|key| *key = IdentityKey::from_bytes([0; 16], key.is_exact())),
             CopyAddsNothing if known.is_some() => {

@@ -93,7 +93,7 @@ async fn the_index_finds_exactly_what_matches() {
     let mut batch = Batch::new();
     for one in appended.iter().step_by(7) {
         let new = (random(3) > 0).then(|| text(&mut random, 6));
-        batch = batch.set_content(one.id, "<message xmlns='jabber:client'/>", new);
+        batch = batch.set_content(one.id, "<message xmlns='jabber:client'/>", new.map(Into::into));
     }
     for one in appended.iter().step_by(11) {
         batch = batch.remove_message(one.id);
