@@ -28,7 +28,7 @@ use xmppkit::messaging::ChatMessage;
 use xmppkit::minidom::Element;
 use xmppkit::store::{ArchiveCursor, ArchiveId, Batch, Change, Feed, GapKind, GapRecord, IdentityKey, MemoryStore, Store};
 use xmppkit::testing::Server;
-use xmppkit::xml::Frame;
+use xmppkit::xml::{Frame, Stanza};
 use xmppkit::xmpp_parsers::message::Message;
 use xmppkit::xmpp_parsers::presence::Presence;
 use xmppkit::xso::{AsXml, FromXml};
@@ -209,6 +209,12 @@ impl Extension for Dice {
             if draft.payload::<Luck>()?.is_none() {
                 draft.add_payload(&Luck { value: luckiness })?;
             }
+            Ok(draft)
+        });
+        // What is wished for is not told.
+        let tells_a_wish = |message: &Stanza| message.child(NS, "wish").is_some();
+        reg.outbound_stage_for("dice:wish", Position::After(outbound::ENCRYPT), tells_a_wish, |mut draft, _cx| async move {
+            draft.message.payloads.retain(|payload| !payload.is("wish", NS));
             Ok(draft)
         });
         reg.own_presence(|presence: &mut Presence, _cx| {

@@ -21,8 +21,8 @@ use crate::driver::{ConnectionInfo, Control, Mode, Outgoing, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Handler, HandlerGuard, Subscription};
 use crate::ext::{Ctx, Declared, Extension, Observed};
-use crate::store::{AccountStore, SendFailure};
-use crate::xml::Frame;
+use crate::store::{AccountStore, MessageKind, SendFailure};
+use crate::xml::{ElementWriter, Frame};
 
 /// One account's client. Clones are handles to the same client.
 ///
@@ -220,6 +220,35 @@ impl Client {
     /// [`ErrorKind::Store`](crate::ErrorKind::Store); whatever an outbound stage refuses it with.
     pub async fn send(&self, message: Message) -> Result<Sent> {
         self.shared.send_message(message).await
+    }
+
+    /// Sends a message that carries nothing but payloads, which `write` writes: receipts, markers and the like, of which there are
+    /// many. It is the same as to [send](Self::send) a message with these payloads, without the cost of their values: such a value
+    /// is made only if an outbound stage [is to see it](crate::ext::Registrar::outbound_stage_for).
+    ///
+    /// ```
+    /// # use xmppkit::{Client, jid::Jid, store::MessageKind, xml::ns};
+    /// # async fn example(client: &Client, juliet: &Jid) -> xmppkit::Result<()> {
+    /// client
+    ///     .send_payload(juliet, MessageKind::Chat, |message| {
+    ///         message.start(ns::RECEIPTS, "received")?;
+    ///         message.attribute("id", "m1")?;
+    ///         message.end()
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); [`ErrorKind::Payload`](crate::ErrorKind::Payload) if what is written is not well-formed.
+    pub async fn send_payload(
+        &self,
+        to: &Jid,
+        kind: MessageKind,
+        write: impl FnOnce(&mut ElementWriter<'_>) -> Result<(), xso::error::Error> + Send,
+    ) -> Result<Sent> {
+        self.shared.send_payload(to, kind, write).await
     }
 
     /// The token of a message that was sent by this client and whose token somebody still holds.

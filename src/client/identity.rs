@@ -28,25 +28,27 @@ impl<'a> Parts<'a> {
 
 /// The keys of a message that came, by whichever way. `record` is what the log is to keep of it.
 pub(super) fn received(account: &BareJid, stanza: &Stanza, record: &MessageRecord) -> SmallVec<[IdentityKey; 2]> {
-    keys(account, stanza, stanza.from_jid().unwrap_or(account), &Parts::of(record))
+    let to = stanza.to();
+    let to = to.as_deref().map_or(Cow::Borrowed(""), |to| normal(to, account));
+    keys(account, stanza, stanza.from_jid().unwrap_or(account), &to, &Parts::of(record))
 }
 
-/// The keys of a message that is sent here, under this id. It has no sender's address yet: the record's is the session's, if
-/// there is one.
-pub(super) fn sent(account: &BareJid, stanza: &Stanza, record: &MessageRecord, id: &str) -> SmallVec<[IdentityKey; 2]> {
+/// The keys of a message that is sent here to this address, under this id. It has no sender's address yet: the record's is the
+/// session's, if there is one.
+pub(super) fn sent(account: &BareJid, stanza: &Stanza, to: &Jid, record: &MessageRecord, id: &str) -> SmallVec<[IdentityKey; 2]> {
     // Without a session it is not known from which resource it will go.
     let is_similar_known = record.from.is_some();
     let parts = Parts::of(record);
     let mut found = match &record.from {
-        Some(from) => keys(account, stanza, from, &parts),
-        None => keys(account, stanza, account, &parts),
+        Some(from) => keys(account, stanza, from, to.as_str(), &parts),
+        None => keys(account, stanza, account, to.as_str(), &parts),
     };
     found.retain(|key| key.is_exact() || is_similar_known);
     found.insert(0, IdentityKey::own(id));
     found
 }
 
-fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, parts: &Parts<'_>) -> SmallVec<[IdentityKey; 2]> {
+fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, to: &str, parts: &Parts<'_>) -> SmallVec<[IdentityKey; 2]> {
     let mut keys = SmallVec::new();
     match (parts.kind, parts.origin_id) {
         // A bounce carries back what was sent, its ids included.
@@ -61,9 +63,7 @@ fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, parts: &Parts<'_>) -> 
         (_, None) if belongs_to(sender, account) => keys.extend(parts.id.filter(|id| is_ours(id)).map(IdentityKey::own)),
         (_, None) => {}
     }
-    let to = stanza.to();
-    let to = to.as_deref().map_or(Cow::Borrowed(""), |to| normal(to, account));
-    let similar = |body: &[u8]| IdentityKey::similar_of(sender.as_str(), &to, parts.kind.as_str(), parts.id, body);
+    let similar = |body: &[u8]| IdentityKey::similar_of(sender.as_str(), to, parts.kind.as_str(), parts.id, body);
     keys.push(match parts.body {
         Some(body) => similar(body.as_bytes()),
         None => with_content(stanza, None, similar),
@@ -277,9 +277,10 @@ mod tests {
         let stanza = Frame::parse(&xml).expect("XML").stanza().expect("a stanza");
         let from: Jid = "juliet@capulet.example/balcony".parse().expect("a JID");
         let mut record = recorded(&stanza, Direction::Outgoing);
-        assert!(sent(&account, &stanza, &record, id).iter().all(IdentityKey::is_exact));
+        let to: Jid = "romeo@montague.example".parse().expect("a JID");
+        assert!(sent(&account, &stanza, &to, &record, id).iter().all(IdentityKey::is_exact));
         record.from = Some(from);
-        let kept = sent(&account, &stanza, &record, id);
+        let kept = sent(&account, &stanza, &to, &record, id);
         let own = format!("from='juliet@capulet.example/balcony' to='romeo@montague.example' id='{id}'");
         for copy in [message(&own, &inside), message(&own, "<body>hi</body>")] {
             assert!(exact(&copy).iter().any(|key| kept.contains(key)), "{copy:?}");

@@ -439,7 +439,7 @@ impl Inner {
     }
 
     fn accept(&mut self, id: String, stanza: OutStanza, ephemeral: bool, status: SendStatus) -> Queued {
-        let record = Arc::new(SentState::new(id, stanza.to().and_then(|to| Jid::new(to).ok()), status));
+        let record = Arc::new(SentState::new(id, stanza.to_jid().cloned(), status));
         self.remember(&record);
         self.last_token += 1;
         Queued { token: self.last_token, stanza, ephemeral, left: None, cut: None, archive_after: None, record }

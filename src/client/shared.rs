@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
 
-use jid::{BareJid, FullJid};
+use jid::{BareJid, FullJid, Jid};
 use tokio::sync::mpsc;
 use xmpp_parsers::message::Message;
 use xmpp_parsers::presence::Presence;
@@ -22,8 +22,8 @@ use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
-use crate::store::{AccountStore, Batch, Change, Direction, Feed, NewMessage, Origin, OutboxEntry, RowChange};
-use crate::xml::{Frame, OutStanza, Stanza, bare_of, ns, write_element};
+use crate::store::{AccountStore, Batch, Change, Direction, Feed, MessageKind, NewMessage, Origin, OutboxEntry, RowChange};
+use crate::xml::{ElementWriter, Frame, OutStanza, Stanza, StanzaKind, bare_of, ns, write_element};
 
 pub(crate) struct Shared {
     pub(crate) weak: Weak<Self>,
@@ -404,9 +404,7 @@ impl Shared {
     /// Stages, log, outbox; see [`Client::send`](crate::client::Client::send).
     pub(crate) async fn send_message(&self, message: Message) -> Result<Sent> {
         let Some(cx) = self.ctx() else { return Err(ErrorKind::ClientClosed.into()) };
-        if self.state.with(|state| matches!(state, State::Failed(error) if *error.kind() == ErrorKind::AccountDeleted)) {
-            return Err(ErrorKind::AccountDeleted.into());
-        }
+        self.check_account()?;
         let mut draft = OutboundDraft::new(message);
         let id = match &draft.message.id {
             Some(id) => id.0.clone(),
@@ -415,10 +413,48 @@ impl Shared {
         draft.message.id = Some(xmpp_parsers::message::Id(id.clone()));
         set_origin_id(&mut draft.message, &id);
         for stage in &self.registry.outbound {
-            draft = stage(draft, cx.clone()).await?;
+            draft = (stage.step)(draft, cx.clone()).await?;
         }
         draft.message.id = Some(xmpp_parsers::message::Id(id.clone()));
-        let stanza = OutStanza::message(&draft.message)?;
+        self.accept(id, OutStanza::message(&draft.message)?).await
+    }
+
+    /// The same for a message of payloads that `write` writes; see [`Client::send_payload`](crate::client::Client::send_payload).
+    pub(crate) async fn send_payload(
+        &self,
+        to: &Jid,
+        kind: MessageKind,
+        write: impl FnOnce(&mut ElementWriter<'_>) -> Result<(), xso::error::Error>,
+    ) -> Result<Sent> {
+        self.check_account()?;
+        let id = self.new_id()?;
+        let stanza = OutStanza::written(StanzaKind::Message, Some(to), |message| {
+            message.attribute("id", &id)?;
+            if kind != MessageKind::Normal {
+                message.attribute("type", kind.as_str())?;
+            }
+            write(message)?;
+            message.start(ns::SID, "origin-id")?;
+            message.attribute("id", &id)?;
+            message.end()
+        })?;
+        let message = stanza.to_stanza();
+        let is_looked_at = || self.registry.outbound.iter().any(|stage| (stage.looks_at)(&message));
+        // What is not kept may be a chat state alone, which has no origin-id.
+        if !super::dispatch::logged_by_default(&message) || is_looked_at() {
+            return self.send_message(message.decode()?).await;
+        }
+        self.accept(id, stanza).await
+    }
+
+    fn check_account(&self) -> Result<()> {
+        let is_deleted =
+            self.state.with(|state| matches!(state, State::Failed(error) if *error.kind() == ErrorKind::AccountDeleted));
+        if is_deleted { Err(ErrorKind::AccountDeleted.into()) } else { Ok(()) }
+    }
+
+    /// Log and outbox, for a message that passed the stages.
+    async fn accept(&self, id: String, stanza: OutStanza) -> Result<Sent> {
         self.check_size(stanza.byte_len())?;
         let online = || self.state.with(State::is_online);
         // First room, then the log, then the queue: what is refused is not in the log.
@@ -427,10 +463,13 @@ impl Shared {
         let sent = stanza.to_stanza();
         // Chat states and what is not to be stored are of no use later (R1).
         let ephemeral = !super::dispatch::logged_by_default(&sent);
-        let mut batch = self.log_sent(&id, &draft.message, &sent, now);
+        let mut batch = Batch::with_room_for(2);
+        if let Some(to) = stanza.to_jid().filter(|_| !ephemeral) {
+            batch.push(Change::Append(Box::new(self.logged(&id, to, &sent, now))));
+        }
         let logged = !batch.is_empty();
         if self.persistent {
-            let entry = OutboxEntry::new(id.clone(), draft.message.to.clone(), &sent, now);
+            let entry = OutboxEntry::new(id.clone(), stanza.to_jid().cloned(), &sent, now);
             batch = batch.send(if ephemeral { entry.ephemeral() } else { entry });
         }
         if !batch.is_empty() {
@@ -443,24 +482,25 @@ impl Shared {
         self.outbox.add(id, stanza, ephemeral, now)
     }
 
-    fn log_sent(&self, id: &str, message: &Message, sent: &Stanza, now: SystemTime) -> Batch {
-        let Some(to) = message.to.as_ref().filter(|_| super::dispatch::logged_by_default(sent)) else { return Batch::new() };
+    /// What the log gets of a message that is sent.
+    fn logged(&self, id: &str, to: &Jid, sent: &Stanza, now: SystemTime) -> NewMessage {
         let mut record = super::dispatch::record(sent, bare_of(to).into(), Direction::Outgoing, now);
         record.from = self.bound_jid().map(Into::into);
-        let keys = super::identity::sent(&self.account, sent, &record, id);
-        Batch::new().append(keys.into_iter().fold(NewMessage::new(record, Origin::Live).feed(Feed::History), NewMessage::key))
+        let keys = super::identity::sent(&self.account, sent, to, &record, id);
+        let mut message = NewMessage::new(record, Origin::Live).feed(Feed::History);
+        message.keys = keys.into_vec();
+        message
     }
 }
 
 /// The origin-id (XEP-0359) is the message's id, whatever copies it passes through.
 fn set_origin_id(message: &mut Message, id: &str) {
+    message.payloads.retain(|payload| !payload.is("origin-id", ns::SID));
     let is_state = |payload: &minidom::Element| payload.has_ns(ns::CHAT_STATES);
     // What only tells a state holds nothing else (XEP-0085 §5.5), and servers then know not to keep it.
     if message.bodies.is_empty() && message.payloads.iter().any(is_state) && message.payloads.iter().all(is_state) {
         return;
     }
-    let is_origin_id = |payload: &minidom::Element| payload.is("origin-id", ns::SID);
-    message.payloads.retain(|payload| !is_origin_id(payload));
     message.payloads.push(xmpp_parsers::stanza_id::OriginId { id: id.to_owned() }.into());
 }
 
@@ -471,5 +511,126 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Drop for Shared {
     fn drop(&mut self) {
         debug_assert_eq!(self.handles.load(Ordering::Relaxed), 0, "a handle outlived its client");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xmpp_parsers::chatstates::ChatState;
+    use xmpp_parsers::receipts::Received;
+
+    use super::*;
+    use crate::client::Client;
+    use crate::driver::Outgoing;
+    use crate::ext::{Extension, Position, Registrar, outbound};
+    use crate::store::IdentityKey;
+
+    /// Has receipts kept by servers, and lets none go to Paris.
+    struct Censor;
+
+    impl Extension for Censor {
+        fn register(&self, reg: &mut Registrar<'_>) {
+            reg.outbound_stage("censor", Position::After(outbound::DECORATE), |mut draft, _cx| async move {
+                let is_receipt = draft.payload::<Received>()?.is_some();
+                if is_receipt && draft.message.to.as_ref().is_some_and(|to| to.as_str().starts_with("paris@")) {
+                    return Err(Error::other("not to him"));
+                }
+                if is_receipt {
+                    draft.message.payloads.push(minidom::Element::bare("store", ns::HINTS));
+                }
+                Ok(draft)
+            });
+        }
+    }
+
+    async fn client(censored: bool) -> Client {
+        let builder = Client::builder("romeo@montague.example".parse().expect("a JID")).password("secret");
+        let builder = if censored { builder.with(Censor) } else { builder };
+        builder.build().await.expect("a client")
+    }
+
+    async fn receipt(client: &Client, to: &str) -> Result<Sent> {
+        let write = |message: &mut ElementWriter<'_>| {
+            message.start(ns::RECEIPTS, "received")?;
+            message.attribute("id", "m'1")?;
+            message.end()
+        };
+        client.send_payload(&to.parse().expect("a JID"), MessageKind::Chat, write).await
+    }
+
+    /// What goes out next, with the id by another name.
+    fn next(client: &Client, id: &str) -> String {
+        let shared = client.downgrade().shared().expect("the client is there");
+        let Some(Outgoing::Stanza { stanza, .. }) = shared.outbox.next() else { panic!("nothing is in the outbox") };
+        assert_eq!((stanza.id(), stanza.to_jid().map(Jid::as_str)), (Some(id), stanza.to()));
+        let mut out = Vec::new();
+        stanza.write_to(&mut out, None);
+        String::from_utf8(out).expect("UTF-8").replace(id, "ID")
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_without_a_value_is_what_its_value_says() {
+        let juliet = "juliet@capulet.example/balcony";
+        for (censored, hint) in [(false, ""), (true, "<store xmlns='urn:xmpp:hints'/>")] {
+            let client = client(censored).await;
+            let message = Message::chat(juliet.parse::<Jid>().expect("a JID")).with_payload(Received { id: "m'1".to_owned() });
+            for sent in [client.send(message).await, receipt(&client, juliet).await] {
+                let sent = sent.expect("accepted");
+                let expected = format!(
+                    "<message to='{juliet}' id='ID' type='chat'><received xmlns='urn:xmpp:receipts' id='m&apos;1'/>\
+                     <origin-id xmlns='urn:xmpp:sid:0' id='ID'/>{hint}</message>"
+                );
+                assert_eq!(next(&client, sent.id()), expected);
+                assert_eq!(sent.to().map(Jid::as_str), Some(juliet));
+                let logged = client.store().find(&IdentityKey::own(sent.id())).await.expect("a store").expect("it is in the log");
+                let kept = expected.replacen(" to", " xmlns='jabber:client' to", 1);
+                assert_eq!(logged.xml.as_str().replace(sent.id(), "ID"), kept);
+                assert_eq!((logged.id.as_deref(), logged.origin_id.as_deref()), (Some(sent.id()), Some(sent.id())));
+                assert_eq!((logged.conversation.as_str(), logged.kind), ("juliet@capulet.example", MessageKind::Chat));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stage_refuses_what_is_sent_without_a_value() {
+        let client = client(true).await;
+        assert!(receipt(&client, "paris@verona.example/x").await.is_err());
+        assert!(client.downgrade().shared().is_some_and(|shared| shared.outbox.next().is_none()));
+    }
+
+    #[tokio::test]
+    async fn what_only_tells_a_state_has_no_other_id_and_is_not_kept() {
+        let (client, juliet) = (client(false).await, "juliet@capulet.example".parse::<Jid>().expect("a JID"));
+        let write = |message: &mut ElementWriter<'_>| {
+            message.start(ns::CHAT_STATES, "paused")?;
+            message.end()
+        };
+        let by_value = client.send(Message::chat(juliet.clone()).with_payload(ChatState::Paused)).await;
+        for sent in [by_value, client.send_payload(&juliet, MessageKind::Chat, write).await] {
+            let sent = sent.expect("accepted");
+            let expected = "<message to='juliet@capulet.example' id='ID' type='chat'>\
+                            <paused xmlns='http://jabber.org/protocol/chatstates'/></message>";
+            assert_eq!(next(&client, sent.id()), expected);
+            assert!(client.store().find(&IdentityKey::own(sent.id())).await.expect("a store").is_none());
+        }
+    }
+
+    type Write = fn(&mut ElementWriter<'_>) -> Result<(), xso::error::Error>;
+
+    #[tokio::test]
+    async fn what_is_no_xml_is_not_sent() {
+        let (client, juliet) = (client(false).await, "juliet@capulet.example".parse::<Jid>().expect("a JID"));
+        let wrong: [Write; 6] = [
+            |message| message.attribute("x y", "z"),
+            |message| message.attribute("x", "\u{1}"),
+            |message| message.text("\u{1}"),
+            |message| message.start("urn:x", "a b='c' d"),
+            |message| message.start("urn:x", "open"),
+            |message| message.end(),
+        ];
+        for (number, write) in wrong.into_iter().enumerate() {
+            assert!(client.send_payload(&juliet, MessageKind::Normal, write).await.is_err(), "{number}");
+        }
+        assert!(client.downgrade().shared().is_some_and(|shared| shared.outbox.next().is_none()));
     }
 }

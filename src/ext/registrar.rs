@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::event::{Handler, Inbound, Route};
 use crate::ext::iq::{Answer, IqRefusal, IqRequest};
 use crate::ext::registry::{Consumer, Declared, Drafts, IqKind, IqRoute, NamespaceSpec};
-use crate::ext::stage::{InboundDraft, OutboundDraft, Position};
+use crate::ext::stage::{InboundDraft, OutboundDraft, OutboundStage, Position};
 use crate::ext::{Ctx, Extension};
 use crate::store::Row;
 use crate::xml::{PayloadName, Stanza, StanzaKind};
@@ -199,7 +199,21 @@ impl Registrar<'_> {
         F: Fn(OutboundDraft, Ctx) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<OutboundDraft>> + Send + 'static,
     {
-        self.drafts.outbound.push((self.name, name, position, Arc::new(move |draft, cx| Box::pin(stage(draft, cx)))));
+        self.outbound_stage_for(name, position, |_| true, stage);
+    }
+
+    /// Adds an outbound stage that has nothing to do with most of the messages that are
+    /// [written without a value](crate::client::Client::send_payload), and says of which it has: the others pass it unseen.
+    /// Otherwise as [`outbound_stage`](Self::outbound_stage): a message that is sent as a value comes to it whatever it carries.
+    ///
+    /// If one stage is to see a message, all do.
+    pub fn outbound_stage_for<F, Fut>(&mut self, name: &'static str, position: Position, looks_at: fn(&Stanza) -> bool, stage: F)
+    where
+        F: Fn(OutboundDraft, Ctx) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<OutboundDraft>> + Send + 'static,
+    {
+        let stage = OutboundStage { step: Arc::new(move |draft, cx| Box::pin(stage(draft, cx))), looks_at };
+        self.drafts.outbound.push((self.name, name, position, stage));
     }
 
     /// Adds to every presence of our own before it is sent (capabilities, avatars, idle time): broadcast, directed, and

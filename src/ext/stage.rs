@@ -266,7 +266,13 @@ fn read(xml: &str) -> Option<Frame> {
 }
 
 pub(crate) type InboundStage = Arc<dyn Fn(&mut InboundDraft, &Ctx) + Send + Sync>;
-pub(crate) type OutboundStage = Arc<dyn Fn(OutboundDraft, Ctx) -> BoxFuture<'static, Result<OutboundDraft>> + Send + Sync>;
+type OutboundStep = Arc<dyn Fn(OutboundDraft, Ctx) -> BoxFuture<'static, Result<OutboundDraft>> + Send + Sync>;
+
+pub(crate) struct OutboundStage {
+    pub(crate) step: OutboundStep,
+    /// Whether a message that is written already has to be read for it.
+    pub(crate) looks_at: fn(&Stanza) -> bool,
+}
 
 /// Stages in order, and how many of them stand before the first built-in name.
 pub(crate) type Ordered<S> = (Vec<S>, usize);

@@ -1,23 +1,18 @@
 //! Telling the sender of a message that it arrived (XEP-0184), or was displayed (XEP-0333).
 
 use jid::{BareJid, Jid};
-use xmpp_parsers::message::Message;
-use xmpp_parsers::receipts::Received;
 
 use super::{Confirm, MessageType, MessagingSettings, Origin};
-use crate::client::WeakClient;
+use crate::client::{Client, Sent, WeakClient};
 use crate::error::Result;
 use crate::event::{Event, Inbound, Route};
 use crate::ext::Ctx;
 use crate::roster::RosterService;
+use crate::xml::{ElementWriter, Stanza, ns};
 
-/// A receipt has to be sent: heard by the extension itself.
+/// A receipt has to be sent for this message: heard by the extension itself.
 #[derive(Clone, Debug)]
-pub(super) struct ReceiptDue {
-    to: Jid,
-    id: String,
-    message_type: MessageType,
-}
+pub(super) struct ReceiptDue(Stanza);
 
 impl ReceiptDue {
     /// The receipt that is due for a message that asks for one, if it is: its sender may know, and the message comes the first
@@ -33,14 +28,15 @@ impl ReceiptDue {
         if !received {
             return None;
         }
-        let (to, id) = (stanza.from_jid()?, stanza.id()?);
-        let message_type = MessageType::from_attribute(stanza.stanza_type().as_deref());
-        may_know(cx, &to.clone().into_bare()).then(|| Self { to: to.clone(), id: id.into_owned(), message_type })
+        stanza.id()?;
+        may_know(cx, &stanza.from_jid()?.clone().into_bare()).then(|| Self(stanza.clone()))
     }
 
     pub(super) async fn send(self, cx: Ctx) -> Result<()> {
-        let message = addressed(self.message_type, self.to).with_payload(Received { id: self.id });
-        cx.client().send(message).await.map(drop)
+        let Self(stanza) = &self;
+        let (Some(to), Some(id)) = (stanza.from_jid(), stanza.id()) else { return Ok(()) };
+        let about = MessageType::from_attribute(stanza.stanza_type().as_deref());
+        confirm(&cx.client(), to, about, (ns::RECEIPTS, "received"), &id).await.map(drop)
     }
 }
 
@@ -68,9 +64,15 @@ pub(super) fn may_know(cx: &Ctx, sender: &BareJid) -> bool {
         }
 }
 
-/// A message of the type of the one it is about, so that it takes the same way.
-pub(super) fn addressed(about: MessageType, to: Jid) -> Message {
-    if about == MessageType::Chat { Message::chat(to) } else { Message::normal(to) }
+/// Sends what confirms the message of this id: of the type of the one it is about, so that it takes the same way.
+pub(super) async fn confirm(client: &Client, to: &Jid, about: MessageType, (ns, name): (&str, &str), id: &str) -> Result<Sent> {
+    let kind = if about == MessageType::Chat { MessageType::Chat } else { MessageType::Normal };
+    let write = |message: &mut ElementWriter<'_>| {
+        message.start(ns, name)?;
+        message.attribute("id", id)?;
+        message.end()
+    };
+    client.send_payload(to, kind, write).await
 }
 
 #[cfg(test)]
@@ -95,7 +97,7 @@ mod tests {
             let mut inbound = Inbound::new(stanza.clone(), 1, SystemTime::UNIX_EPOCH);
             inbound.replace(stanza.clone(), origin);
             let due = ReceiptDue::for_message(&inbound, &client.ctx());
-            assert_eq!(due.map(|due| due.id), expected.then(|| "m".to_owned()), "{origin:?}");
+            assert_eq!(due.is_some(), expected, "{origin:?}");
         }
         let mut caught_up = Inbound::new(stanza.clone(), 1, SystemTime::UNIX_EPOCH);
         caught_up.replace(stanza, Origin::Archive);

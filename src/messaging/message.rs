@@ -5,8 +5,6 @@ use std::fmt;
 use std::time::SystemTime;
 
 use jid::{BareJid, Jid};
-use xmpp_parsers::displayed_markers::Displayed;
-use xmpp_parsers::message::Id;
 use xso::FromXml;
 
 use super::wire::{self, ChatState, Delay, Marker, Text, Thread};
@@ -275,8 +273,7 @@ impl ChatMessage {
         }
         // Every device of the sender may want to know.
         let to = messaging.address(&self.conversation());
-        let marker = Displayed { id: Id(id.into_owned()) };
-        client.send(confirm::addressed(self.message_type(), to).with_payload(marker)).await.map(Some)
+        confirm::confirm(&client, &to, self.message_type(), (ns::CHAT_MARKERS, "displayed"), &id).await.map(Some)
     }
 
     pub(super) fn client(&self) -> &WeakClient {
@@ -295,7 +292,7 @@ impl Event for ChatMessage {
     fn from_inbound(inbound: &Inbound, client: &WeakClient) -> Option<Self> {
         let stanza = inbound.stanza();
         let from = match stanza.from() {
-            Some(from) => Jid::new(&from).ok()?,
+            Some(_) => stanza.from_jid()?.clone(),
             // RFC 6120 §8.1.2.1: without it, the account's own.
             None => client.account().clone().into(),
         };

@@ -54,7 +54,9 @@ impl Extension for MessagingService {
             reg.feature(feature);
         }
         let states = Arc::clone(&self.states);
-        reg.outbound_stage("receipts", Position::After(outbound::DECORATE), move |draft, cx| {
+        // It has to do with chat messages that have a body.
+        let looks_at = |message: &Stanza| message.child(ns::CLIENT, "body").is_some();
+        reg.outbound_stage_for("receipts", Position::After(outbound::DECORATE), looks_at, move |draft, cx| {
             std::future::ready(Ok(decorated(draft, &cx, &states)))
         });
         let (locks, states) = (Arc::clone(&self.locks), Arc::clone(&self.states));

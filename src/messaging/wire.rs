@@ -219,11 +219,15 @@ impl Carried {
         let mut carried = Self::default();
         let mut is_receipt = false;
         for child in stanza.children() {
-            carried.body |= child.is(ns::CLIENT, "body");
-            carried.state |= read_state(child).is_some();
-            carried.asks |= child.is(ns::RECEIPTS, "request");
-            is_receipt |= child.is(ns::RECEIPTS, "received");
-            carried.progress |= marker_kind(child).is_some();
+            match child.name() {
+                "body" => carried.body |= child.has_ns(ns::CLIENT),
+                "request" => carried.asks |= child.has_ns(ns::RECEIPTS),
+                "received" | "displayed" | "acknowledged" => {
+                    is_receipt |= child.is(ns::RECEIPTS, "received");
+                    carried.progress |= marker_kind(child).is_some();
+                }
+                _ => carried.state |= read_state(child).is_some(),
+            }
         }
         carried.asks &= !is_receipt;
         carried.progress |= is_receipt;

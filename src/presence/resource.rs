@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jid::{BareJid, Jid};
@@ -82,9 +83,15 @@ impl fmt::Display for Show {
 /// An available resource of a contact or of the own account, as its last presence says.
 ///
 /// `Ord` puts the best one first: higher priority, then readier to talk, then the one that spoke last.
+/// Cloning counts a reference.
 #[derive(Clone)]
 pub struct ResourcePresence {
-    jid: Jid,
+    fields: Arc<Fields>,
+}
+
+struct Fields {
+    /// Whose resource it is.
+    bare: BareJid,
     show: Show,
     priority: i8,
     since: SystemTime,
@@ -96,75 +103,82 @@ impl ResourcePresence {
     /// What an available presence stanza says; none without a sender. `received` counts where no
     /// [delay](https://xmpp.org/extensions/xep-0203.html) says when it was sent.
     pub(super) fn read(stanza: &Stanza, received: SystemTime, account: &BareJid) -> Option<Self> {
-        let jid = stanza.from_jid()?.clone();
-        Some(Self {
-            own: belongs_to(&jid, account),
-            jid,
+        let jid = stanza.from_jid()?;
+        let fields = Fields {
+            bare: jid.clone().into_bare(),
             show: show(stanza),
             priority: priority(stanza),
             since: sent(stanza).map_or(received, |sent| sent.min(received)),
+            own: belongs_to(jid, account),
             stanza: stanza.clone(),
-        })
+        };
+        Some(Self { fields: Arc::new(fields) })
+    }
+
+    /// Whose resource it is.
+    pub(super) fn bare(&self) -> &BareJid {
+        &self.fields.bare
     }
 
     /// The resource's full JID. Gateways also have presence without a resource.
     #[must_use]
     pub fn jid(&self) -> &Jid {
-        &self.jid
+        // Without a sender none was read.
+        self.fields.stanza.from_jid().unwrap_or(&self.fields.bare)
     }
 
     /// Whether it is one of the own account's: this client, or another of the user's devices.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        self.own
+        self.fields.own
     }
 
     /// How available it is.
     #[must_use]
     pub fn show(&self) -> Show {
-        self.show
+        self.fields.show
     }
 
     /// Its priority, from -128 to 127. A resource with a negative one gets no messages sent to the bare JID.
     #[must_use]
     pub fn priority(&self) -> i8 {
-        self.priority
+        self.fields.priority
     }
 
     /// When it said so: when the stanza was sent where the server tells (XEP-0203), else when it was received.
     #[must_use]
     pub fn since(&self) -> SystemTime {
-        self.since
+        self.fields.since
     }
 
     /// What it says in words: the text in the stanza's own language, or the first.
     #[must_use]
     pub fn status(&self) -> Option<Cow<'_, str>> {
-        status(&self.stanza)
+        status(&self.fields.stanza)
     }
 
     /// What it says in this language (a language tag, compared without case).
     #[must_use]
     pub fn status_in(&self, lang: &str) -> Option<Cow<'_, str>> {
-        status_in(&self.stanza, lang)
+        status_in(&self.fields.stanza, lang)
     }
 
     /// What it says, with each text's language where one is given.
     pub fn statuses(&self) -> impl Iterator<Item = (Option<Cow<'_, str>>, Cow<'_, str>)> {
-        statuses(&self.stanza)
+        statuses(&self.fields.stanza)
     }
 
     /// The stanza, for everything else in it.
     #[must_use]
     pub fn stanza(&self) -> &Stanza {
-        &self.stanza
+        &self.fields.stanza
     }
 }
 
 impl Ord for ResourcePresence {
     fn cmp(&self, other: &Self) -> Ordering {
-        let key = |presence: &Self| (Reverse(presence.priority), presence.show.rank(), Reverse(presence.since));
-        key(self).cmp(&key(other)).then_with(|| self.jid.cmp(&other.jid))
+        let key = |presence: &Self| (Reverse(presence.priority()), presence.show().rank(), Reverse(presence.since()));
+        key(self).cmp(&key(other)).then_with(|| self.jid().cmp(other.jid()))
     }
 }
 
@@ -185,9 +199,9 @@ impl Eq for ResourcePresence {}
 impl fmt::Debug for ResourcePresence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResourcePresence")
-            .field("jid", &self.jid.as_str())
-            .field("show", &self.show)
-            .field("priority", &self.priority)
+            .field("jid", &self.jid().as_str())
+            .field("show", &self.show())
+            .field("priority", &self.priority())
             .finish_non_exhaustive()
     }
 }

@@ -186,19 +186,27 @@ impl PresenceService {
         if stanza.stanza_type().is_some() {
             // Unavailable; or an error, which says that nobody is there to see our presence.
             let Some(jid) = stanza.from_jid() else { return };
-            for gone in self.state.with(|state| state.gone_with(jid)) {
-                cx.delete_session_row(ROWS, format!("from/{gone}"));
-            }
-            self.state.update(|state| ((), state.is_available(jid).then(|| PresenceChange::Unavailable(jid.clone()))));
-            if self.state.with(|state| state.of(&jid.clone().into_bare()).is_empty()) {
-                self.strangers().remove(&jid.clone().into_bare());
+            let bare = jid.clone().into_bare();
+            let gone = |state: &PresenceState| {
+                let mut gone = state.of(&bare).iter().filter(|resource| jid.is_bare() || resource.jid() == jid).peekable();
+                let is_news = gone.peek().is_some();
+                if cx.outlives_the_process() {
+                    gone.for_each(|gone| cx.delete_session_row(ROWS, format!("from/{}", gone.jid())));
+                }
+                ((), is_news.then(|| PresenceChange::Unavailable(jid.clone())))
+            };
+            self.state.update(gone);
+            if self.state.with(|state| state.of(&bare).is_empty()) {
+                self.strangers().remove(&bare);
             }
             return;
         }
         let Some(presence) = ResourcePresence::read(stanza, inbound.received(), cx.account()) else { return };
-        let bare = presence.jid().clone().into_bare();
-        let room = self.state.with(|state| state.is_available(presence.jid()) || state.of(&bare).len() < MAX_RESOURCES);
-        if stanza.byte_len() > MAX_PRESENCE_BYTES || !room || !self.admits(&bare, cx) {
+        let room = self.state.with(|state| {
+            let resources = state.of(presence.bare());
+            resources.len() < MAX_RESOURCES || resources.iter().any(|resource| resource.jid() == presence.jid())
+        });
+        if stanza.byte_len() > MAX_PRESENCE_BYTES || !room || !self.admits(presence.bare(), cx) {
             tracing::debug!(from = %presence.jid(), "presence was left out: it is too large, or there is too much of it");
             return;
         }

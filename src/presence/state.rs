@@ -55,17 +55,6 @@ impl PresenceState {
     pub fn is_stale(&self) -> bool {
         self.stale
     }
-
-    /// The resources that are gone when this one is, or for a bare JID all of its.
-    pub(super) fn gone_with(&self, jid: &Jid) -> Vec<Jid> {
-        let resources = self.of(&jid.clone().into_bare()).iter().map(ResourcePresence::jid);
-        resources.filter(|resource| jid.is_bare() || *resource == jid).cloned().collect()
-    }
-
-    pub(super) fn is_available(&self, jid: &Jid) -> bool {
-        let resources = self.of(&jid.clone().into_bare());
-        if jid.is_bare() { !resources.is_empty() } else { resources.iter().any(|resource| resource.jid() == jid) }
-    }
 }
 
 impl Observe for PresenceState {
@@ -74,12 +63,19 @@ impl Observe for PresenceState {
     fn apply(&mut self, change: &PresenceChange) {
         match change {
             PresenceChange::Available(new) => {
-                let resources = self.available.entry(new.jid().clone().into_bare()).or_insert_with(|| Arc::new([]));
-                let others = resources.iter().filter(|resource| resource.jid() != new.jid());
-                let mut all: Vec<ResourcePresence> = others.cloned().collect();
-                let at = all.partition_point(|resource| resource < new);
-                all.insert(at, new.clone());
-                *resources = all.into();
+                let Some(resources) = self.available.get_mut(new.bare()) else {
+                    self.available.insert(new.bare().clone(), Arc::new([new.clone()]));
+                    return;
+                };
+                if resources.iter().any(|resource| resource.jid() == new.jid()) {
+                    let resources = Arc::make_mut(resources);
+                    resources.iter_mut().filter(|resource| resource.jid() == new.jid()).for_each(|old| *old = new.clone());
+                    resources.sort();
+                } else {
+                    let at = resources.partition_point(|resource| resource < new);
+                    let (before, after) = resources.split_at(at);
+                    *resources = before.iter().chain([new]).chain(after).cloned().collect();
+                }
             }
             PresenceChange::Unavailable(jid) => {
                 let bare = jid.clone().into_bare();

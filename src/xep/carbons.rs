@@ -200,7 +200,8 @@ impl Extension for CarbonsService {
         reg.store_namespace(ROWS, 1, |_, rows| Ok(rows));
         reg.inbound_stage("carbons:unwrap", Position::After(inbound::UNWRAP), unwrap);
         // After encryption, so that servers can read it.
-        reg.outbound_stage("carbons:private", Position::After(outbound::ENCRYPT), |mut draft, _cx| async move {
+        let looks_at = |message: &Stanza| message.child(ns::CARBONS, "private").is_some();
+        reg.outbound_stage_for("carbons:private", Position::After(outbound::ENCRYPT), looks_at, |mut draft, _cx| async move {
             let payloads = &mut draft.message.payloads;
             let is_private = payloads.iter().any(|payload| payload.is("private", ns::CARBONS));
             if is_private && !payloads.iter().any(|payload| payload.is("no-copy", ns::HINTS)) {

@@ -7,6 +7,7 @@
 //! | [`Stanza`] | a message, presence or IQ: a frame, or an element inside one |
 //! | [`Node`] | the cursor that reads a frame's elements |
 //! | [`OutStanza`] | a stanza on its way out, serialised once |
+//! | [`ElementWriter`] | writes an element piece by piece, where no value is needed first |
 //!
 //! Nothing is decoded before it is asked for. A payload becomes a typed value by [`Node::payload`], [`Stanza::payload`] or
 //! [`Frame::payload`], of any type that implements `xso::FromXml`: those of xmpp-parsers, or one's own. The derive macros
@@ -75,4 +76,4 @@ pub use payload::PayloadName;
 pub(crate) use read::WalkItem;
 pub(crate) use stanza::InStanza;
 pub use stanza::{Stanza, StanzaKind};
-pub use write::{escape_attr, escape_text, write_element};
+pub use write::{ElementWriter, escape_attr, escape_text, write_element};

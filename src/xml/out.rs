@@ -1,8 +1,10 @@
 //! [`OutStanza`]: a stanza on its way out, serialised once.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use jid::Jid;
 use xmpp_parsers::{iq::Iq, message::Message, presence::Presence};
 use xso::AsXml;
 
@@ -10,7 +12,7 @@ use super::error::{PayloadError, XmlError, XmlErrorKind};
 use super::frame::Frame;
 use super::limits::Limits;
 use super::stanza::{Stanza, StanzaKind};
-use super::write::{escape_attr, write_element, write_message, write_node};
+use super::write::{ElementWriter, escape_attr, write_by, write_element, write_message, write_node};
 use super::{ns, standalone};
 use crate::error::Error;
 
@@ -37,6 +39,14 @@ pub struct OutStanza(Arc<Inner>);
 struct Inner {
     /// The stanza standing alone: `<kind xmlns='jabber:client'` and the rest.
     stanza: Stanza,
+    /// The attributes that say something else than is written, because of what was escaped.
+    escaped: Escaped,
+    /// The receiver, once somebody asked, or where it is known.
+    receiver: OnceLock<Option<Jid>>,
+}
+
+#[derive(Default)]
+struct Escaped {
     id: Option<Box<str>>,
     to: Option<Box<str>>,
     stanza_type: Option<Box<str>>,
@@ -51,7 +61,46 @@ impl OutStanza {
     ///
     /// [`ErrorKind::Payload`](crate::ErrorKind::Payload) if it holds what XML cannot carry.
     pub fn message(message: &Message) -> Result<Self, Error> {
-        Self::by(|text| write_message(text, message, ""))
+        Self::by(message.to.as_ref(), |text| write_message(text, message, ""))
+    }
+
+    /// Writes a stanza piece by piece, where it is small and always of one form, and no value is needed first. `write` begins
+    /// behind the name and the receiver, so further attributes of the stanza come first.
+    ///
+    /// ```
+    /// use xmppkit::xml::{OutStanza, StanzaKind, ns};
+    /// let juliet = "juliet@capulet.example/balcony".parse()?;
+    /// let receipt = OutStanza::written(StanzaKind::Message, Some(&juliet), |message| {
+    ///     message.attribute("id", "r1")?;
+    ///     message.start(ns::RECEIPTS, "received")?;
+    ///     message.attribute("id", "m1")?;
+    ///     message.end()
+    /// })?;
+    /// let mut out = Vec::new();
+    /// receipt.write_to(&mut out, None);
+    /// assert_eq!(
+    ///     String::from_utf8(out)?,
+    ///     "<message to='juliet@capulet.example/balcony' id='r1'><received xmlns='urn:xmpp:receipts' id='m1'/></message>"
+    /// );
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`, and as [`message`](Self::message) if what it wrote is not well-formed.
+    pub fn written(
+        kind: StanzaKind,
+        to: Option<&Jid>,
+        write: impl FnOnce(&mut ElementWriter<'_>) -> Result<(), xso::error::Error>,
+    ) -> Result<Self, Error> {
+        Self::by(to, |text| {
+            write_by(text, "", |writer| {
+                writer.start(ns::CLIENT, kind.name())?;
+                to.map_or(Ok(()), |to| writer.attribute("to", to.as_str()))?;
+                write(writer)?;
+                writer.end()
+            })
+        })
     }
 
     /// Serialises a presence.
@@ -94,27 +143,31 @@ impl OutStanza {
         let mut text = Vec::with_capacity(frame.byte_len() + DECLARATION.len());
         // A node that was read holds nothing that cannot be written.
         write_node(&mut text, frame.root(), "").map_err(|_| XmlError::new(XmlErrorKind::Syntax, 0))?;
-        Self::new(&text)
+        Self::new(&text, OnceLock::new())
     }
 
     fn of<T: AsXml>(value: &T) -> Result<Self, Error> {
-        Self::by(|text| write_element(text, value, ""))
+        Self::by(None, |text| write_element(text, value, ""))
     }
 
-    fn by(write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>) -> Result<Self, Error> {
+    fn by(to: Option<&Jid>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>) -> Result<Self, Error> {
         let mut text = Vec::with_capacity(512);
         write(&mut text)?;
-        Self::new(&text).map_err(|e| PayloadError::new(ns::CLIENT, "", xso::error::Error::text_parse_error(e)).into())
+        let receiver = to.map_or_else(OnceLock::new, |to| Some(to.clone()).into());
+        Self::new(&text, receiver).map_err(|e| PayloadError::new(ns::CLIENT, "", xso::error::Error::text_parse_error(e)).into())
     }
 
     /// Checks what was written as if it had been received, so that no serialiser can break the stream.
-    fn new(text: &[u8]) -> Result<Self, XmlError> {
+    fn new(text: &[u8], receiver: OnceLock<Option<Jid>>) -> Result<Self, XmlError> {
         let text = simdutf8::basic::from_utf8(text).map_err(|_| XmlError::new(XmlErrorKind::Utf8, 0))?;
         let frame = standalone::parse(text, &unlimited())?;
         let stanza = frame.stanza().ok_or(XmlError::new(XmlErrorKind::NotAStanza, 0))?;
-        let own = |value: Option<std::borrow::Cow<'_, str>>| value.map(|v| v.into_owned().into_boxed_str());
-        let (id, to, stanza_type) = (own(stanza.id()), own(stanza.to()), own(stanza.stanza_type()));
-        Ok(Self(Arc::new(Inner { stanza, id, to, stanza_type })))
+        let decoded = |value: Option<Cow<'_, str>>| match value {
+            Some(Cow::Owned(value)) => Some(value.into_boxed_str()),
+            _ => None,
+        };
+        let escaped = Escaped { id: decoded(stanza.id()), to: decoded(stanza.to()), stanza_type: decoded(stanza.stanza_type()) };
+        Ok(Self(Arc::new(Inner { stanza, escaped, receiver })))
     }
 
     /// Message, presence or IQ.
@@ -126,19 +179,25 @@ impl OutStanza {
     /// The attribute `id`.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        self.0.id.as_deref()
+        attribute(self.0.stanza.id(), &self.0.escaped.id)
     }
 
     /// The attribute `to`.
     #[must_use]
     pub fn to(&self) -> Option<&str> {
-        self.0.to.as_deref()
+        attribute(self.0.stanza.to(), &self.0.escaped.to)
+    }
+
+    /// The receiver; none if there is none, or no valid JID (RFC 7622).
+    #[must_use]
+    pub fn to_jid(&self) -> Option<&Jid> {
+        self.0.receiver.get_or_init(|| Jid::new(self.to()?).ok()).as_ref()
     }
 
     /// The attribute `type`.
     #[must_use]
     pub fn stanza_type(&self) -> Option<&str> {
-        self.0.stanza_type.as_deref()
+        attribute(self.0.stanza.stanza_type(), &self.0.escaped.stanza_type)
     }
 
     /// Whether this is the same value, not one that says the same.
@@ -182,6 +241,14 @@ impl OutStanza {
 
     fn text(&self) -> &str {
         self.0.stanza.frame().inner_ref().text()
+    }
+}
+
+/// An attribute as it stands in the stanza, or what it says where that is another thing.
+fn attribute<'a>(written: Option<Cow<'a, str>>, escaped: &'a Option<Box<str>>) -> Option<&'a str> {
+    match written? {
+        Cow::Borrowed(value) => Some(value),
+        Cow::Owned(_) => escaped.as_deref(),
     }
 }
 

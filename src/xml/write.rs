@@ -1,8 +1,11 @@
 //! From typed values to bytes: escaping, and elements with as few declarations as they need.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
 
-use rxml::{Namespace, NcNameStr};
+use rxml::NcNameStr;
+use smallvec::SmallVec;
 use xmpp_parsers::message::Message;
 use xmpp_parsers::ns::DEFAULT_NS;
 use xso::{AsXml, AsXmlText as _, Item};
@@ -90,48 +93,46 @@ fn escape(text: &str, with: impl Fn(u8) -> Option<&'static str>) -> Cow<'_, str>
 /// [`ErrorKind::Payload`](crate::ErrorKind::Payload) if the value cannot be serialised, or holds a character that XML cannot
 /// carry; `out` is then as it was.
 pub fn write_element<T: AsXml>(out: &mut Vec<u8>, value: &T, content_ns: &str) -> Result<(), Error> {
-    write_by(out, content_ns, |writer| write_items(writer, value))
+    write_by(out, content_ns, |writer| writer.items(value))
 }
 
 /// What [`write_element`] does, for a message: by its fields, instead of item by item.
 pub(super) fn write_message(out: &mut Vec<u8>, message: &Message, content_ns: &str) -> Result<(), Error> {
-    write_by(out, content_ns, |writer| {
-        writer.message(message)?;
-        writer.finish()
-    })
+    write_by(out, content_ns, |writer| writer.message(message))
 }
 
-fn write_by(
+/// Appends the one element that `write` writes; `out` is as it was if it fails.
+pub(super) fn write_by(
     out: &mut Vec<u8>,
     content_ns: &str,
-    write: impl FnOnce(&mut Writer<'_, '_>) -> Result<(), xso::error::Error>,
+    write: impl FnOnce(&mut ElementWriter<'_>) -> Result<(), xso::error::Error>,
 ) -> Result<(), Error> {
     let before = out.len();
-    let mut writer = Writer::new(out, content_ns);
-    let result = write(&mut writer);
-    let name = writer.root_name();
+    let mut writer = ElementWriter::new(out, content_ns);
+    let result = write(&mut writer).and_then(|()| writer.finish());
     result.map_err(|source| {
-        let name = name.unwrap_or_default();
+        let name = root_name(&out[before..]);
         out.truncate(before);
         PayloadError::new("", name, source).into()
     })
 }
 
-fn write_items<T: AsXml>(writer: &mut Writer<'_, '_>, value: &T) -> Result<(), xso::error::Error> {
-    writer.items(value)?;
-    writer.finish()
+/// The name of the element that was begun.
+fn root_name(text: &[u8]) -> String {
+    let name = text.get(1..).and_then(|text| text.split(|b| b" />".contains(b)).next()).unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// Writes a node that was read, canonically: as [`write_element`] would have written it.
 pub(super) fn write_node(out: &mut Vec<u8>, node: Node<'_>, content_ns: &str) -> Result<(), xso::error::Error> {
-    let mut writer = Writer::new(out, content_ns);
+    let mut writer = ElementWriter::new(out, content_ns);
     for item in node.walk() {
         match item {
             WalkItem::Start(node) => {
-                let ns = if node.is_content() { Ns::Content } else { Ns::Other(Namespace::from(node.written_ns().into_owned())) };
-                writer.start(&ns, node.name())?;
+                let ns = node.written_ns();
+                writer.start_in(if node.is_content() { Ns::Content } else { Ns::Other(&ns) }, node.name())?;
                 for attr in node.attrs() {
-                    writer.attribute(&attr.ns(), attr.name(), &attr.value())?;
+                    writer.attribute_in(&attr.ns(), attr.name(), &attr.value())?;
                 }
             }
             WalkItem::Text(text) => writer.text(&text)?,
@@ -142,25 +143,37 @@ pub(super) fn write_node(out: &mut Vec<u8>, node: Node<'_>, content_ns: &str) ->
 }
 
 /// A namespace as the writer sees it.
-#[derive(Clone, PartialEq)]
-enum Ns {
+#[derive(Clone, Copy)]
+enum Ns<'n> {
     Content,
-    Other(Namespace<'static>),
+    Other(&'n str),
 }
 
-impl Ns {
-    fn bridged(ns: &Namespace<'_>) -> Self {
-        if **ns == *DEFAULT_NS || **ns == *ns::CLIENT { Self::Content } else { Self::Other(ns.clone().into_static()) }
+impl<'n> Ns<'n> {
+    fn bridged(ns: &'n str) -> Self {
+        if ns == DEFAULT_NS || ns == ns::CLIENT { Self::Content } else { Self::Other(ns) }
     }
 }
 
-struct Writer<'o, 'c> {
+/// The default namespace at a place of what is written.
+#[derive(Clone)]
+enum Scope {
+    None,
+    Content,
+    /// Where in `out` it was declared.
+    Declared(Range<usize>),
+}
+
+/// Writes one element piece by piece, with as few declarations as it needs: see [`OutStanza::written`](super::OutStanza::written).
+///
+/// Names are written as they are given; whether all of it is well-formed is checked when it is whole.
+pub struct ElementWriter<'o> {
     out: &'o mut Vec<u8>,
     begin: usize,
-    content_ns: &'c str,
+    content_ns: &'o str,
     /// The elements that are open: where in `out` their qualified name stands, and the default namespace around them.
-    stack: Vec<(std::ops::Range<usize>, Ns)>,
-    default: Ns,
+    stack: SmallVec<[(Range<usize>, Scope); 4]>,
+    default: Scope,
     /// Whether the start tag of the innermost is still open.
     in_head: bool,
     /// How many prefixes were made up.
@@ -169,18 +182,31 @@ struct Writer<'o, 'c> {
     stream_prefix: Option<usize>,
 }
 
-impl<'o, 'c> Writer<'o, 'c> {
-    fn new(out: &'o mut Vec<u8>, content_ns: &'c str) -> Self {
-        let default = if content_ns.is_empty() { Ns::Other(Namespace::NONE) } else { Ns::Content };
-        Self { begin: out.len(), out, content_ns, stack: Vec::new(), default, in_head: false, made_up: 0, stream_prefix: None }
+impl<'o> ElementWriter<'o> {
+    fn new(out: &'o mut Vec<u8>, content_ns: &'o str) -> Self {
+        let default = if content_ns.is_empty() { Scope::None } else { Scope::Content };
+        let begin = out.len();
+        Self { out, begin, content_ns, stack: SmallVec::new(), default, in_head: false, made_up: 0, stream_prefix: None }
     }
 
-    fn root_name(&self) -> Option<String> {
-        let name = self.out.get(self.begin + 1..)?.split(|b| b" />".contains(b)).next()?;
-        Some(String::from_utf8_lossy(name).into_owned())
+    /// Begins an element of this namespace and local name, inside the one that is open. What is in
+    /// [`ns::CLIENT`](super::ns::CLIENT) is in the content namespace of the stream it goes out on.
+    ///
+    /// # Errors
+    /// A second element beside the outermost.
+    pub fn start(&mut self, ns: &str, name: &str) -> Result<(), xso::error::Error> {
+        self.start_in(Ns::bridged(ns), name)
     }
 
-    fn start(&mut self, ns: &Ns, name: &str) -> Result<(), xso::error::Error> {
+    /// An attribute in no namespace, of the element that was begun last.
+    ///
+    /// # Errors
+    /// A value with characters that XML does not allow; an attribute behind what is in the element.
+    pub fn attribute(&mut self, name: &str, value: &str) -> Result<(), xso::error::Error> {
+        self.attribute_in("", name, value)
+    }
+
+    fn start_in(&mut self, ns: Ns<'_>, name: &str) -> Result<(), xso::error::Error> {
         if self.stack.is_empty() && self.out.len() > self.begin {
             return Err(MISUSE);
         }
@@ -190,7 +216,7 @@ impl<'o, 'c> Writer<'o, 'c> {
         let around = self.default.clone();
         match ns {
             // Peers expect the prefix that RFC 6120 §4.8.5 speaks of.
-            Ns::Other(uri) if **uri == *ns::STREAM => {
+            Ns::Other(ns::STREAM) => {
                 self.push("stream:");
                 self.push(name);
                 self.stack.push((at..self.out.len(), around));
@@ -202,13 +228,18 @@ impl<'o, 'c> Writer<'o, 'c> {
             ns => {
                 self.push(name);
                 self.stack.push((at..self.out.len(), around));
-                if *ns != self.default {
-                    match ns {
-                        Ns::Content if self.content_ns.is_empty() => self.declaration(" xmlns='", ns::CLIENT),
-                        Ns::Content => self.declaration(" xmlns='", self.content_ns),
-                        Ns::Other(uri) => self.declaration(" xmlns='", uri),
-                    }
-                    self.default = ns.clone();
+                if !self.is_default(ns) {
+                    self.default = match ns {
+                        Ns::Content => {
+                            self.declaration(" xmlns='", if self.content_ns.is_empty() { ns::CLIENT } else { self.content_ns });
+                            Scope::Content
+                        }
+                        Ns::Other("") => {
+                            self.declaration(" xmlns='", "");
+                            Scope::None
+                        }
+                        Ns::Other(uri) => Scope::Declared(self.declaration(" xmlns='", uri)),
+                    };
                 }
             }
         }
@@ -220,8 +251,8 @@ impl<'o, 'c> Writer<'o, 'c> {
         for item in value.as_xml_iter()? {
             match item? {
                 Item::XmlDeclaration(_) => {}
-                Item::ElementHeadStart(ns, name) => self.start(&Ns::bridged(&ns), name.as_str())?,
-                Item::Attribute(ns, name, value) => self.attribute(&ns, name.as_str(), &value)?,
+                Item::ElementHeadStart(ns, name) => self.start(&ns, name.as_str())?,
+                Item::Attribute(ns, name, value) => self.attribute_in(&ns, name.as_str(), &value)?,
                 // The head ends with what follows: `/>` if that is the foot.
                 Item::ElementHeadEnd => {}
                 Item::Text(text) => self.text(&text)?,
@@ -234,23 +265,23 @@ impl<'o, 'c> Writer<'o, 'c> {
     fn message(&mut self, message: &Message) -> Result<(), xso::error::Error> {
         // Every field by its name: one that is added is missed here by the compiler.
         let Message { from, to, id, type_, bodies, subjects, thread, payloads } = message;
-        self.start(&Ns::Content, "message")?;
+        self.start_in(Ns::Content, "message")?;
         for (name, jid) in [("from", from), ("to", to)] {
             if let Some(jid) = jid {
-                self.attribute("", name, jid.as_str())?;
+                self.attribute(name, jid.as_str())?;
             }
         }
         if let Some(id) = id {
-            self.attribute("", "id", &id.0)?;
+            self.attribute("id", &id.0)?;
         }
         if let Some(kind) = type_.as_optional_xml_text()? {
-            self.attribute("", "type", &kind)?;
+            self.attribute("type", &kind)?;
         }
         for (name, texts) in [("body", bodies), ("subject", subjects)] {
             for (lang, text) in texts {
-                self.start(&Ns::Content, name)?;
+                self.start_in(Ns::Content, name)?;
                 if !lang.is_empty() {
-                    self.attribute(ns::XML, "lang", lang)?;
+                    self.attribute_in(ns::XML, "lang", lang)?;
                 }
                 self.text(text)?;
                 self.end()?;
@@ -265,9 +296,9 @@ impl<'o, 'c> Writer<'o, 'c> {
 
     fn element(&mut self, element: &minidom::Element) -> Result<(), xso::error::Error> {
         let name = <&NcNameStr>::try_from(element.name())?;
-        self.start(&Ns::bridged(&Namespace::from(element.ns())), name)?;
+        self.start(&element.ns(), name)?;
         for ((ns, name), value) in element.attrs().iter() {
-            self.attribute(ns, name, value)?;
+            self.attribute_in(ns, name, value)?;
         }
         for node in element.nodes() {
             match node {
@@ -278,13 +309,25 @@ impl<'o, 'c> Writer<'o, 'c> {
         self.end()
     }
 
-    fn declaration(&mut self, opening: &str, uri: &str) {
-        self.push(opening);
-        self.push(&escape_attr(uri));
-        self.push("'");
+    fn is_default(&self, ns: Ns<'_>) -> bool {
+        match (&self.default, ns) {
+            (Scope::Content, Ns::Content) | (Scope::None, Ns::Other("")) => true,
+            (Scope::Declared(at), Ns::Other(uri)) => self.out[at.clone()] == *escape_attr(uri).as_bytes(),
+            _ => false,
+        }
     }
 
-    fn attribute(&mut self, ns: &str, name: &str, value: &str) -> Result<(), xso::error::Error> {
+    /// Writes a declaration; gives where the namespace stands.
+    fn declaration(&mut self, opening: &str, uri: &str) -> Range<usize> {
+        self.push(opening);
+        let start = self.out.len();
+        self.push(&escape_attr(uri));
+        let end = self.out.len();
+        self.push("'");
+        start..end
+    }
+
+    fn attribute_in(&mut self, ns: &str, name: &str, value: &str) -> Result<(), xso::error::Error> {
         if !self.in_head {
             return Err(MISUSE);
         }
@@ -316,7 +359,11 @@ impl<'o, 'c> Writer<'o, 'c> {
         }
     }
 
-    fn text(&mut self, text: &str) -> Result<(), xso::error::Error> {
+    /// Text in the element that is open.
+    ///
+    /// # Errors
+    /// Characters that XML does not allow; text outside of any element.
+    pub fn text(&mut self, text: &str) -> Result<(), xso::error::Error> {
         if self.stack.is_empty() {
             return Err(MISUSE);
         }
@@ -329,7 +376,11 @@ impl<'o, 'c> Writer<'o, 'c> {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), xso::error::Error> {
+    /// Ends the element that is open.
+    ///
+    /// # Errors
+    /// None is open.
+    pub fn end(&mut self) -> Result<(), xso::error::Error> {
         let (name, around) = self.stack.pop().ok_or(MISUSE)?;
         self.default = around;
         if self.stream_prefix == Some(self.stack.len() + 1) {
@@ -354,6 +405,13 @@ impl<'o, 'c> Writer<'o, 'c> {
     }
 }
 
+impl fmt::Debug for ElementWriter<'_> {
+    /// Names its size; what it says is kept out of logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ElementWriter({} bytes)", self.out.len() - self.begin)
+    }
+}
+
 const MISUSE: xso::error::Error = xso::error::Error::Other("the type does not serialise to one element");
 
 fn check(text: &str) -> Result<(), xso::error::Error> {
@@ -364,8 +422,8 @@ fn check(text: &str) -> Result<(), xso::error::Error> {
 #[derive(Debug)]
 struct CharacterError;
 
-impl std::fmt::Display for CharacterError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for CharacterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         XmlErrorKind::Character.fmt(f)
     }
 }

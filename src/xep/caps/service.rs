@@ -17,7 +17,7 @@ use crate::ext::{Ctx, Extension, Observable, Registrar, SingleFlight, Watch};
 use crate::roster::RosterService;
 use crate::store::{Batch, StoredXml};
 use crate::xep::caps::hash::{self, SHA_1};
-use crate::xep::caps::table::{Announced, Question, Table};
+use crate::xep::caps::table::{Question, Seen, Table};
 use crate::xep::caps::{CapsChange, CapsState};
 use crate::xep::disco::{DiscoService, Info, InfoSource};
 use crate::xml::{Frame, Stanza, ns, write_element};
@@ -153,33 +153,37 @@ impl Inner {
             return;
         }
         // A server may leave out what has not changed (XEP-0115 §8.4).
-        let Some(announced) = stanza.child(ns::CAPS, "c").and_then(Announced::read) else { return };
+        let Some(seen) = stanza.child(ns::CAPS, "c").and_then(Seen::read) else { return };
         let bare = jid.clone().into_bare();
         let is_contact = bare == *cx.account() || cx.ext::<RosterService>().is_some_and(|roster| roster.contains(&bare));
-        let unbidden = is_contact && !announced.is_legacy();
-        if self.announce(jid, announced, is_contact) && unbidden {
-            let waits = {
-                let mut table = self.table();
-                table.question(jid).is_some_and(|question| table.wait(question))
-            };
-            if waits {
-                cx.emit(QuestionsWait);
-            }
+        let unbidden = is_contact && !seen.is_legacy();
+        let mut table = self.table();
+        let question = self.announce(&mut table, jid, &bare, seen, is_contact).filter(|_| unbidden);
+        let has_to_be_asked = question.is_some_and(|question| table.wait(question));
+        drop(table);
+        if has_to_be_asked {
+            cx.emit(QuestionsWait);
         }
     }
 
-    fn announce(&self, jid: &Jid, announced: Announced, is_contact: bool) -> bool {
-        let mut table = self.table();
-        let news = table.announce(jid, announced, is_contact);
-        if news {
-            self.show(&table, jid);
-        }
-        news
+    /// An address announces this; gives what there is to find out about it, if that is news.
+    fn announce(&self, table: &mut Table, jid: &Jid, bare: &BareJid, seen: Seen<'_>, is_contact: bool) -> Option<Question> {
+        let meaning = table.announce(jid, bare, seen, is_contact)?;
+        let (known, question) = match meaning {
+            Ok(info) => (Some(info), None),
+            Err(question) => (None, Some(question)),
+        };
+        self.set_known(jid, known);
+        question
     }
 
     /// Makes the state say of an address what the table does.
     fn show(&self, table: &Table, jid: &Jid) {
-        let known = table.known(jid);
+        self.set_known(jid, table.known(jid));
+    }
+
+    /// While the table is locked.
+    fn set_known(&self, jid: &Jid, known: Option<Arc<Info>>) {
         self.state.update(|state| {
             let change = match known {
                 Some(info) if state.get(jid) == Some(&info) => None,
@@ -286,13 +290,16 @@ impl Inner {
     /// The server announces itself in its stream features (XEP-0115 §6.3).
     async fn server(&self, cx: &Ctx) {
         let Some(features) = cx.stream_features() else { return };
-        let Some(announced) = features.child(ns::CAPS, "c").and_then(Announced::read) else { return };
-        if announced.is_legacy() {
+        let Some(seen) = features.child(ns::CAPS, "c").and_then(Seen::read) else { return };
+        if seen.is_legacy() {
             return;
         }
-        let server = own_server(cx);
-        self.announce(&server, announced, true);
-        let question = self.table().question(&server);
+        let server = BareJid::from_parts(None, cx.account().domain());
+        let question = {
+            let mut table = self.table();
+            self.announce(&mut table, &server, &server, seen, true);
+            table.question(&server)
+        };
         if let Some(Question::Hash(ver)) = question {
             self.recall(&ver, cx).await;
         }

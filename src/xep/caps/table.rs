@@ -1,6 +1,7 @@
 //! Who announces what, and what is known of it: bounded, and without input or output.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jid::{BareJid, Jid};
@@ -23,9 +24,17 @@ const MAX_ANNOUNCED_BYTES: usize = 1_024;
 /// What a `<c/>` says (XEP-0115 §4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Announced {
-    node: String,
-    ver: String,
-    hash: Option<String>,
+    node: Box<str>,
+    ver: Box<str>,
+    hash: Option<Cow<'static, str>>,
+}
+
+/// The same as it stands in the stanza.
+#[derive(Debug)]
+pub(super) struct Seen<'a> {
+    node: Cow<'a, str>,
+    ver: Cow<'a, str>,
+    hash: Option<Cow<'a, str>>,
 }
 
 /// What there is to find out.
@@ -39,7 +48,7 @@ pub(super) enum Question {
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entities: HashMap<BareJid, BTreeMap<Jid, Entity>>,
+    entities: HashMap<BareJid, Vec<Entity>>,
     strangers: HashSet<BareJid>,
     hashes: HashMap<String, Arc<Info>>,
     /// The hashes, oldest first.
@@ -51,6 +60,7 @@ pub(super) struct Table {
 
 #[derive(Debug)]
 struct Entity {
+    jid: Jid,
     announced: Announced,
     /// What it answered itself, where that could not be verified.
     answered: Option<Arc<Info>>,
@@ -58,24 +68,21 @@ struct Entity {
     tried: bool,
 }
 
-impl Announced {
+impl<'a> Seen<'a> {
     /// None of an announcement without what it must have, or of one that is too long.
-    pub(super) fn read(c: Node<'_>) -> Option<Self> {
-        let (node, ver, hash) = (c.attr("node")?, c.attr("ver")?, c.attr("hash"));
-        let length = node.len() + ver.len() + hash.as_ref().map_or(0, |hash| hash.len());
-        if length > MAX_ANNOUNCED_BYTES {
-            return None;
+    pub(super) fn read(c: Node<'a>) -> Option<Self> {
+        let (mut node, mut ver, mut hash) = (None, None, None);
+        for attr in c.attrs().filter(|attr| attr.ns().is_empty()) {
+            match attr.name() {
+                "node" => node = Some(attr.value()),
+                "ver" => ver = Some(attr.value()),
+                "hash" => hash = Some(attr.value()),
+                _ => {}
+            }
         }
-        Some(Self { node: node.into_owned(), ver: ver.into_owned(), hash: hash.map(Into::into) })
-    }
-
-    fn question(&self, jid: &Jid) -> Question {
-        if self.hash.as_deref() == Some(SHA_1) { Question::Hash(self.ver.clone()) } else { Question::Of(jid.clone()) }
-    }
-
-    /// The node to ask for (XEP-0115 §6.2). In the legacy format (§11) it stands for a part of the features only.
-    pub(super) fn query_node(&self) -> Option<String> {
-        self.hash.as_ref().map(|_| format!("{}#{}", self.node, self.ver))
+        let seen = Self { node: node?, ver: ver?, hash };
+        let length = seen.node.len() + seen.ver.len() + seen.hash.as_ref().map_or(0, |hash| hash.len());
+        (length <= MAX_ANNOUNCED_BYTES).then_some(seen)
     }
 
     pub(super) fn is_legacy(&self) -> bool {
@@ -83,40 +90,79 @@ impl Announced {
     }
 }
 
+impl PartialEq<Seen<'_>> for Announced {
+    fn eq(&self, seen: &Seen<'_>) -> bool {
+        (&*self.node, &*self.ver, self.hash.as_deref()) == (&*seen.node, &*seen.ver, seen.hash.as_deref())
+    }
+}
+
+impl From<Seen<'_>> for Announced {
+    fn from(seen: Seen<'_>) -> Self {
+        let hash = seen.hash.map(|hash| if hash == SHA_1 { SHA_1.into() } else { hash.into_owned().into() });
+        Self { node: seen.node.into(), ver: seen.ver.into(), hash }
+    }
+}
+
+impl Announced {
+    fn question(&self, jid: &Jid) -> Question {
+        if self.hash.as_deref() == Some(SHA_1) { Question::Hash((&*self.ver).into()) } else { Question::Of(jid.clone()) }
+    }
+
+    /// The node to ask for (XEP-0115 §6.2). In the legacy format (§11) it stands for a part of the features only.
+    pub(super) fn query_node(&self) -> Option<String> {
+        self.hash.as_ref().map(|_| format!("{}#{}", self.node, self.ver))
+    }
+}
+
 impl Entity {
     fn known(&self, hashes: &HashMap<String, Arc<Info>>) -> Option<Arc<Info>> {
-        let shared = if self.announced.hash.as_deref() == Some(SHA_1) { hashes.get(&self.announced.ver) } else { None };
+        let shared = if self.announced.hash.as_deref() == Some(SHA_1) { hashes.get(&*self.announced.ver) } else { None };
         shared.or(self.answered.as_ref()).cloned()
     }
 }
 
 impl Table {
-    /// An address announces this. Returns whether that is news and is kept; then what is known of it is another thing now.
-    pub(super) fn announce(&mut self, jid: &Jid, announced: Announced, is_contact: bool) -> bool {
-        let bare = jid.clone().into_bare();
-        let resources = self.entities.get(&bare);
-        let old = resources.and_then(|resources| resources.get(jid));
-        if old.is_some_and(|old| old.announced == announced) {
-            return false;
+    /// An address, of this bare JID, announces this. If that is news and is kept, what it can do is another thing now: what is
+    /// known of it, or else what there is to find out.
+    pub(super) fn announce(
+        &mut self,
+        jid: &Jid,
+        bare: &BareJid,
+        seen: Seen<'_>,
+        is_contact: bool,
+    ) -> Option<Result<Arc<Info>, Question>> {
+        let resources = self.entities.get_mut(bare);
+        let known = resources.as_ref().and_then(|resources| resources.iter().position(|entity| entity.jid == *jid));
+        if let (Some(resources), Some(at)) = (&resources, known)
+            && resources.get(at).is_some_and(|old| old.announced == seen)
+        {
+            return None;
         }
-        let room = old.is_some() || resources.map_or(0, BTreeMap::len) < MAX_RESOURCES;
-        let admitted = is_contact || self.strangers.contains(&bare) || self.strangers.len() < MAX_STRANGERS;
-        if !room || !admitted {
-            return false;
+        let has_room = known.is_some() || resources.as_ref().map_or(0, |resources| resources.len()) < MAX_RESOURCES;
+        let is_admitted = is_contact || self.strangers.contains(bare) || self.strangers.len() < MAX_STRANGERS;
+        if !has_room || !is_admitted {
+            return None;
         }
         if !is_contact {
             self.strangers.insert(bare.clone());
         }
-        let entity = Entity { announced, answered: None, tried: false };
-        self.entities.entry(bare).or_default().insert(jid.clone(), entity);
-        true
+        let entity = Entity { jid: jid.clone(), announced: seen.into(), answered: None, tried: false };
+        let meaning = entity.known(&self.hashes).ok_or_else(|| entity.announced.question(jid));
+        match (resources, known) {
+            (Some(resources), Some(at)) => resources[at] = entity,
+            (Some(resources), None) => resources.push(entity),
+            (None, _) => drop(self.entities.insert(bare.clone(), vec![entity])),
+        }
+        Some(meaning)
     }
 
     /// An address is gone. Returns whether it was there.
     pub(super) fn remove(&mut self, jid: &Jid) -> bool {
         let bare = jid.clone().into_bare();
         let Some(resources) = self.entities.get_mut(&bare) else { return false };
-        let was_there = resources.remove(jid).is_some();
+        let before = resources.len();
+        resources.retain(|entity| entity.jid != *jid);
+        let was_there = resources.len() < before;
         if resources.is_empty() {
             self.entities.remove(&bare);
             self.strangers.remove(&bare);
@@ -147,13 +193,14 @@ impl Table {
         entity.known(&self.hashes).is_none().then(|| entity.announced.question(jid))
     }
 
-    /// Puts a question to those that wait, if there is room. Returns whether it waits now and did not before.
+    /// Puts a question to those that wait, if there is room. Returns whether it is the only one: whoever asks them goes on until
+    /// there is none, and has to be told only then.
     pub(super) fn wait(&mut self, question: Question) -> bool {
-        let news = self.waiting.len() < MAX_WAITING && self.queued.insert(question.clone());
-        if news {
+        let is_new = self.waiting.len() < MAX_WAITING && self.queued.insert(question.clone());
+        if is_new {
             self.waiting.push_back(question);
         }
-        news
+        is_new && self.waiting.len() == 1
     }
 
     /// The next question that still has no answer.
@@ -173,7 +220,7 @@ impl Table {
 
     /// Somebody who announces this hash and was not asked yet.
     pub(super) fn candidate(&self, ver: &str) -> Option<Jid> {
-        self.announcing(ver).find(|(_, entity)| !entity.tried).map(|(jid, _)| jid.clone())
+        self.announcing(ver).find(|entity| !entity.tried).map(|entity| entity.jid.clone())
     }
 
     /// An address is asked now.
@@ -203,7 +250,7 @@ impl Table {
         if self.hashes.insert(ver.to_owned(), info).is_none() {
             self.ages.push_back(ver.to_owned());
         }
-        let learnt = self.announcing(ver).map(|(jid, _)| jid.clone()).collect();
+        let learnt = self.announcing(ver).map(|entity| entity.jid.clone()).collect();
         if self.ages.len() > MAX_HASHES
             && let Some(oldest) = self.ages.pop_front()
         {
@@ -216,16 +263,16 @@ impl Table {
         self.hashes.get(ver)
     }
 
-    fn announcing(&self, ver: &str) -> impl Iterator<Item = (&Jid, &Entity)> {
-        let same = move |entity: &Entity| entity.announced.ver == ver && entity.announced.hash.as_deref() == Some(SHA_1);
-        self.entities.values().flatten().filter(move |(_, entity)| same(entity))
+    fn announcing(&self, ver: &str) -> impl Iterator<Item = &Entity> {
+        let same = move |entity: &&Entity| *entity.announced.ver == *ver && entity.announced.hash.as_deref() == Some(SHA_1);
+        self.entities.values().flatten().filter(same)
     }
 
     fn entity(&self, jid: &Jid) -> Option<&Entity> {
-        self.entities.get(&jid.clone().into_bare())?.get(jid)
+        self.entities.get(&jid.clone().into_bare())?.iter().find(|entity| entity.jid == *jid)
     }
 
     fn entity_mut(&mut self, jid: &Jid) -> Option<&mut Entity> {
-        self.entities.get_mut(&jid.clone().into_bare())?.get_mut(jid)
+        self.entities.get_mut(&jid.clone().into_bare())?.iter_mut().find(|entity| entity.jid == *jid)
     }
 }

@@ -5,16 +5,35 @@ use std::sync::Arc;
 use jid::{BareJid, Jid};
 
 use super::hash;
-use super::table::{Announced, Question, Table};
+use super::table::{Announced, Question, Seen, Table};
 use crate::xep::disco::Info;
 use crate::xml::Frame;
 
 fn c(attributes: &str) -> Option<Announced> {
-    Announced::read(Frame::parse(&format!("<c xmlns='http://jabber.org/protocol/caps' {attributes}/>")).expect("XML").root())
+    Seen::read(xml(attributes).root()).map(Announced::from)
+}
+
+fn xml(attributes: &str) -> Frame {
+    Frame::parse(&format!("<c xmlns='http://jabber.org/protocol/caps' {attributes}/>")).expect("XML")
+}
+
+/// The address announces this; whether that is news.
+fn says(table: &mut Table, jid: &Jid, attributes: &str, is_contact: bool) -> bool {
+    let frame = xml(attributes);
+    table.announce(jid, &jid.to_bare(), Seen::read(frame.root()).expect("a whole one"), is_contact).is_some()
+}
+
+/// The same of a hash.
+fn announce(table: &mut Table, jid: &Jid, ver: &str, is_contact: bool) -> bool {
+    says(table, jid, &of_hash(ver), is_contact)
+}
+
+fn of_hash(ver: &str) -> String {
+    format!("hash='sha-1' node='urn:n' ver='{ver}'")
 }
 
 fn announces(ver: &str) -> Announced {
-    c(&format!("hash='sha-1' node='urn:n' ver='{ver}'")).expect("a whole one")
+    c(&of_hash(ver)).expect("a whole one")
 }
 
 fn info(feature: &str) -> Arc<Info> {
@@ -42,7 +61,7 @@ fn a_verified_answer_is_believed_for_all_who_announce_the_hash() {
     let ver = hash::ver(&info);
     let (romeo, juliet, nurse) = (jid("romeo@a/x"), jid("juliet@b/x"), jid("nurse@b/x"));
     for (jid, ver) in [(&romeo, ver.as_str()), (&juliet, ver.as_str()), (&nurse, "other")] {
-        assert!(table.announce(jid, announces(ver), true));
+        assert!(announce(&mut table, jid, ver, true));
     }
     assert_eq!(table.question(&romeo), Some(Question::Hash(ver.clone())));
     let mut believed = table.answer(&romeo, &announces(&ver), Arc::clone(&info));
@@ -58,12 +77,12 @@ fn an_answer_that_is_not_verified_is_believed_of_who_gave_it_while_they_announce
     {
         let (mut table, announced) = (Table::default(), c(attributes).expect("a whole one"));
         let (romeo, juliet) = (jid("romeo@a/x"), jid("juliet@b/x"));
-        table.announce(&romeo, announced.clone(), true);
-        table.announce(&juliet, announced.clone(), true);
+        says(&mut table, &romeo, attributes, true);
+        says(&mut table, &juliet, attributes, true);
         assert_eq!(table.answer(&romeo, &announced, info("urn:a")), std::slice::from_ref(&romeo), "{attributes}");
         assert_eq!((table.known(&romeo), table.known(&juliet)), (Some(info("urn:a")), None), "{attributes}");
 
-        assert!(table.announce(&romeo, announces("new"), true));
+        assert!(announce(&mut table, &romeo, "new", true));
         assert_eq!(table.known(&romeo), None, "{attributes}");
         assert!(table.answer(&romeo, &announced, info("urn:a")).is_empty(), "it is what it announced before");
     }
@@ -73,16 +92,16 @@ fn an_answer_that_is_not_verified_is_believed_of_who_gave_it_while_they_announce
 fn who_was_asked_in_vain_is_not_asked_again_and_another_is() {
     let mut table = Table::default();
     let (romeo, juliet) = (jid("romeo@a/x"), jid("juliet@b/x"));
-    table.announce(&romeo, announces("v"), true);
+    announce(&mut table, &romeo, "v", true);
     assert!(table.wait(Question::Hash("v".into())) && !table.wait(Question::Hash("v".into())));
     assert_eq!(table.next(), Some(Question::Hash("v".into())));
     table.try_it(&romeo);
     assert_eq!(table.candidate("v"), None);
     table.wait(Question::Hash("v".into()));
     assert_eq!(table.next(), None, "there is nobody to ask");
-    table.announce(&juliet, announces("v"), true);
+    announce(&mut table, &juliet, "v", true);
     assert_eq!(table.candidate("v"), Some(juliet));
-    table.announce(&romeo, announces("w"), true);
+    announce(&mut table, &romeo, "w", true);
     assert_eq!(table.candidate("w"), Some(romeo), "what it announces now was not asked for");
 }
 
@@ -90,7 +109,7 @@ fn who_was_asked_in_vain_is_not_asked_again_and_another_is() {
 fn a_question_of_somebody_who_is_gone_is_not_asked() {
     let mut table = Table::default();
     let romeo = jid("romeo@a/x");
-    table.announce(&romeo, announces("v"), true);
+    announce(&mut table, &romeo, "v", true);
     table.wait(Question::Hash("v".into()));
     assert!(table.remove(&romeo) && !table.remove(&romeo));
     assert_eq!(table.next(), None);
@@ -100,30 +119,36 @@ fn a_question_of_somebody_who_is_gone_is_not_asked() {
 fn nobody_can_make_the_table_grow_without_end() {
     let mut table = Table::default();
     let of_one = |n: usize| jid(&format!("romeo@a/{n}"));
-    assert_eq!((0..100).filter(|n| table.announce(&of_one(*n), announces("v"), true)).count(), 64);
-    assert!(table.announce(&of_one(0), announces("w"), true), "who is there may announce another thing");
+    assert_eq!((0..100).filter(|n| announce(&mut table, &of_one(*n), "v", true)).count(), 64);
+    assert!(announce(&mut table, &of_one(0), "w", true), "who is there may announce another thing");
 
     let stranger = |n: usize| jid(&format!("s{n}@b/x"));
-    assert_eq!((0..1_100).filter(|n| table.announce(&stranger(*n), announces("v"), false)).count(), 1_000);
-    assert!(table.announce(&jid("contact@b/x"), announces("v"), true));
+    assert_eq!((0..1_100).filter(|n| announce(&mut table, &stranger(*n), "v", false)).count(), 1_000);
+    assert!(announce(&mut table, &jid("contact@b/x"), "v", true));
     table.remove(&stranger(0));
-    assert!(table.announce(&stranger(1_099), announces("v"), false), "there is room again");
+    assert!(announce(&mut table, &stranger(1_099), "v", false), "there is room again");
 
     for n in 0..1_100 {
         table.learn(&n.to_string(), info("urn:a"));
     }
     assert!(table.meaning("99").is_none() && table.meaning("100").is_some());
-    assert_eq!((0..1_100).filter(|n| table.wait(Question::Of(stranger(*n)))).count(), 1_000);
+    assert_eq!(
+        (0..1_100).filter(|n| table.wait(Question::Of(stranger(*n)))).count(),
+        1,
+        "they wait for who was told of the first"
+    );
+    assert_eq!(std::iter::from_fn(|| table.next()).count(), 999, "of 1,000 that wait, one is about somebody who is gone");
+    assert!(table.wait(Question::Of(stranger(1))), "whoever asks has found none");
 }
 
 #[test]
 fn after_the_session_nobody_is_there_and_hashes_mean_what_they_did() {
     let mut table = Table::default();
     let server = Jid::from(BareJid::new("a").expect("a JID"));
-    table.announce(&server, announces("v"), true);
+    announce(&mut table, &server, "v", true);
     table.learn("v", info("urn:a"));
     table.clear();
     assert_eq!(table.known(&server), None);
-    table.announce(&server, announces("v"), true);
+    announce(&mut table, &server, "v", true);
     assert_eq!(table.known(&server), Some(info("urn:a")));
 }
