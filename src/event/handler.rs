@@ -192,9 +192,11 @@ pub(crate) async fn call<Fut: Future<Output: HandlerOutput>>(handler: impl FnOnc
 pub(crate) struct HandlerSpec {
     pub(crate) route: Route,
     pub(crate) event: TypeId,
-    /// Spawns its task.
-    spawn: Box<dyn Fn(&tokio::runtime::Handle, Arc<Mailbox>, WeakClient) + Send + Sync>,
+    spawn: Spawn,
 }
+
+/// Spawns a handler's task.
+type Spawn = Box<dyn Fn(&tokio::runtime::Handle, Arc<Mailbox>, WeakClient) + Send + Sync>;
 
 impl HandlerSpec {
     pub(crate) fn new<M: 'static, H: Handler<M>>(handler: H) -> Self {

@@ -177,7 +177,9 @@ impl Areas {
 
 /// Keyed rows in namespaces.
 #[derive(Debug, Default)]
-pub(super) struct Rows(SmallMap<Arc<str>, SmallMap<Box<str>, Box<[u8]>>>);
+pub(super) struct Rows(SmallMap<Arc<str>, Namespace>);
+
+type Namespace = SmallMap<Box<str>, Box<[u8]>>;
 
 impl Rows {
     pub(super) fn get(&self, namespace: &str, key: &str) -> Option<Vec<u8>> {
