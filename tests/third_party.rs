@@ -133,6 +133,10 @@ struct Base;
 impl Extension for Base {
     fn register(&self, _: &mut Registrar<'_>) {}
 
+    fn registers_alike(&self) -> bool {
+        true
+    }
+
     fn before_presence<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { cx.ext::<Dice>().ok_or(ErrorKind::ExtensionMissing("Dice"))?.note("base: before presence") })
     }
@@ -234,7 +238,7 @@ impl Extension for Dice {
             }
         });
         reg.on_route(Route::message().payload(NS, "luck"), |_inbound, cx| {
-            if let Some(dice) = cx.ext::<Self>() {
+            if let Some(dice) = cx.ext_ref::<Self>() {
                 let _ = dice.note("saw the route");
             }
         });

@@ -345,11 +345,21 @@ impl Extension for ArchiveService {
         reg.uses::<DiscoService>();
         reg.setting(ArchiveSettings::default());
         reg.store_namespace(ROWS, 1, |_, rows| Ok(rows));
-        let service = self.clone();
-        reg.inbound_stage("archive:results", Position::Before(inbound::UNWRAP), move |draft, cx| service.results(draft, cx));
+        reg.inbound_stage("archive:results", Position::Before(inbound::UNWRAP), |draft, cx| {
+            if let Some(service) = cx.ext_ref::<Self>() {
+                service.results(draft, cx);
+            }
+        });
         reg.resolve_sent(super::resolve::resolve);
-        let service = self.clone();
-        reg.inbound_stage("archive:identify", Position::Before(inbound::IDENTIFY), move |draft, cx| service.identify(draft, cx));
+        reg.inbound_stage("archive:identify", Position::Before(inbound::IDENTIFY), |draft, cx| {
+            if let Some(service) = cx.ext_ref::<Self>() {
+                service.identify(draft, cx);
+            }
+        });
+    }
+
+    fn registers_alike(&self) -> bool {
+        true
     }
 
     fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {

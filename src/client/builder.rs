@@ -315,7 +315,7 @@ impl ClientBuilder {
     async fn build_with(mut self, spawner: Spawner) -> Result<Client> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::from(ErrorKind::NoRuntime))?;
         let core = self.core_config()?;
-        let (registry, handlers) = Registry::build(self.extensions, self.settings)?;
+        let registry = Registry::build(self.extensions, self.settings)?;
         let config = Config {
             next: Mutex::new(NextConnection { core, connect: self.connect }),
             reconnect: self.reconnect,
@@ -332,7 +332,7 @@ impl ClientBuilder {
         }
         let account_store = open_account(&*store, &self.account).await?;
         for spec in &registry.namespaces {
-            let rows = crate::store::ExtensionRows::new(Arc::clone(&account_store), spec.namespace);
+            let rows = crate::store::ExtensionRows::new(Arc::clone(&account_store), Arc::clone(&spec.namespace));
             rows.migrate(spec.version, &spec.migrate).await?;
         }
         let parts = Parts {
@@ -349,13 +349,10 @@ impl ClientBuilder {
             xml_sink: self.xml_sink,
         };
         let shared = Arc::new_cyclic(|weak| Shared::new(weak.clone(), parts));
-        for install in handlers {
-            install(&shared.weak_client(), &shared.hub, &shared.runtime);
-        }
         let client = Client::from_shared(shared);
         let cx = client.ctx();
-        for entry in &client.shared().registry.extensions {
-            entry.extension.opened(&cx).await?;
+        for (_, extension) in client.shared().registry.extensions() {
+            extension.opened(&cx).await?;
         }
         Ok(client)
     }

@@ -16,9 +16,6 @@ use crate::driver::{self, BeforeAuth, Control, Drive, Inbox, Mode, Procedure, St
 use crate::error::{Error, ErrorKind, Result};
 use crate::ext::Observed;
 
-/// How many stanzas callers may have in the channel to the driver before they wait.
-const CHANNEL: usize = 64;
-
 /// The future of [`Client::connect`].
 #[must_use = "nothing happens until it is awaited"]
 #[derive(Debug)]
@@ -89,7 +86,7 @@ pub(crate) fn start(shared: &Arc<Shared>, mode: Mode) {
         return;
     }
     let (control, control_receiver) = futures::channel::mpsc::unbounded();
-    let (outgoing, outgoing_receiver) = mpsc::channel(CHANNEL);
+    let (outgoing, outgoing_receiver) = driver::outgoing();
     *link = Some(Link { control, outgoing });
     shared.announce(State::Connecting { attempt: 1 });
     drop(link);

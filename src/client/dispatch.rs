@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Instant, SystemTime};
 
 use futures::FutureExt;
@@ -17,7 +18,7 @@ use crate::driver::{
 };
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
-use crate::ext::{Ctx, InboundDraft, IqKind, SessionKind, iq_reply};
+use crate::ext::{Ctx, Extension, InboundDraft, IqKind, SessionKind, iq_reply};
 use crate::store::{Batch, Direction, MessageFlags, MessageKind, MessageRecord, Origin, SendFailure, SentUpdate, StoredText};
 use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, ns, parse_datetime};
 
@@ -155,8 +156,8 @@ impl Surface for Shared {
     fn suspended(&self) {
         self.outbox.cut();
         let Some(cx) = self.ctx() else { return };
-        for entry in self.registry.extensions.iter().rev() {
-            guard(entry.name, || entry.extension.suspended(&cx));
+        for (name, extension) in self.registry.extensions().rev() {
+            guard(name, || extension.suspended(&cx));
         }
     }
 
@@ -213,20 +214,21 @@ impl Surface for Shared {
 
     fn online(self: Arc<Self>, resumed: bool) -> Vec<BoxFuture<'static, ()>> {
         let kind = if resumed { SessionKind::Resumed } else { SessionKind::Fresh };
-        let hook = |entry: &crate::ext::Entry| -> BoxFuture<'static, ()> {
-            let (entry, cx) = (entry.clone(), Ctx::new(Arc::clone(&self)));
+        let hook = |(name, extension): (&'static str, &Arc<dyn Extension>)| -> BoxFuture<'static, ()> {
+            let (extension, shared) = (Arc::clone(extension), Arc::clone(&self));
             Box::pin(async move {
-                let _alone = entry.hook.lock().await;
-                match AssertUnwindSafe(entry.extension.session(&cx, kind)).catch_unwind().await {
+                let _alone = shared.registry.session_hook(name).await;
+                let cx = Ctx::new(Arc::clone(&shared));
+                match AssertUnwindSafe(extension.session(&cx, kind)).catch_unwind().await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => {
-                        tracing::warn!(extension = entry.name, %error, "an extension failed at the start of the session");
+                        tracing::warn!(extension = name, %error, "an extension failed at the start of the session");
                     }
-                    Err(_) => tracing::error!(extension = entry.name, "an extension panicked at the start of the session"),
+                    Err(_) => tracing::error!(extension = name, "an extension panicked at the start of the session"),
                 }
             })
         };
-        let begun = futures::future::join_all(self.registry.extensions.iter().map(hook));
+        let begun = futures::future::join_all(self.registry.extensions().map(hook));
         let (resolving, shared) = (Arc::clone(&self), self);
         let complete = async move {
             begun.await;
@@ -252,11 +254,11 @@ impl Surface for Shared {
     fn closing(self: Arc<Self>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let cx = Ctx::new(Arc::clone(&self));
-            for entry in self.registry.extensions.iter().rev() {
-                match AssertUnwindSafe(async { entry.extension.closing(&cx).await }).catch_unwind().await {
+            for (name, extension) in self.registry.extensions().rev() {
+                match AssertUnwindSafe(async { extension.closing(&cx).await }).catch_unwind().await {
                     Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!(extension = entry.name, %error, "an extension failed while closing"),
-                    Err(_) => tracing::error!(extension = entry.name, "an extension panicked while closing"),
+                    Ok(Err(error)) => tracing::warn!(extension = name, %error, "an extension failed while closing"),
+                    Err(_) => tracing::error!(extension = name, "an extension panicked while closing"),
                 }
             }
             if self.persistent {
@@ -306,8 +308,8 @@ impl Surface for Shared {
         self.outbox.next()
     }
 
-    fn message_waiting(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.outbox.waiting())
+    fn poll_message(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.outbox.poll_waiting(cx)
     }
 
     fn messages_taken(self: Arc<Self>) -> BoxFuture<'static, ()> {
@@ -322,8 +324,8 @@ impl Surface for Shared {
         self.requests.begin(token)
     }
 
-    fn request_waiting(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.requests.added())
+    fn poll_request(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.requests.poll_added(cx)
     }
 
     fn reply(&self, token: u64, result: Result<Stanza>) {

@@ -206,7 +206,7 @@ impl Client {
     /// # }
     /// ```
     pub fn on<M: 'static, H: Handler<M>>(&self, handler: H) -> HandlerGuard {
-        crate::event::register_handler(&self.downgrade(), &self.shared.hub, &self.shared.runtime, handler)
+        crate::event::register_handler(self.downgrade(), &self.shared.hub, handler)
     }
 
     /// Sends a message. Resolves when it is accepted: it has its id, stands in the log and in the outbox, and will be

@@ -2,13 +2,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
 use jid::{BareJid, Jid};
 use tokio::sync::Notify;
 
 use crate::client::sent::{Sent, SentState};
-use crate::driver::Outgoing;
+use crate::driver::{Outgoing, Signal};
 use crate::error::{ErrorKind, Result};
 use crate::store::{ArchiveId, OutboxEntry, SendFailure, SendStatus, SentUpdate};
 use crate::xml::{OutStanza, escape_attr, format_datetime, ns};
@@ -26,7 +27,7 @@ const CAPACITY_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Default)]
 pub(crate) struct Outbox {
     inner: Mutex<Inner>,
-    waiting: Notify,
+    waiting: Signal,
     room: Notify,
 }
 
@@ -151,7 +152,7 @@ impl Outbox {
         let sent = Sent::new(Arc::clone(&queued.record));
         inner.push(queued);
         drop(inner);
-        self.waiting.notify_one();
+        self.waiting.raise();
         Ok(sent)
     }
 
@@ -167,14 +168,12 @@ impl Outbox {
         Some(outgoing)
     }
 
-    /// Waits until there may be a next message. Cancel-safe.
-    pub(crate) async fn waiting(&self) {
-        loop {
-            if !self.lock().queue.is_empty() {
-                return;
-            }
-            self.waiting.notified().await;
+    /// Waits until there may be a next message.
+    pub(crate) fn poll_waiting(&self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.lock().queue.is_empty() {
+            ready!(self.waiting.poll_raised(cx));
         }
+        Poll::Ready(())
     }
 
     /// Waits until every message was given to the driver. Cancel-safe.
@@ -349,7 +348,7 @@ impl Outbox {
         for queued in arrived {
             queued.acked(now);
         }
-        self.waiting.notify_one();
+        self.waiting.raise();
         updates
     }
 

@@ -6,15 +6,16 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, Either};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use xmpp_parsers::iq::Iq;
 use xso::FromXml;
 
 use crate::client::shared::Shared;
-use crate::driver::{Control, Outgoing};
+use crate::driver::{Control, Outgoing, Signal};
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::xml::{OutStanza, Stanza};
 
@@ -184,7 +185,7 @@ impl Reply {
 pub(crate) struct Requests {
     last: AtomicU64,
     table: Mutex<Table>,
-    added: Notify,
+    added: Signal,
 }
 
 #[derive(Default)]
@@ -210,13 +211,13 @@ impl Requests {
         table.deadlines.extend(deadline.map(|deadline| (deadline, token)));
         table.waiting.insert(token, Waiting { sender, timeout, deadline, begun: false });
         drop(table);
-        self.added.notify_one();
+        self.added.raise();
         (token, receiver)
     }
 
-    /// Waits until a request was added. Cancel-safe.
-    pub(crate) async fn added(&self) {
-        self.added.notified().await;
+    /// Waits until a request was added.
+    pub(crate) fn poll_added(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.added.poll_raised(cx)
     }
 
     /// The driver takes a request; `false` if nobody waits for it any more.

@@ -95,13 +95,13 @@ impl Shared {
     /// What comes before the client is online: the extensions' login steps, then initial presence.
     pub(super) async fn log_in(self: &Arc<Self>) {
         let cx = Ctx::new(Arc::clone(self));
-        for entry in &self.registry.extensions {
-            let step = AssertUnwindSafe(async { entry.extension.before_presence(&cx).await }).catch_unwind();
+        for (name, extension) in self.registry.extensions() {
+            let step = AssertUnwindSafe(async { extension.before_presence(&cx).await }).catch_unwind();
             match tokio::time::timeout(self.config.login_step, step).await {
                 Ok(Ok(Ok(()))) => {}
-                Ok(Ok(Err(error))) => tracing::warn!(extension = entry.name, %error, "a login step failed"),
-                Ok(Err(_)) => tracing::error!(extension = entry.name, "a login step panicked"),
-                Err(_) => tracing::warn!(extension = entry.name, "a login step took too long"),
+                Ok(Ok(Err(error))) => tracing::warn!(extension = name, %error, "a login step failed"),
+                Ok(Err(_)) => tracing::error!(extension = name, "a login step panicked"),
+                Err(_) => tracing::warn!(extension = name, "a login step took too long"),
             }
         }
         if self.config.initial_presence
@@ -124,8 +124,8 @@ impl Shared {
     /// What extensions know from the server in this session is void.
     pub(super) fn forget_session(&self) {
         let Some(cx) = self.ctx() else { return };
-        for entry in self.registry.extensions.iter().rev() {
-            guard(entry.name, || entry.extension.session_lost(&cx));
+        for (name, extension) in self.registry.extensions().rev() {
+            guard(name, || extension.session_lost(&cx));
         }
     }
 

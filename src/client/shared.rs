@@ -18,7 +18,7 @@ use crate::client::request::Requests;
 use crate::client::session::Left;
 use crate::client::xml::XmlWatchers;
 use crate::client::{Sent, WeakClient};
-use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, Procedure, State, Suspended, XmlSink};
+use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, OutgoingSender, Procedure, State, Suspended, XmlSink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     procedure: Mutex<Option<Procedure>>,
     /// What is kept outlives the process.
     pub(crate) persistent: bool,
-    suspended: Mutex<Option<Suspended>>,
+    suspended: Mutex<Option<Box<Suspended>>>,
     /// An earlier process left a session, or messages, of which nothing was heard yet.
     restored: AtomicBool,
     /// That session had not come online.
@@ -88,7 +88,7 @@ pub(super) enum Spawner {
 /// The way to the running driver.
 pub(super) struct Link {
     pub(super) control: futures::channel::mpsc::UnboundedSender<Control>,
-    pub(super) outgoing: mpsc::Sender<Outgoing>,
+    pub(super) outgoing: OutgoingSender,
 }
 
 #[derive(Default)]
@@ -116,10 +116,12 @@ impl Shared {
         let incomplete = suspended.is_some() && !complete;
         let outbox = Outbox::default();
         outbox.restore(left);
-        let hub = Hub::new(parts.persistent, parts.ack_policy, &parts.config.lag);
+        let account = Arc::new(parts.account);
+        let client = WeakClient::from_weak(weak.clone(), Arc::clone(&account));
+        let hub = Hub::new(client, Arc::clone(&parts.registry.handlers), parts.persistent, parts.ack_policy, &parts.config.lag);
         Self {
             weak,
-            account: Arc::new(parts.account),
+            account,
             config: parts.config,
             registry: parts.registry,
             hub,
@@ -139,7 +141,7 @@ impl Shared {
             unsaved: Mutex::default(),
             procedure: Mutex::default(),
             persistent: parts.persistent,
-            suspended: Mutex::new(suspended),
+            suspended: Mutex::new(suspended.map(Box::new)),
             restored: AtomicBool::new(restored),
             incomplete: AtomicBool::new(incomplete),
             delivered: AtomicU64::new(delivered),
@@ -149,11 +151,11 @@ impl Shared {
     }
 
     pub(super) fn take_suspended_once(&self) -> Option<Suspended> {
-        lock(&self.suspended).take()
+        lock(&self.suspended).take().map(|suspended| *suspended)
     }
 
     pub(super) fn set_suspended(&self, suspended: Option<Suspended>) {
-        *lock(&self.suspended) = suspended;
+        *lock(&self.suspended) = suspended.map(Box::new);
     }
 
     /// Whether what an earlier process left has not been dealt with; asked once.
@@ -223,6 +225,7 @@ impl Shared {
     }
 
     pub(super) fn set_bound(&self, bound: Option<(FullJid, Frame)>) {
+        let bound = bound.map(|(jid, features)| (jid, self.next_connection().connect.shared.one_of_features(features)));
         let mut session = lock(&self.session);
         if let Some((_, features)) = &bound {
             session.stanza_limit = super::limits::max_bytes(features);
@@ -304,8 +307,8 @@ impl Shared {
     pub(crate) async fn outgoing(&self, outgoing: Outgoing) -> Result<()> {
         let sender = self.link().as_ref().map(|link| link.outgoing.clone());
         match sender {
-            Some(sender) => sender.send(outgoing).await.map_err(|_| ErrorKind::NotOnline.into()),
-            None => Err(ErrorKind::NotOnline.into()),
+            Some(sender) if sender.hand_over(outgoing).await => Ok(()),
+            _ => Err(ErrorKind::NotOnline.into()),
         }
     }
 

@@ -39,6 +39,24 @@ impl Connection {
     }
 }
 
+/// All that there is of a connection beside its stream.
+pub(crate) struct Particulars {
+    info: ConnectionInfo,
+    origin: Option<Target>,
+}
+
+impl Connection {
+    /// The stream alone: what is read from and written to for a long time should be small.
+    pub(crate) fn detach(self) -> (Box<dyn Transport>, Particulars) {
+        (self.stream, Particulars { info: self.info, origin: self.origin })
+    }
+
+    /// The connection as it was before it was [detached](Self::detach).
+    pub(crate) fn attach(stream: Box<dyn Transport>, particulars: Particulars) -> Self {
+        Self { stream, info: particulars.info, origin: particulars.origin }
+    }
+}
+
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("info", &self.info).finish_non_exhaustive()

@@ -43,6 +43,7 @@ mod tls;
 mod transport;
 mod trust;
 
+pub(crate) use info::Particulars;
 pub use info::{Connection, ConnectionInfo, TlsBackend, TlsBinding, TlsBindingKind, TlsInfo, TlsVersion};
 pub use options::{ConnectOptions, ExplicitHost, Timeouts, TlsMode, TlsPolicy};
 pub use shared::Shared;

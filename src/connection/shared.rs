@@ -12,6 +12,7 @@ use super::dns::Resolver;
 #[cfg(feature = "native-tls")]
 use super::native::{Connector as TlsConnector, Key as TlsKey};
 use crate::error::{Error, Result};
+use crate::xml::Frame;
 
 /// How many different sets of name servers, or TLS configurations, are kept. One is usual.
 const KEPT: usize = 8;
@@ -34,6 +35,8 @@ pub struct Shared {
 
 #[derive(Default)]
 struct Inner {
+    /// What servers offer at the end of a login: most clients of a process see the same.
+    features: Mutex<Vec<Frame>>,
     resolvers: Cells<Vec<SocketAddr>, Arc<Resolver>>,
     #[cfg(feature = "native-tls")]
     tls: Cells<TlsKey, TlsConnector>,
@@ -55,6 +58,20 @@ impl Shared {
     }
 
     /// The resolver that asks these servers, or the system's.
+    /// The same stream features as one value for all clients.
+    pub(crate) fn one_of_features(&self, features: Frame) -> Frame {
+        let xml = features.root().to_standalone_xml();
+        let mut kept = lock(&self.inner.features);
+        if let Some(known) = kept.iter().find(|known| known.root().to_standalone_xml() == xml) {
+            return known.clone();
+        }
+        if kept.len() >= KEPT {
+            kept.remove(0);
+        }
+        kept.push(features.clone());
+        features
+    }
+
     pub(super) async fn resolver(&self, nameservers: &[SocketAddr]) -> Result<Arc<Resolver>> {
         let servers = nameservers.to_vec();
         once(&self.inner.resolvers, servers.clone(), move || Ok(Arc::new(Resolver::new(&servers)))).await
@@ -118,6 +135,20 @@ mod tests {
         };
         let values = futures::future::try_join_all((0..1000).map(|_| ask())).await.unwrap();
         assert_eq!((values.iter().max(), made.load(Ordering::Relaxed)), (Some(&0), 1));
+    }
+
+    #[test]
+    fn the_features_of_many_clients_are_one_value_and_few_are_kept() {
+        let features = |number: usize| Frame::parse(&format!("<features xmlns='urn:x'><f{number}/></features>")).unwrap();
+        let shared = Shared::new();
+        let is_same = |a: &Frame, b: &Frame| std::ptr::eq(a.root().name(), b.root().name());
+        let first = shared.one_of_features(features(0));
+        assert!(is_same(&first, &shared.one_of_features(features(0))));
+        for number in 1..100 {
+            assert!(shared.one_of_features(features(number)).child("urn:x", &format!("f{number}")).is_some());
+        }
+        assert!(lock(&shared.inner.features).len() <= KEPT);
+        assert!(!is_same(&first, &shared.one_of_features(features(0))));
     }
 
     #[tokio::test]

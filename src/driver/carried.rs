@@ -15,9 +15,10 @@ use crate::xml::OutStanza;
 /// requests of others that are being answered.
 #[derive(Default)]
 pub(super) struct Carried {
-    pub(super) suspended: Option<Suspended>,
-    pub(super) lane: Lane,
-    pub(super) jobs: FuturesUnordered<BoxFuture<'static, ()>>,
+    pub(super) suspended: Option<Box<Suspended>>,
+    /// While no session has it.
+    pub(super) lane: Option<Box<Lane>>,
+    pub(super) jobs: Option<FuturesUnordered<BoxFuture<'static, ()>>>,
     /// The highest number an inbound stanza has got.
     pub(super) numbered: u64,
     blamed: Option<Blamed>,
@@ -46,7 +47,7 @@ const NOT_OVER_A_STANZA: [&str; 8] = [
 impl Carried {
     pub(super) fn new(suspended: Option<Suspended>, lag: Lag) -> Self {
         let numbered = suspended.as_ref().map_or(0, Suspended::numbered);
-        Self { suspended, numbered, lane: Lane::new(lag), ..Self::default() }
+        Self { suspended: suspended.map(Box::new), numbered, lane: Some(Box::new(Lane::new(lag))), ..Self::default() }
     }
 
     /// Nobody waits for this request any more.
@@ -58,12 +59,12 @@ impl Carried {
 
     /// Until when the session can be resumed.
     pub(super) fn until(&self) -> Option<Instant> {
-        self.suspended.as_ref().map(Suspended::until)
+        self.suspended.as_ref().map(|suspended| suspended.until())
     }
 
     /// The session is lost: nobody asks for it any more.
     pub(super) fn lose(&mut self, surface: &Arc<dyn Surface>) {
-        self.jobs.clear();
+        self.jobs = None;
         let Some(suspended) = self.suspended.take() else { return };
         for output in suspended.lose(None) {
             if let Output::Event(event) = output {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::connection::Connection;
+use crate::connection::Transport;
 
 /// Bytes asked for in one read.
 const READ: usize = 8 * 1024;
@@ -27,7 +27,7 @@ pub(super) enum IoEvent {
 }
 
 pub(super) struct Io {
-    connection: Connection,
+    stream: Box<dyn Transport>,
     read: Vec<u8>,
     /// The last read filled the buffer.
     filled: bool,
@@ -41,9 +41,9 @@ pub(super) struct Io {
 }
 
 impl Io {
-    pub(super) fn new(connection: Connection) -> Self {
+    pub(super) fn new(stream: Box<dyn Transport>) -> Self {
         Self {
-            connection,
+            stream,
             read: Vec::new(),
             filled: false,
             out: Vec::new(),
@@ -81,9 +81,9 @@ impl Io {
         self.read.get(..count).unwrap_or(&self.read)
     }
 
-    /// The connection itself, for STARTTLS; what was read and not taken is gone (nothing survives the handshake).
-    pub(super) fn into_connection(self) -> Connection {
-        self.connection
+    /// The stream itself, for STARTTLS; what was read and not taken is gone (nothing survives the handshake).
+    pub(super) fn into_stream(self) -> Box<dyn Transport> {
+        self.stream
     }
 
     /// Waits for the next event; reads only if asked to. Cancel-safe.
@@ -104,7 +104,7 @@ impl Io {
 
     /// Ends our direction. Cancel-safe.
     pub(super) async fn shutdown(&mut self) -> io::Result<()> {
-        poll_fn(|cx| Pin::new(&mut self.connection).poll_shutdown(cx)).await
+        poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, reading: bool) -> Poll<IoEvent> {
@@ -124,7 +124,7 @@ impl Io {
             self.read.resize(READ, 0);
         }
         let mut buffer = ReadBuf::new(&mut self.read);
-        match Pin::new(&mut self.connection).poll_read(cx, &mut buffer) {
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) => {
                 self.filled = buffer.remaining() == 0;
                 Poll::Ready(match buffer.filled().len() {
@@ -134,8 +134,11 @@ impl Io {
             }
             Poll::Ready(Err(error)) => Poll::Ready(IoEvent::Failed(error)),
             Poll::Pending => {
-                // An idle connection keeps no read buffer (D34).
+                // An idle connection keeps no buffers (D34).
                 self.read = Vec::new();
+                if self.out.is_empty() {
+                    self.out = Vec::new();
+                }
                 Poll::Pending
             }
         }
@@ -144,7 +147,7 @@ impl Io {
     /// Writes what it can; `true` if bytes left, `false` if only a flush ended.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.unwritten() > 0 {
-            let count = ready!(Pin::new(&mut self.connection).poll_write(cx, &self.out[self.out_from..]))?;
+            let count = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out[self.out_from..]))?;
             if count == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -160,7 +163,7 @@ impl Io {
             }
             return Poll::Ready(Ok(true));
         }
-        ready!(Pin::new(&mut self.connection).poll_flush(cx))?;
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.dirty = false;
         Poll::Ready(Ok(false))
     }

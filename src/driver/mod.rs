@@ -10,7 +10,9 @@ mod carried;
 mod io;
 mod keep_alive;
 mod lane;
+mod outgoing;
 mod session;
+mod signal;
 mod state;
 mod task;
 mod xml_log;
@@ -25,6 +27,8 @@ pub use crate::connection::{ConnectionInfo, Timeouts, TlsMode, Trust};
 pub use crate::stream::Deadlines;
 
 pub(crate) use before_auth::{BeforeAuth, Procedure};
+pub(crate) use outgoing::{OutgoingSender, outgoing};
+pub(crate) use signal::Signal;
 pub(crate) use task::{Control, Drive, Inbox, Mode, Outgoing, now, run};
 
 pub(crate) use xml_log::XmlSink;
@@ -33,6 +37,7 @@ pub(crate) use crate::connection::{ConnectOptions, Connector, Shared as SharedNe
 pub(crate) use crate::stream::{CoreConfig, Output, Resumption, Suspended};
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use futures::future::BoxFuture;
@@ -146,16 +151,16 @@ pub(crate) trait Surface: Send + Sync + 'static {
 
     /// The next message of the outbox, while online.
     fn next_message(&self) -> Option<Outgoing>;
-    /// Waits until there may be a next message. Cancel-safe.
-    fn message_waiting(&self) -> BoxFuture<'_, ()>;
+    /// Waits until there may be a next message.
+    fn poll_message(&self, cx: &mut Context<'_>) -> Poll<()>;
     /// Waits until no message waits for [`next_message`](Self::next_message).
     fn messages_taken(self: Arc<Self>) -> BoxFuture<'static, ()>;
     /// This message has been handed to the transport.
     fn written(&self, token: u64);
     /// A request is about to be sent; `false` if nobody waits for it any more.
     fn begin_request(&self, token: u64) -> bool;
-    /// Waits until there may be another request with a deadline. Cancel-safe.
-    fn request_waiting(&self) -> BoxFuture<'_, ()>;
+    /// Waits until there may be another request with a deadline.
+    fn poll_request(&self, cx: &mut Context<'_>) -> Poll<()>;
     /// A request's reply, or why there is none.
     fn reply(&self, token: u64, result: crate::error::Result<Stanza>);
 
@@ -174,13 +179,13 @@ pub(crate) trait Surface: Send + Sync + 'static {
 #[derive(Default)]
 pub(crate) struct TakenOver {
     numbers: std::sync::Mutex<Vec<u64>>,
-    notify: tokio::sync::Notify,
+    gathered: Signal,
 }
 
 impl TakenOver {
     pub(crate) fn add(&self, number: u64) {
         self.numbers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(number);
-        self.notify.notify_one();
+        self.gathered.raise();
     }
 
     pub(crate) fn drain(&self) -> Vec<u64> {
@@ -189,7 +194,7 @@ impl TakenOver {
 
     /// Waits until there is something to collect. Cancel-safe.
     pub(crate) async fn gathered(&self) {
-        self.notify.notified().await;
+        self.gathered.raised().await;
     }
 }
 

@@ -14,7 +14,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Sleep;
 
 use crate::auth::{ChannelBinding, ScramKeys};
-use crate::connection::{self, ConnectOptions, Connection, TlsBindingKind};
+use crate::connection::{self, ConnectOptions, Connection, Particulars, TlsBindingKind};
 use crate::driver::before_auth::{BeforeAuth, DriverEnds};
 use crate::driver::carried::Carried;
 use crate::driver::io::{Io, IoEvent, WRITE_HIGH};
@@ -78,7 +78,8 @@ impl End {
 
 pub(super) struct Session {
     surface: Arc<dyn Surface>,
-    options: ConnectOptions,
+    /// What STARTTLS needs, until the stream has an address.
+    upgrade: Option<Box<(Particulars, ConnectOptions)>>,
     core: StreamCore,
     io: Option<Io>,
     log: XmlLog,
@@ -102,7 +103,7 @@ pub(super) struct Session {
     bound: bool,
     online_since: Option<Instant>,
     is_resumed: bool,
-    lane: Lane,
+    lane: Box<Lane>,
     /// When something was read last.
     read_at: SystemTime,
     /// Something came, and somebody may have been given it.
@@ -142,16 +143,17 @@ impl Session {
             config.tls = TlsRule::AlreadySecured { bindings: bindings(tls) };
         }
         let core = match carried.suspended.take() {
-            Some(suspended) => StreamCore::resuming(config, suspended, now())?,
+            Some(suspended) => StreamCore::resuming(config, *suspended, now())?,
             None => StreamCore::new(config, now())?,
         };
         surface.connected(connection.info());
+        let (stream, particulars) = connection.detach();
         let pulse = Pulse::new(surface.keep_alive(), now());
         Ok(Box::new(Self {
             surface,
-            options,
+            upgrade: Some(Box::new((particulars, options))),
             core,
-            io: Some(Io::new(connection)),
+            io: Some(Io::new(stream)),
             log: XmlLog::default(),
             timer: None,
             keys: None,
@@ -164,12 +166,12 @@ impl Session {
             logged_in: false,
             recording: None,
             to_record: Vec::new(),
-            jobs: std::mem::take(&mut carried.jobs),
+            jobs: carried.jobs.take().unwrap_or_default(),
             closing: None,
             bound: false,
             online_since: None,
             is_resumed: false,
-            lane: std::mem::take(&mut carried.lane),
+            lane: carried.lane.take().unwrap_or_default(),
             read_at: SystemTime::now(),
             delivered: false,
             pulse,
@@ -191,7 +193,7 @@ impl Session {
             }
             self.wait(inbox).await;
         };
-        self.finish(ended, carried).await
+        Box::pin(self.finish(ended, carried)).await
     }
 
     /// Carries out what the core wants until it wants nothing more.
@@ -200,8 +202,8 @@ impl Session {
             while let Some(output) = self.core.poll_output() {
                 match output {
                     Output::Event(event) => self.event(event, inbox),
-                    Output::Ask(id, ask) => self.ask(id, ask).await,
-                    Output::StartTls => self.start_tls(inbox).await?,
+                    Output::Ask(id, ask) => self.ask(id, ask),
+                    Output::StartTls => Box::pin(self.start_tls(inbox)).await?,
                     Output::Closed(ended) => {
                         self.transmit();
                         return Err(ended);
@@ -232,6 +234,7 @@ impl Session {
             }
             stream::Event::Resumed { jid, features, h, acked } => {
                 tracing::debug!(%jid, "resumed");
+                self.upgrade = None;
                 self.pulse.heard(now());
                 self.no_longer_careful(&acked);
                 let resuming = Arc::clone(&self.surface).resumed(Resumed { jid, features, h, acked });
@@ -249,6 +252,7 @@ impl Session {
             stream::Event::KeysRefused => self.surface.keys_refused(),
             stream::Event::Bound { jid, features } => {
                 tracing::debug!(%jid, "bound");
+                self.upgrade = None;
                 self.bound = true;
                 self.pulse.heard(now());
                 self.login = Some(Arc::clone(&self.surface).bound(jid, features));
@@ -390,7 +394,7 @@ impl Session {
         }
     }
 
-    async fn ask(&mut self, id: AskId, ask: Ask) {
+    fn ask(&mut self, id: AskId, ask: Ask) {
         match ask {
             Ask::Random(count) => {
                 let mut bytes = vec![0; count];
@@ -430,7 +434,9 @@ impl Session {
         if let Err(error) = io.flush().await {
             return Err(Ended::Failed(error.into()));
         }
-        let handshake = connection::start_tls(io.into_connection(), &self.options);
+        let Some(upgrade) = self.upgrade.take() else { return Ok(()) };
+        let (particulars, options) = *upgrade;
+        let handshake = connection::start_tls(Connection::attach(io.into_stream(), particulars), &options);
         tokio::pin!(handshake);
         let result = loop {
             tokio::select! {
@@ -447,7 +453,7 @@ impl Session {
             Ok(connection) => {
                 self.surface.connected(connection.info());
                 let bindings = connection.info().tls.as_ref().map(bindings).unwrap_or_default();
-                self.io = Some(Io::new(connection));
+                self.io = Some(Io::new(connection.detach().0));
                 self.core.handle(Input::TlsDone { bindings }, now());
             }
             Err(error) => self.core.handle(Input::TlsFailed(error), now()),
@@ -519,17 +525,17 @@ impl Session {
             () = ended(self.login.as_mut()) => self.logged_in(),
             () = ended(self.closing.as_mut()) => {
                 self.closing = None;
-                while let Ok(outgoing) = inbox.outgoing.try_recv() {
+                while let Some(outgoing) = inbox.outgoing.take() {
                     self.send(outgoing);
                 }
                 self.core.handle(Input::Close, now());
             }
             Some(()) = self.jobs.next(), if !self.jobs.is_empty() => {}
             event = io.event(reading) => self.io_event(event),
-            Some(outgoing) = inbox.outgoing.recv(), if sending => self.send(outgoing),
-            () = surface.message_waiting(), if sending && online && acknowledged => self.send_messages(),
+            outgoing = inbox.outgoing.next(), if sending => self.send(outgoing),
+            () = poll_fn(|cx| surface.poll_message(cx)), if sending && online && acknowledged => self.send_messages(),
             // Looks at the deadlines again; a request that can be sent comes through its channel.
-            () = surface.request_waiting(), if !sending => {}
+            () = poll_fn(|cx| surface.poll_request(cx)), if !sending => {}
             () = tick(&mut self.timer) => self.tick(),
         }
     }
@@ -821,17 +827,17 @@ impl Session {
             carried.not_careful();
         }
         let suspended = self.core.suspend().filter(|_| is_suspended);
-        carried.lane = self.lane;
+        carried.lane = Some(self.lane);
         let is_entered = self.bound || self.resuming.is_some();
         match suspended {
             // Cut in the middle of its login it would go on without what the login brings: roster, presence, catch-up.
             Some(suspended) if is_entered && self.online_since.is_none() => {
-                carried.suspended = Some(suspended);
+                carried.suspended = Some(Box::new(suspended));
                 carried.lose(&self.surface);
             }
             Some(suspended) => {
-                carried.suspended = Some(suspended);
-                carried.jobs = self.jobs;
+                carried.suspended = Some(Box::new(suspended));
+                carried.jobs = Some(self.jobs);
                 if self.online_since.is_some() {
                     self.surface.suspended();
                 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use crate::connection::{self, ConnectOptions, TlsMode};
 use crate::driver::backoff::{Backoff, Verdict};
 use crate::driver::carried::Carried;
+use crate::driver::outgoing::OutgoingReceiver;
 use crate::driver::session::{self, End, Session};
 use crate::driver::{Reconnect, State, Surface};
 use crate::error::{Error, ErrorKind, Result, StreamError};
@@ -45,13 +45,13 @@ pub(crate) enum Outgoing {
 /// nothing is ordered; stanzas are bounded, so that backpressure lands on the callers.
 pub(crate) struct Inbox {
     pub(crate) control: futures::channel::mpsc::UnboundedReceiver<Control>,
-    pub(crate) outgoing: mpsc::Receiver<Outgoing>,
+    pub(crate) outgoing: OutgoingReceiver,
 }
 
 impl Inbox {
     /// Drops stanzas that belong to a session that is lost. Requests stay: whoever waits for them is told by the surface.
     pub(crate) fn forget_stanzas(&mut self) {
-        while self.outgoing.try_recv().is_ok() {}
+        while self.outgoing.take().is_some() {}
     }
 }
 
@@ -132,15 +132,19 @@ impl Loop {
             }
             self.lose_expired(surface, inbox);
             let span = tracing::debug_span!("connection", attempt = self.attempt);
-            let end = self.connect_and_live(surface, inbox).instrument(span).await;
-            if let Some(state) = self.after(end, surface, inbox).await {
+            // Each stage stands alone, so that an idle connection keeps no room for the others.
+            let end = match Box::pin(self.connect(surface, inbox)).instrument(span.clone()).await {
+                Ok(session) => Box::pin(session.live(inbox, &mut self.carried)).instrument(span).await,
+                Err(end) => end,
+            };
+            if let Some(state) = Box::pin(self.after(end, surface, inbox)).await {
                 return state;
             }
         }
     }
 
-    /// One connection, from DNS to its end.
-    async fn connect_and_live(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> End {
+    /// Makes one connection, from DNS on.
+    async fn connect(&mut self, surface: &Arc<dyn Surface>, inbox: &mut Inbox) -> Result<Box<Session>, End> {
         let mut options = self.options(surface);
         let location = self.location();
         self.at_location = location.is_some();
@@ -149,18 +153,10 @@ impl Loop {
             options = options.host(host, port.unwrap_or(5222), TlsMode::StartTls);
         }
         tracing::debug!("connecting");
-        // Futures that are large stand alone, so that an idle connection does not keep room for them.
-        let connecting = Box::pin(connection::connect(&options));
-        let connection = match interruptible(connecting, inbox, &mut self.carried, || None).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return End::failed(error),
-            Err(end) => return end,
-        };
+        let connecting = connection::connect(&options);
+        let connection = interruptible(connecting, inbox, &mut self.carried, || None).await?.map_err(End::failed)?;
         self.lose_expired(surface, inbox);
-        match Session::new(Arc::clone(surface), options, connection, &mut self.carried) {
-            Ok(session) => Box::pin(session.live(inbox, &mut self.carried)).await,
-            Err(error) => End::failed(error),
-        }
+        Session::new(Arc::clone(surface), options, connection, &mut self.carried).map_err(End::failed)
     }
 
     /// Where the session is to be resumed, for one attempt; the usual ways come after it.
@@ -184,7 +180,7 @@ impl Loop {
     /// The driver ends in this state. A session that is only left stays for a later start.
     fn leave(&mut self, last: &State, surface: &Arc<dyn Surface>) {
         match (last, self.carried.suspended.take()) {
-            (State::Offline { .. }, Some(suspended)) => surface.keep_suspended(suspended),
+            (State::Offline { .. }, Some(suspended)) => surface.keep_suspended(*suspended),
             (_, suspended) => {
                 self.carried.suspended = suspended;
                 self.carried.lose(surface);

@@ -78,8 +78,8 @@ pub(crate) type XmlSink = Arc<dyn Fn(XmlDirection, &str) + Send + Sync>;
 /// otherwise.
 #[derive(Default)]
 pub(super) struct XmlLog {
-    sent: Option<Cutter>,
-    received: Option<Cutter>,
+    sent: Option<Box<Cutter>>,
+    received: Option<Box<Cutter>>,
 }
 
 impl XmlLog {
@@ -99,7 +99,7 @@ impl XmlLog {
             return;
         }
         let cutter = self.received.get_or_insert_with(|| {
-            let mut cutter = Cutter::default();
+            let mut cutter = Box::<Cutter>::default();
             show(&mut cutter, XmlDirection::Received, &buffered(), surface);
             cutter
         });
@@ -109,7 +109,7 @@ impl XmlLog {
     /// Nothing more comes on this connection, or nothing that came counts any more: shows what is there of an element.
     pub(super) fn end(&mut self, surface: &dyn Surface) {
         for (direction, cutter) in [(XmlDirection::Sent, self.sent.take()), (XmlDirection::Received, self.received.take())] {
-            if let Some(rest) = cutter.and_then(Cutter::last_part).filter(|_| surface.xml_is_watched()) {
+            if let Some(rest) = cutter.and_then(|cutter| cutter.last_part()).filter(|_| surface.xml_is_watched()) {
                 surface.xml(piece(direction, XmlKind::Fragment, rest));
             }
         }

@@ -12,7 +12,7 @@ use crate::client::WeakClient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::mailbox::{CAPACITY, CAPACITY_BYTES, Mailbox};
 use crate::event::subscription::decode;
-use crate::event::{Event, Incoming};
+use crate::event::{Event, Incoming, Route};
 use crate::ext::Ctx;
 
 /// A closure that can handle events: `Fn(E) -> Future` or `Fn(E, Ctx) -> Future`, where `E` is an [`Event`] or
@@ -188,27 +188,44 @@ pub(crate) async fn call<Fut: Future<Output: HandlerOutput>>(handler: impl FnOnc
     caught.unwrap_or_else(|_| Err(Error::new(ErrorKind::Other).with_context("a handler panicked")))
 }
 
-/// Registers a handler. Its calls come one after another in order of arrival; a slow handler delays only itself.
-pub(crate) fn register<M: 'static, H: Handler<M>>(
-    client: &WeakClient,
-    hub: &crate::event::Hub,
-    runtime: &tokio::runtime::Handle,
-    handler: H,
-) -> HandlerGuard {
-    type EventOf<M, H> = <<H as sealed::Handler<M>>::Item as sealed::HandlerEvent>::Event;
-    let mailbox =
-        Arc::new(Mailbox::new(<EventOf<M, H> as Event>::route(), TypeId::of::<EventOf<M, H>>(), CAPACITY, CAPACITY_BYTES));
-    let spawn = {
-        let (mailbox, client, runtime, handler) = (Arc::downgrade(&mailbox), client.clone(), runtime.clone(), Arc::new(handler));
-        move || {
-            if let Some(mailbox) = mailbox.upgrade() {
-                runtime.spawn(run(mailbox, client.clone(), Arc::clone(&handler)));
-            }
+/// A handler, and what it handles: what there is of it before anything came for it.
+pub(crate) struct HandlerSpec {
+    pub(crate) route: Route,
+    pub(crate) event: TypeId,
+    spawn: Spawn,
+}
+
+/// Spawns a handler's task.
+type Spawn = Box<dyn Fn(&tokio::runtime::Handle, Arc<Mailbox>, WeakClient) + Send + Sync>;
+
+impl HandlerSpec {
+    pub(crate) fn new<M: 'static, H: Handler<M>>(handler: H) -> Self {
+        type EventOf<M, H> = <<H as sealed::Handler<M>>::Item as sealed::HandlerEvent>::Event;
+        let handler = Arc::new(handler);
+        Self {
+            route: <EventOf<M, H> as Event>::route(),
+            event: TypeId::of::<EventOf<M, H>>(),
+            spawn: Box::new(move |runtime, mailbox, client| drop(runtime.spawn(run(mailbox, client, Arc::clone(&handler))))),
         }
-    };
-    mailbox.set_handler(Arc::new(spawn));
+    }
+
+    /// A mailbox for this handler. Its calls come one after another in order of arrival; a slow handler delays only itself.
+    pub(crate) fn open(self: &Arc<Self>, client: WeakClient) -> Arc<Mailbox> {
+        let mailbox = Arc::new(Mailbox::new(self.route.clone(), self.event, CAPACITY, CAPACITY_BYTES));
+        let (spec, weak) = (Arc::clone(self), Arc::downgrade(&mailbox));
+        mailbox.set_handler(Arc::new(move || {
+            if let (Some(mailbox), Some(shared)) = (weak.upgrade(), client.shared()) {
+                (spec.spawn)(&shared.runtime, mailbox, client.clone());
+            }
+        }));
+        mailbox
+    }
+}
+
+/// Registers a handler.
+pub(crate) fn register<M: 'static, H: Handler<M>>(client: WeakClient, hub: &crate::event::Hub, handler: H) -> HandlerGuard {
+    let mailbox = Arc::new(HandlerSpec::new(handler)).open(client.clone());
     hub.add(&mailbox);
-    let client = client.clone();
     HandlerGuard::new(move || {
         if let Some(shared) = client.shared() {
             shared.hub.remove(&mailbox);

@@ -3,12 +3,13 @@
 use std::any::{Any, TypeId};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::client::WeakClient;
 use crate::driver::{Lag, TakenOver};
 use crate::event::mailbox::Mailbox;
-use crate::event::{Event, Inbound};
+use crate::event::{Event, HandlerSpec, Inbound, Route};
 use crate::xml::ns;
 
 /// Bytes of messages the default mailbox keeps.
@@ -61,6 +62,12 @@ pub enum AckPolicy {
 }
 
 pub(crate) struct Hub {
+    /// Handlers that extensions registered, and the mailbox of each, made when the first item comes for it: most of them
+    /// have nothing to do in a client's life.
+    handlers: Arc<[Arc<HandlerSpec>]>,
+    handling: Box<[OnceLock<Arc<Mailbox>>]>,
+    client: WeakClient,
+    ended: AtomicBool,
     mailboxes: Mutex<Arc<Vec<Arc<Mailbox>>>>,
     unclaimed: Mutex<Unclaimed>,
     taken_over: Arc<TakenOver>,
@@ -90,8 +97,18 @@ struct Unclaimed {
 }
 
 impl Hub {
-    pub(crate) fn new(persistent: bool, policy: AckPolicy, lag: &Lag) -> Self {
+    pub(crate) fn new(
+        client: WeakClient,
+        handlers: Arc<[Arc<HandlerSpec>]>,
+        persistent: bool,
+        policy: AckPolicy,
+        lag: &Lag,
+    ) -> Self {
         Self {
+            handling: handlers.iter().map(|_| OnceLock::new()).collect(),
+            handlers,
+            client,
+            ended: AtomicBool::new(false),
             policy,
             outstanding: Mutex::default(),
             unclaimed_capacity: (lag.stanzas / 4 * 3).max(1),
@@ -182,10 +199,13 @@ impl Hub {
         };
         let mut matched = false;
         let mut deliver = || {
-            for mailbox in self.list().iter().filter(|mailbox| mailbox.route.matches(inbound)) {
-                matched = true;
-                mailbox.push(inbound, if holding { Some(&mut make) } else { None });
-            }
+            self.each(
+                |route, _| route.matches(inbound),
+                |mailbox| {
+                    matched = true;
+                    mailbox.push(inbound, if holding { Some(&mut make) } else { None });
+                },
+            );
             matched
         };
         if !deliver() && !claimed() {
@@ -212,18 +232,19 @@ impl Hub {
 
     /// Hands a presence stanza on: a mailbox that is full gets a gap, for presence is state and is not held.
     pub(crate) fn deliver_presence(&self, inbound: &Inbound) {
-        for mailbox in self.list().iter().filter(|mailbox| mailbox.route.matches(inbound)) {
-            mailbox.push(inbound, None);
-        }
+        self.each(|route, _| route.matches(inbound), |mailbox| mailbox.push(inbound, None));
     }
 
     /// Hands on an event that an extension reports.
     pub(crate) fn emit<E: Event>(&self, event: E) {
         let mut value: Option<Arc<dyn Any + Send + Sync>> = None;
-        for mailbox in self.list().iter().filter(|mailbox| mailbox.event == TypeId::of::<E>()) {
-            let value = value.get_or_insert_with(|| Arc::new(event.clone()));
-            mailbox.push_value(Arc::clone(value));
-        }
+        self.each(
+            |_, of| of == TypeId::of::<E>(),
+            |mailbox| {
+                let value = value.get_or_insert_with(|| Arc::new(event.clone()));
+                mailbox.push_value(Arc::clone(value));
+            },
+        );
     }
 
     /// Drops unclaimed messages that waited long enough. Returns how many.
@@ -250,7 +271,8 @@ impl Hub {
         if released > 0 {
             tracing::warn!(released, "messages that nobody was done with in time count as handled");
         }
-        self.list().iter().filter(|mailbox| mailbox.holds()).map(|mailbox| mailbox.cut_off()).sum()
+        let list = self.list();
+        self.handling().chain(list.iter()).filter(|mailbox| mailbox.holds()).map(|mailbox| mailbox.cut_off()).sum()
     }
 
     /// How many messages nobody subscribed to were dropped.
@@ -267,6 +289,8 @@ impl Hub {
     pub(crate) fn end(&self) {
         let mailboxes = std::mem::take(&mut *self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner));
         mailboxes.iter().for_each(|mailbox| mailbox.end());
+        self.ended.store(true, Ordering::SeqCst);
+        self.handling().for_each(|mailbox| mailbox.end());
         let mut unclaimed = self.unclaimed();
         unclaimed.ended = true;
         let queue = std::mem::take(&mut unclaimed.queue);
@@ -307,6 +331,31 @@ impl Hub {
             tracing::warn!(count, total, kind, payload, "messages dropped: nobody subscribed to what they carry");
         }
         count
+    }
+
+    /// Gives something to every mailbox that wants it, by its route and its event.
+    fn each(&self, wants: impl Fn(&Route, TypeId) -> bool, mut give: impl FnMut(&Mailbox)) {
+        for (handler, mailbox) in
+            self.handlers.iter().zip(&self.handling).filter(|(handler, _)| wants(&handler.route, handler.event))
+        {
+            if !self.ended.load(Ordering::SeqCst) {
+                give(mailbox.get_or_init(|| self.open(handler)));
+            }
+        }
+        self.list().iter().filter(|mailbox| wants(&mailbox.route, mailbox.event)).for_each(|mailbox| give(mailbox));
+    }
+
+    fn open(&self, handler: &Arc<HandlerSpec>) -> Arc<Mailbox> {
+        let mailbox = handler.open(self.client.clone());
+        if self.is_by_handling() {
+            mailbox.set_handled();
+        }
+        mailbox
+    }
+
+    /// The mailboxes of extensions' handlers that have had something to do.
+    fn handling(&self) -> impl Iterator<Item = &Arc<Mailbox>> {
+        self.handling.iter().filter_map(OnceLock::get)
     }
 
     fn list(&self) -> Arc<Vec<Arc<Mailbox>>> {
@@ -373,6 +422,11 @@ mod tests {
         Inbound::new(Frame::parse(&xml).expect("XML").stanza().expect("a stanza"), number, SystemTime::UNIX_EPOCH)
     }
 
+    fn hub_of(lag: &Lag) -> Hub {
+        let client = WeakClient::from_weak(Weak::new(), Arc::new("a@b".parse().expect("a JID")));
+        Hub::new(client, [].into(), false, AckPolicy::TakenOver, lag)
+    }
+
     /// Gives the hub messages of these numbers.
     fn deliver(hub: &Hub, numbers: std::ops::Range<u64>, text: &str, now: Instant) {
         for number in numbers {
@@ -382,7 +436,7 @@ mod tests {
 
     /// The numbers of what waits, as its first subscriber gets it.
     fn waiting(hub: &Hub) -> Vec<u64> {
-        let mailbox = Arc::new(Mailbox::new(crate::event::Route::message(), TypeId::of::<()>(), 1000, usize::MAX));
+        let mailbox = Arc::new(Mailbox::new(Route::message(), TypeId::of::<()>(), 1000, usize::MAX));
         hub.add(&mailbox);
         let mut numbers = Vec::new();
         while let Some(Entry::Item(inbound, _)) = mailbox.next_for_handler() {
@@ -391,9 +445,40 @@ mod tests {
         numbers
     }
 
+    #[derive(Clone)]
+    struct Said;
+
+    impl Event for Said {
+        fn route() -> Route {
+            Route::emitted()
+        }
+
+        fn from_inbound(_: &Inbound, _: &WeakClient) -> Option<Self> {
+            None
+        }
+    }
+
+    #[test]
+    fn an_extensions_handler_has_a_mailbox_from_its_first_item_on_and_none_after_the_end() {
+        let client = || WeakClient::from_weak(Weak::new(), Arc::new("a@b".parse().expect("a JID")));
+        let handler = Arc::new(HandlerSpec::new(|_: Said| async {}));
+        let hub = || Hub::new(client(), [Arc::clone(&handler)].into(), false, AckPolicy::TakenOver, &Lag::default());
+        let (one, other) = (hub(), hub());
+        one.deliver_presence(&inbound("<presence xmlns='jabber:client' from='a@b/c'/>"));
+        assert_eq!(one.handling().count(), 0);
+        one.emit(Said);
+        one.emit(Said);
+        assert_eq!((one.handling().count(), other.handling().count()), (1, 0));
+        let mailbox = one.handling().next().expect("it was made");
+        assert!(mailbox.next_for_handler().is_some() && mailbox.next_for_handler().is_some());
+        other.end();
+        other.emit(Said);
+        assert_eq!(other.handling().count(), 0);
+    }
+
     #[test]
     fn of_151_messages_that_nobody_subscribed_to_the_oldest_is_dropped_and_counted() {
-        let (hub, now) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default()), Instant::now());
+        let (hub, now) = (hub_of(&Lag::default()), Instant::now());
         deliver(&hub, 0..150, "hi", now);
         assert_eq!((hub.dropped(), hub.taken_over().drain()), (0, vec![]));
         deliver(&hub, 150..151, "hi", now);
@@ -403,21 +488,21 @@ mod tests {
 
     #[test]
     fn of_more_than_4_mib_that_nobody_subscribed_to_the_oldest_are_dropped_and_counted() {
-        let (hub, now) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default()), Instant::now());
+        let (hub, now) = (hub_of(&Lag::default()), Instant::now());
         let mib = "x".repeat(1024 * 1024);
         deliver(&hub, 0..3, &mib, now);
         assert_eq!(hub.dropped(), 0);
         deliver(&hub, 3..6, &mib, now);
         assert_eq!((hub.dropped(), waiting(&hub)), (3, vec![3, 4, 5]));
         // A single one is kept, however large.
-        let hub = Hub::new(false, AckPolicy::TakenOver, &Lag::default());
+        let hub = hub_of(&Lag::default());
         deliver(&hub, 0..1, &"x".repeat(5 * 1024 * 1024), now);
         assert_eq!((hub.dropped(), waiting(&hub)), (0, vec![0]));
     }
 
     #[test]
     fn a_message_that_nobody_subscribed_to_for_8_s_is_dropped_and_counted() {
-        let (hub, start) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default()), Instant::now());
+        let (hub, start) = (hub_of(&Lag::default()), Instant::now());
         let second = Duration::from_secs(1);
         deliver(&hub, 0..2, "hi", start);
         deliver(&hub, 2..3, "hi", start + second);
@@ -430,8 +515,7 @@ mod tests {
 
     #[test]
     fn the_default_mailbox_stays_within_the_lag_that_is_allowed() {
-        let (hub, now) =
-            (Hub::new(false, AckPolicy::TakenOver, &Lag::default().stanzas(20).time(Duration::from_secs(5))), Instant::now());
+        let (hub, now) = (hub_of(&Lag::default().stanzas(20).time(Duration::from_secs(5))), Instant::now());
         deliver(&hub, 0..16, "hi", now);
         assert_eq!((hub.dropped(), hub.unclaimed_deadline()), (1, Some(now + Duration::from_secs(4))));
     }
@@ -446,7 +530,7 @@ mod tests {
             .with_max_level(tracing::Level::WARN)
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let (hub, now) = (Hub::new(false, AckPolicy::TakenOver, &Lag::default().stanzas(1)), Instant::now());
+            let (hub, now) = (hub_of(&Lag::default().stanzas(1)), Instant::now());
             deliver(&hub, 0..2, "secret", now);
         });
         let log = String::from_utf8(log.lock().expect("the log").clone()).expect("text");

@@ -49,7 +49,7 @@ pub use subscription::{Events, Subscription};
 /// The way a message took to get here.
 pub use crate::store::Origin;
 
-pub(crate) use handler::register as register_handler;
+pub(crate) use handler::{HandlerSpec, register as register_handler};
 pub use hub::AckPolicy;
 pub(crate) use hub::Hub;
 

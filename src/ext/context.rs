@@ -59,6 +59,12 @@ impl Ctx {
         self.shared.registry.extension::<T>()
     }
 
+    /// As [`ext`](Self::ext), without a handle of its own: for what is called for every stanza.
+    #[must_use]
+    pub fn ext_ref<T: Extension>(&self) -> Option<&T> {
+        self.shared.registry.extension_ref::<T>()
+    }
+
     /// A setting an extension [declared](crate::ext::Registrar::setting): what the application gave, else the default.
     /// `None` if no extension of this client declares it, for example because its extension was removed; the extension that
     /// declares it always gets it.
@@ -84,10 +90,14 @@ impl Ctx {
     /// two extensions from writing to it.
     #[must_use]
     pub fn rows(&self, namespace: &str) -> ExtensionRows {
-        if !self.shared.registry.namespaces.iter().any(|spec| spec.namespace == namespace) {
-            tracing::warn!(namespace, "no extension registered this namespace of the store");
+        let store = Arc::clone(&self.shared.store);
+        match self.shared.registry.namespaces.iter().find(|spec| *spec.namespace == *namespace) {
+            Some(spec) => ExtensionRows::new(store, Arc::clone(&spec.namespace)),
+            None => {
+                tracing::warn!(namespace, "no extension registered this namespace of the store");
+                ExtensionRows::new(store, namespace)
+            }
         }
-        ExtensionRows::new(Arc::clone(&self.shared.store), namespace)
     }
 
     /// Whether the store outlives the process ([`Store::persistent`](crate::store::Store::persistent)).

@@ -60,6 +60,15 @@ pub trait Extension: Any + Send + Sync {
     /// `build()` fail with [`ErrorKind::Build`](crate::ErrorKind::Build).
     fn register(&self, reg: &mut Registrar<'_>);
 
+    /// Whether every value of this type registers the same, whatever is in it: then it is asked once, and clients with the same
+    /// extensions share what it asked for, which spares memory where a process has many. What is registered must then keep
+    /// nothing of `self`: handlers reach the extension of their own client by [`Ctx::ext`].
+    ///
+    /// By default each client asks anew. It is shared where all extensions of a client register alike, as the built-in ones do.
+    fn registers_alike(&self) -> bool {
+        false
+    }
+
     /// Called once, when the client has been built and before `build()` returns: what the extension kept in the
     /// [store](Ctx::store) is read here, so that it is there while the client is offline. There is no session yet.
     ///

@@ -9,7 +9,7 @@ use xso::FromXml;
 
 use crate::client::{Resolution, Unresolved};
 use crate::error::Result;
-use crate::event::{Handler, Inbound, Route};
+use crate::event::{Handler, HandlerSpec, Inbound, Route};
 use crate::ext::iq::{Answer, IqRefusal, IqRequest};
 use crate::ext::registry::{Consumer, Declared, Drafts, IqKind, IqRoute, NamespaceSpec};
 use crate::ext::stage::{InboundDraft, OutboundDraft, OutboundStage, Position};
@@ -163,9 +163,7 @@ impl Registrar<'_> {
     /// Registers a handler for an event, as [`Client::on`](crate::client::Client::on) does: it has its own queue, and a
     /// slow one delays only itself.
     pub fn on<M: 'static, H: Handler<M>>(&mut self, handler: H) {
-        self.drafts
-            .handlers
-            .push(Box::new(move |client, hub, runtime| crate::event::register_handler(client, hub, runtime, handler).detach()));
+        self.drafts.handlers.push(Arc::new(HandlerSpec::new(handler)));
     }
 
     /// Adds a stage that every inbound message passes, those of type `error` too; see [`inbound`](crate::ext::inbound) for
@@ -248,7 +246,12 @@ impl Registrar<'_> {
     where
         F: Fn(u32, Vec<Row>) -> Result<Vec<Row>> + Send + Sync + 'static,
     {
-        self.drafts.namespaces.push(NamespaceSpec { extension: self.name, namespace, version, migrate: Box::new(step) });
+        self.drafts.namespaces.push(NamespaceSpec {
+            extension: self.name,
+            namespace: namespace.into(),
+            version,
+            migrate: Box::new(step),
+        });
     }
 
     /// Declares a setting with its default: applications set it with

@@ -48,6 +48,15 @@ impl<K: Eq + Hash, T: Clone + Send + Sync + 'static> SingleFlight<K, T> {
         flight
     }
 
+    /// Gives back the room of work that is done, for a client that is idle. Nothing else changes: what is done is never joined.
+    pub fn sweep(&self) {
+        let mut flights = self.lock();
+        flights.retain(|_, flight| flight.upgrade().is_some());
+        if flights.is_empty() {
+            *flights = HashMap::new();
+        }
+    }
+
     /// Whoever asks from now on begins anew; those who wait go on waiting for what they asked for.
     pub fn part(&self) {
         self.lock().clear();

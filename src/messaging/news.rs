@@ -1,6 +1,6 @@
 //! What is heard of messages that were sent: receipts (XEP-0184), markers (XEP-0333), errors.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use jid::Jid;
 
@@ -67,9 +67,9 @@ impl News {
     }
 
     /// Looks for the message among those of earlier processes.
-    pub(super) async fn find(self, cx: Ctx, locks: Arc<Mutex<Locks>>) -> Result<()> {
+    pub(super) async fn find(self, cx: Ctx, locks: &Mutex<Locks>) -> Result<()> {
         if let Some(sent) = cx.client().find_sent(&self.update.id).await? {
-            self.note(&sent, &cx, &locks);
+            self.note(&sent, &cx, locks);
         }
         Ok(())
     }

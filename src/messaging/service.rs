@@ -1,7 +1,7 @@
 //! What [`MessagingService`] does: it keeps what conversations remember, asks for receipts and sends them, and notes what is
 //! heard of messages that were sent.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jid::{BareJid, Jid};
 use xmpp_parsers::displayed_markers::Markable;
@@ -21,8 +21,8 @@ use crate::xml::{Stanza, belongs_to, ns};
 /// One-to-one messages (RFC 6121 §5): the extension behind [`Messages`](super::Messages). Every client has it.
 #[derive(Debug, Default)]
 pub struct MessagingService {
-    locks: Arc<Mutex<Locks>>,
-    states: Arc<Mutex<States>>,
+    locks: Mutex<Locks>,
+    states: Mutex<States>,
 }
 
 impl MessagingService {
@@ -53,19 +53,32 @@ impl Extension for MessagingService {
         for feature in [ns::RECEIPTS, ns::CHAT_MARKERS, ns::CHAT_STATES] {
             reg.feature(feature);
         }
-        let states = Arc::clone(&self.states);
         // It has to do with chat messages that have a body.
         let looks_at = |message: &Stanza| message.child(ns::CLIENT, "body").is_some();
-        reg.outbound_stage_for("receipts", Position::After(outbound::DECORATE), looks_at, move |draft, cx| {
-            std::future::ready(Ok(decorated(draft, &cx, &states)))
+        reg.outbound_stage_for("receipts", Position::After(outbound::DECORATE), looks_at, |draft, cx| {
+            let service = cx.ext::<Self>();
+            std::future::ready(Ok(match service {
+                Some(service) => decorated(draft, &cx, &service.states),
+                None => draft,
+            }))
         });
-        let (locks, states) = (Arc::clone(&self.locks), Arc::clone(&self.states));
-        reg.on_route(Route::message(), move |inbound, cx| heard(inbound, cx, &locks, &states));
+        reg.on_route(Route::message(), |inbound, cx| {
+            if let Some(service) = cx.ext_ref::<Self>() {
+                heard(inbound, cx, &service.locks, &service.states);
+            }
+        });
         reg.on(|due: ReceiptDue, cx: Ctx| due.send(cx));
-        let locks = Arc::clone(&self.locks);
-        reg.on(move |news: News, cx: Ctx| news.find(cx, Arc::clone(&locks)));
-        let locks = Arc::clone(&self.locks);
-        reg.on_route(Route::presence(), move |inbound, _cx| presence_changed(inbound.stanza(), &locks));
+        reg.on(|news: News, cx: Ctx| async move {
+            match cx.ext::<Self>() {
+                Some(service) => news.find(cx, &service.locks).await,
+                None => Ok(()),
+            }
+        });
+        reg.on_route(Route::presence(), |inbound, cx| {
+            if let Some(service) = cx.ext_ref::<Self>() {
+                presence_changed(inbound.stanza(), &service.locks);
+            }
+        });
         // What is about other messages concerns their tokens; an application that wants it all the same subscribes to it.
         reg.claim(Route::message().when(|inbound| {
             let stanza = inbound.stanza();
@@ -77,6 +90,10 @@ impl Extension for MessagingService {
             };
             is_error(stanza) || about_others()
         }));
+    }
+
+    fn registers_alike(&self) -> bool {
+        true
     }
 
     fn session_lost(&self, _cx: &Ctx) {

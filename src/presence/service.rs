@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use futures::future::BoxFuture;
@@ -37,10 +37,10 @@ const ROWS: &str = "xmppkit:presence";
 /// Other extensions [require](Registrar::requires) it and read it through [`Ctx::ext`].
 pub struct PresenceService {
     state: Observable<PresenceState>,
-    own: Arc<Mutex<Own>>,
-    strangers: Arc<Mutex<HashSet<BareJid>>>,
+    own: Mutex<Own>,
+    strangers: Mutex<HashSet<BareJid>>,
     /// Whoever sends our presence to all: what is sent last is what was kept last.
-    announcing: Arc<futures::lock::Mutex<()>>,
+    announcing: futures::lock::Mutex<()>,
     /// An earlier process had the session: whether the server has the last presence that it sent is not known.
     restored: AtomicBool,
 }
@@ -81,9 +81,9 @@ impl PresenceService {
     pub fn new() -> Self {
         Self {
             state: Observable::new(PresenceState::default()),
-            own: Arc::default(),
-            strangers: Arc::default(),
-            announcing: Arc::default(),
+            own: Mutex::default(),
+            strangers: Mutex::default(),
+            announcing: futures::lock::Mutex::default(),
             restored: AtomicBool::new(false),
         }
     }
@@ -119,17 +119,6 @@ impl PresenceService {
 
     pub(super) fn state(&self) -> &Observable<PresenceState> {
         &self.state
-    }
-
-    /// The same presence, for the handlers.
-    fn share(&self) -> Self {
-        Self {
-            state: self.state.clone(),
-            own: Arc::clone(&self.own),
-            strangers: Arc::clone(&self.strangers),
-            announcing: Arc::clone(&self.announcing),
-            restored: AtomicBool::new(false),
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Own> {
@@ -255,10 +244,20 @@ impl PresenceService {
 impl Extension for PresenceService {
     fn register(&self, reg: &mut Registrar<'_>) {
         reg.requires::<RosterService>();
-        let service = self.share();
-        reg.on_route(Route::presence().when(is_update), move |inbound, cx| service.update(inbound, cx));
-        let service = self.share();
-        reg.own_presence(move |presence, cx| service.decorate(presence, cx));
+        reg.on_route(Route::presence().when(is_update), |inbound, cx| {
+            if let Some(service) = cx.ext_ref::<Self>() {
+                service.update(inbound, cx);
+            }
+        });
+        reg.own_presence(|presence, cx| {
+            if let Some(service) = cx.ext_ref::<Self>() {
+                service.decorate(presence, cx);
+            }
+        });
+    }
+
+    fn registers_alike(&self) -> bool {
+        true
     }
 
     fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {

@@ -30,6 +30,10 @@ impl RegistrationService {
 
 impl Extension for RegistrationService {
     fn register(&self, _reg: &mut Registrar<'_>) {}
+
+    fn registers_alike(&self) -> bool {
+        true
+    }
 }
 
 /// Makes the account and logs in, when it is awaited; see [`Registers::register`](super::Registers::register).

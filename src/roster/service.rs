@@ -30,7 +30,7 @@ const MAX_REQUEST_BYTES: usize = 16 * 1024;
 /// Other extensions [require](Registrar::requires) it and read it through [`Ctx::ext`].
 pub struct RosterService {
     state: Observable<RosterState>,
-    inner: Arc<Mutex<Inner>>,
+    inner: Mutex<Inner>,
 }
 
 /// What is not for watchers. Its lock is held whenever the state changes, so that changes and the store's batches are in
@@ -60,7 +60,7 @@ impl RosterService {
     /// The extension, for one client.
     #[must_use]
     pub fn new() -> Self {
-        Self { state: Observable::new(RosterState::default()), inner: Arc::default() }
+        Self { state: Observable::new(RosterState::default()), inner: Mutex::default() }
     }
 
     /// One contact.
@@ -83,11 +83,6 @@ impl RosterService {
 
     pub(super) fn state(&self) -> &Observable<RosterState> {
         &self.state
-    }
-
-    /// The same roster, for the handlers.
-    fn share(&self) -> Self {
-        Self { state: self.state.clone(), inner: Arc::clone(&self.inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -361,18 +356,26 @@ impl Drop for Pending<'_> {
 impl Extension for RosterService {
     fn register(&self, reg: &mut Registrar<'_>) {
         reg.store_namespace(REQUESTS, 1, |_, rows| Ok(rows));
-        let service = self.share();
-        reg.on_iq_set_named(ns::ROSTER, "query", move |request: IqRequest<()>, cx: Ctx| {
-            let service = service.share();
-            async move { service.push(request.stanza(), &cx).await }
+        reg.on_iq_set_named(ns::ROSTER, "query", |request: IqRequest<()>, cx: Ctx| async move {
+            match cx.ext::<Self>() {
+                Some(service) => service.push(request.stanza(), &cx).await,
+                None => Err(StanzaError::new(StanzaErrorType::Cancel, "service-unavailable").into()),
+            }
         });
-        let service = self.share();
-        reg.on_route(Route::presence().when(is_subscription), move |inbound, cx| service.subscription(inbound, cx));
-        let service = self.share();
-        reg.on(move |_: RequestsToSave, cx: Ctx| {
-            let service = service.share();
-            async move { service.save_requests(&cx).await }
+        reg.on_route(Route::presence().when(is_subscription), |inbound, cx| {
+            if let Some(service) = cx.ext_ref::<Self>() {
+                service.subscription(inbound, cx);
+            }
         });
+        reg.on(|_: RequestsToSave, cx: Ctx| async move {
+            if let Some(service) = cx.ext::<Self>() {
+                service.save_requests(&cx).await;
+            }
+        });
+    }
+
+    fn registers_alike(&self) -> bool {
+        true
     }
 
     fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {

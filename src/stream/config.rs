@@ -279,3 +279,22 @@ impl CoreConfig {
         Ok(())
     }
 }
+
+/// What a session goes by: all that is kept of the configuration when the login is over.
+pub(super) struct SessionConfig {
+    pub(super) management: bool,
+    pub(super) record: bool,
+    pub(super) numbers_after: u64,
+    pub(super) request_timeout: Duration,
+    pub(super) bind: Duration,
+    pub(super) closing: Duration,
+    pub(super) ack: Duration,
+}
+
+impl SessionConfig {
+    pub(super) fn of(config: &CoreConfig) -> Self {
+        let Deadlines { bind, closing, ack, .. } = config.deadlines;
+        let CoreConfig { management, record, numbers_after, request_timeout, .. } = *config;
+        Self { management, record, numbers_after, request_timeout, bind, closing, ack }
+    }
+}

@@ -1,5 +1,6 @@
 //! The core itself: inputs in, outputs out, and which phase the stream is in.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use jid::FullJid;
@@ -169,6 +170,8 @@ impl StreamCore {
             if self.read_item() {
                 continue;
             }
+            // An idle stream keeps no room for outputs.
+            self.io.out = VecDeque::new();
             let Stage::Bound(session) = &mut self.stage else { return None };
             return session.take_unrecorded().map(Output::Event);
         }
@@ -194,7 +197,7 @@ impl StreamCore {
     /// set for an earlier moment can leave it at that, for waking too early does no harm.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let requests = self.session().and_then(|session| session.next_deadline(&self.io.config.deadlines));
+        let requests = self.session().and_then(|session| session.next_deadline(self.io.config.ack));
         match (self.io.deadline, requests) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -322,9 +325,10 @@ impl StreamCore {
             return;
         }
         let io = &mut self.io;
-        self.stage = match &mut io.config.tls {
+        let Some(config) = io.login.clone() else { return };
+        self.stage = match &config.tls {
             TlsRule::AlreadySecured { bindings } => {
-                let level = Secured::by_transport(std::mem::take(bindings));
+                let level = Secured::by_transport(bindings.clone());
                 io.event(Event::Secured);
                 io.open_stream(true);
                 Stage::Secured(Negotiation::opened(level, io))
@@ -406,7 +410,7 @@ impl StreamCore {
                     session.tell_last(&mut self.io);
                 }
                 self.io.wire.close();
-                self.io.wait(self.io.config.deadlines.closing);
+                self.io.wait(self.io.config.closing);
                 self.stage = Stage::Closing(session);
             }
         }
@@ -517,7 +521,9 @@ impl StreamCore {
         match grant {
             PlainGrant::Tls(proceed) => {
                 self.io.wire.restart_for_tls();
-                self.io.wait(self.io.config.deadlines.tls_handshake);
+                if let Some(config) = self.io.login.clone() {
+                    self.io.wait(config.deadlines.tls_handshake);
+                }
                 self.io.out.push_back(Output::StartTls);
                 self.stage = Stage::Handshake(level.handshake(proceed));
                 Ok(())
@@ -537,6 +543,7 @@ impl StreamCore {
     }
 
     fn after_authenticated(&mut self, level: Authenticated, entry: Entry, features: Frame) -> Result<(), Error> {
+        self.io.login = None;
         match entry {
             Entry::Bound(jid) => {
                 self.io.lose_session(None);

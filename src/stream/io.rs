@@ -1,15 +1,18 @@
 //! What every part of the core shares: the configuration, both directions of bytes, the outputs, and the phase's deadline.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::alphabet::{Ask, AskId, Event, Output};
-use super::config::CoreConfig;
+use super::config::{CoreConfig, SessionConfig};
 use super::management::Suspended;
 use super::wire::{Opening, Wire};
 
 pub(super) struct Io {
-    pub(super) config: CoreConfig,
+    /// The configuration, until the stream has an address; the steps of the login have it too.
+    pub(super) login: Option<Arc<CoreConfig>>,
+    pub(super) config: SessionConfig,
     pub(super) wire: Wire,
     pub(super) out: VecDeque<Output>,
     /// The time of the input that is being handled.
@@ -25,7 +28,9 @@ pub(super) struct Io {
 impl Io {
     pub(super) fn new(config: CoreConfig, resume: Option<Box<Suspended>>, now: Instant) -> Self {
         let wire = Wire::new(config.framing, config.limits);
-        Self { config, wire, out: VecDeque::new(), now, deadline: None, resume, asked: 0, open_ask: None }
+        let login = Arc::new(config);
+        let config = SessionConfig::of(&login);
+        Self { login: Some(login), config, wire, out: VecDeque::new(), now, deadline: None, resume, asked: 0, open_ask: None }
     }
 
     /// The session that was to be resumed is over; new numbers go on behind its.
@@ -40,13 +45,14 @@ impl Io {
     /// gets, for the account's name is nobody's business; and not while there may be no account yet (R47). Servers offer
     /// some features only to a stream that names its account.
     pub(super) fn open_stream(&mut self, secured: bool) {
-        let from = match &self.config.account {
-            Some(account) if secured && !self.config.before_auth => Some(account.as_str()),
+        let Some(config) = self.login.clone() else { return };
+        let from = match &config.account {
+            Some(account) if secured && !config.before_auth => Some(account.as_str()),
             _ => None,
         };
-        let opening = Opening { to: self.config.domain.as_str(), from, lang: self.config.lang.as_deref() };
+        let opening = Opening { to: config.domain.as_str(), from, lang: config.lang.as_deref() };
         self.wire.open(&opening);
-        self.wait(self.config.deadlines.header);
+        self.wait(config.deadlines.header);
     }
 
     pub(super) fn event(&mut self, event: Event) {

@@ -63,6 +63,11 @@ impl Numbers {
         if seq <= self.handled || seq > self.highest() {
             return;
         }
+        if seq == self.handled + 1 && self.ahead.is_empty() {
+            // The usual case: nothing is to be kept of it.
+            self.handled = seq;
+            return;
+        }
         self.ahead.insert(seq);
         while self.ahead.first() == Some(&(self.handled + 1)) {
             self.ahead.pop_first();

@@ -1,6 +1,8 @@
 //! The phases of a stream (D33). Each consumes itself when the next begins, and its fields are private to this file, so that
 //! nothing that needs TLS can be reached without it: a step of SASL runs on a [`Secured`], and there are two ways to one.
 
+use std::sync::Arc;
+
 use jid::FullJid;
 
 use super::config::{CoreConfig, TlsRule};
@@ -27,7 +29,7 @@ pub(super) trait Level: Sized + 'static {
     fn bits(&self) -> Bits;
 
     /// The steps of this phase, in the order in which they are preferred.
-    fn steps(&self, config: &CoreConfig) -> Vec<Box<dyn Step<Self>>>;
+    fn steps(&self, config: &Arc<CoreConfig>) -> Vec<Box<dyn Step<Self>>>;
 
     /// Why the stream cannot go on when no step fits the features.
     fn exhausted(&self) -> Error;
@@ -131,10 +133,10 @@ impl Level for Plain {
         Bits::NONE
     }
 
-    fn steps(&self, config: &CoreConfig) -> Vec<Box<dyn Step<Self>>> {
+    fn steps(&self, config: &Arc<CoreConfig>) -> Vec<Box<dyn Step<Self>>> {
         match config.tls {
             TlsRule::DangerousPlaintext => vec![Box::new(Plaintext)],
-            TlsRule::Required | TlsRule::AlreadySecured { .. } => vec![Box::new(StartTls)],
+            TlsRule::Required | TlsRule::AlreadySecured { .. } => vec![Box::new(StartTls::new(config))],
         }
     }
 
@@ -150,12 +152,12 @@ impl Level for Secured {
         if self.is_encrypted() { Bits::ENCRYPTED } else { Bits::NONE }
     }
 
-    fn steps(&self, config: &CoreConfig) -> Vec<Box<dyn Step<Self>>> {
+    fn steps(&self, config: &Arc<CoreConfig>) -> Vec<Box<dyn Step<Self>>> {
         let mut steps: Vec<Box<dyn Step<Self>>> = Vec::new();
         if config.before_auth {
-            steps.push(Box::<BeforeAuthStep>::default());
+            steps.push(Box::new(BeforeAuthStep::new(config)));
         }
-        steps.push(Box::<Sasl>::default());
+        steps.push(Box::new(Sasl::new(config)));
         steps
     }
 
@@ -171,8 +173,8 @@ impl Level for Authenticated {
         if self.encrypted { Bits::ENCRYPTED | Bits::AUTHENTICATED } else { Bits::AUTHENTICATED }
     }
 
-    fn steps(&self, _config: &CoreConfig) -> Vec<Box<dyn Step<Self>>> {
-        vec![Box::<Resume>::default(), Box::<Bind>::default()]
+    fn steps(&self, config: &Arc<CoreConfig>) -> Vec<Box<dyn Step<Self>>> {
+        vec![Box::new(Resume::new(config)), Box::new(Bind::new(config))]
     }
 
     fn exhausted(&self) -> Error {

@@ -94,14 +94,14 @@ impl Session {
                 ns::SESSION
             ))?;
             self.send(0, &request, io);
-            let (limit, end) = (io.config.deadlines.bind, io.wire.position());
+            let (limit, end) = (io.config.bind, io.wire.position());
             self.requests.insert(Token::LegacySession, LEGACY_SESSION_ID, Addressee::Account, io.now, limit, end);
         }
         let managed = offered(&features).filter(|_| io.config.management);
         io.event(Event::Bound { jid: self.own.full.clone(), features });
         if let Some(version) = managed {
             io.wire.element(&format!("<enable xmlns='{version}' resume='true'/>"));
-            io.wait(io.config.deadlines.bind);
+            io.wait(io.config.bind);
             self.management = Management::Asked(version);
         }
         Ok(())
@@ -290,9 +290,9 @@ impl Session {
         self.requests.forget(Token::Driver(token));
     }
 
-    pub(super) fn next_deadline(&self, deadlines: &super::Deadlines) -> Option<std::time::Instant> {
-        let ack = self.outbound.asked_since().and_then(|since| since.checked_add(deadlines.ack));
-        [self.requests.next_deadline(), ack, self.outbound.next_question()].into_iter().flatten().min()
+    pub(super) fn next_deadline(&self, ack: Duration) -> Option<std::time::Instant> {
+        let answer = self.outbound.asked_since().and_then(|since| since.checked_add(ack));
+        [self.requests.next_deadline(), answer, self.outbound.next_question()].into_iter().flatten().min()
     }
 
     /// Ends the requests whose time is over. An error ends the stream.
@@ -305,7 +305,7 @@ impl Session {
                 Token::LegacySession => return Err(ErrorKind::Timeout(Phase::Bind).into()),
             }
         }
-        if self.outbound.asked_since().is_some_and(|since| io.now.saturating_duration_since(since) >= io.config.deadlines.ack) {
+        if self.outbound.asked_since().is_some_and(|since| io.now.saturating_duration_since(since) >= io.config.ack) {
             return Err(ErrorKind::Timeout(Phase::Session).into());
         }
         Ok(())

@@ -122,7 +122,7 @@ impl<L: Level> Negotiation<L> {
     }
 
     fn new(level: L, io: &Io) -> Self {
-        let steps = level.steps(&io.config);
+        let steps = io.login.as_ref().map(|config| level.steps(config)).unwrap_or_default();
         let achieved = level.bits();
         Self { level, steps, achieved, at: At::Header }
     }
@@ -146,7 +146,9 @@ impl<L: Level> Negotiation<L> {
         match (self.at, item) {
             (At::Header, Item::Opened(opened)) => {
                 check_version(&opened)?;
-                io.wait(io.config.deadlines.features);
+                if let Some(config) = io.login.clone() {
+                    io.wait(config.deadlines.features);
+                }
                 self.at = At::Features;
                 Ok(Flow::Stay(self))
             }

@@ -211,6 +211,10 @@ impl Extension for CarbonsService {
         });
     }
 
+    fn registers_alike(&self) -> bool {
+        true
+    }
+
     fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let offered = cx.rows(ROWS).get(OFFERED).await?.map(|row| row == b"yes");

@@ -68,6 +68,10 @@ impl CsiService {
 impl Extension for CsiService {
     fn register(&self, _reg: &mut Registrar<'_>) {}
 
+    fn registers_alike(&self) -> bool {
+        true
+    }
+
     fn session<'a>(&'a self, cx: &'a Ctx, _kind: SessionKind) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { if self.inactive.load(Ordering::Relaxed) { say(true, cx).await } else { Ok(()) } })
     }

@@ -147,7 +147,7 @@ struct Query {
 /// [roster](RosterService) to know who is a contact.
 #[derive(Debug, Default)]
 pub struct LastActivityService {
-    used: Arc<Mutex<Option<Instant>>>,
+    used: Mutex<Option<Instant>>,
 }
 
 impl LastActivityService {
@@ -167,11 +167,15 @@ impl Extension for LastActivityService {
         reg.uses::<RosterService>();
         reg.setting(LastActivitySetting::default());
         reg.feature(ns::LAST_ACTIVITY);
-        let used = Arc::clone(&self.used);
-        reg.on_iq_get(move |request: IqRequest<Query>, cx: Ctx| {
-            let used = *used.lock().unwrap_or_else(PoisonError::into_inner);
-            async move { answer(request.from(), used, &cx) }
+        reg.on_iq_get(|request: IqRequest<Query>, cx: Ctx| async move {
+            let service = cx.ext::<Self>();
+            let used = service.and_then(|service| *service.used.lock().unwrap_or_else(PoisonError::into_inner));
+            answer(request.from(), used, &cx)
         });
+    }
+
+    fn registers_alike(&self) -> bool {
+        true
     }
 }
 

@@ -136,6 +136,10 @@ impl Extension for PingService {
         reg.feature(ns::PING);
         reg.on_iq_get(|_: IqRequest<Ping>, _: Ctx| async { Ok(Answer::empty()) });
     }
+
+    fn registers_alike(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -209,6 +209,10 @@ impl Extension for PushService {
         reg.store_namespace(TARGETS, 1, |_, rows| Ok(rows));
     }
 
+    fn registers_alike(&self) -> bool {
+        true
+    }
+
     fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             for (key, value) in cx.rows(TARGETS).rows("").await? {

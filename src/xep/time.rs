@@ -152,6 +152,10 @@ impl Extension for TimeService {
         reg.feature(ns::TIME);
         reg.on_iq_get(|request: IqRequest<TimeQuery>, cx: Ctx| async move { answer(request.from(), &cx) });
     }
+
+    fn registers_alike(&self) -> bool {
+        true
+    }
 }
 
 fn answer(from: Option<Jid>, cx: &Ctx) -> Result<Answer, IqRefusal> {

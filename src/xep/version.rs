@@ -140,6 +140,10 @@ impl Extension for VersionService {
         reg.feature(ns::VERSION);
         reg.on_iq_get(|request: IqRequest<VersionQuery>, cx: Ctx| async move { answer(request.from(), &cx) });
     }
+
+    fn registers_alike(&self) -> bool {
+        true
+    }
 }
 
 fn answer(from: Option<Jid>, cx: &Ctx) -> Result<Answer, IqRefusal> {

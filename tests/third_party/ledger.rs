@@ -337,5 +337,6 @@ async fn state_is_observed_and_work_is_shared() {
     let joined = ledger.audits.run(1, || async { 2 }.boxed());
     ledger.audits.part();
     let anew = ledger.audits.run(1, || async { 3 }.boxed());
+    ledger.audits.sweep();
     assert_eq!(futures::join!(first, joined, anew), (1, 1, 3));
 }

@@ -10,6 +10,7 @@ use jid::BareJid;
 use super::Limits;
 use super::log::Log;
 use super::outbox::Outbox;
+use super::small::SmallMap;
 use crate::error::{ErrorKind, Result};
 use crate::store::{Applied, ArchiveCursor, Batch, Change, Cursor, Roster, Row, RowChange, Secret, StoredSession, StoredXml};
 
@@ -21,16 +22,16 @@ pub(super) struct Areas {
     pub(super) log: Log,
     pub(super) outbox: Outbox,
     pub(super) cursors: BTreeMap<Arc<str>, Cursor>,
-    pub(super) archives: HashMap<BareJid, ArchiveCursor>,
+    pub(super) archives: BTreeMap<BareJid, ArchiveCursor>,
     pub(super) session: Option<StoredSession>,
     pub(super) session_rows: Rows,
     roster_version: Option<String>,
     contacts: BTreeMap<BareJid, StoredXml>,
-    pub(super) caps: HashMap<String, (StoredXml, SystemTime)>,
+    pub(super) caps: BTreeMap<String, (StoredXml, SystemTime)>,
     caps_age: VecDeque<String>,
-    pub(super) credentials: BTreeMap<String, Secret>,
+    pub(super) credentials: SmallMap<String, Secret>,
     pub(super) rows: Rows,
-    pub(super) schemas: HashMap<Arc<str>, u32>,
+    pub(super) schemas: SmallMap<Arc<str>, u32>,
 }
 
 impl Areas {
@@ -39,16 +40,16 @@ impl Areas {
             log: Log::new(limits.log_messages, limits.log_bytes),
             outbox: Outbox::new(limits.outbox_messages, limits.outbox_bytes, limits.log_messages),
             cursors: BTreeMap::new(),
-            archives: HashMap::new(),
+            archives: BTreeMap::new(),
             session: None,
             session_rows: Rows::default(),
             roster_version: None,
             contacts: BTreeMap::new(),
-            caps: HashMap::new(),
+            caps: BTreeMap::new(),
             caps_age: VecDeque::new(),
-            credentials: BTreeMap::new(),
+            credentials: SmallMap::default(),
             rows: Rows::default(),
-            schemas: HashMap::new(),
+            schemas: SmallMap::default(),
         }
     }
 
@@ -141,11 +142,11 @@ impl Areas {
                 self.roster_version = version.or(self.roster_version.take());
             }
             Change::PutCaps { key, info, now } => self.put_caps(key, info, now),
-            Change::PutCredential { name, secret } => drop(self.credentials.insert(name, secret)),
-            Change::DeleteCredential(name) => drop(self.credentials.remove(&name)),
+            Change::PutCredential { name, secret } => self.credentials.insert(name, secret),
+            Change::DeleteCredential(name) => self.credentials.remove(&name),
             Change::Row(row) => self.rows.change(row),
             Change::DeleteRows { namespace, prefix } => self.rows.delete(&namespace, &prefix),
-            Change::Schema { namespace, version } => drop(self.schemas.insert(namespace, version)),
+            Change::Schema { namespace, version } => self.schemas.insert(namespace, version),
             // `check` has refused it.
             Change::Unknown => {}
         }
@@ -176,11 +177,13 @@ impl Areas {
 
 /// Keyed rows in namespaces.
 #[derive(Debug, Default)]
-pub(super) struct Rows(HashMap<Arc<str>, BTreeMap<String, Vec<u8>>>);
+pub(super) struct Rows(SmallMap<Arc<str>, Namespace>);
+
+type Namespace = SmallMap<Box<str>, Box<[u8]>>;
 
 impl Rows {
-    pub(super) fn get(&self, namespace: &str, key: &str) -> Option<&Vec<u8>> {
-        self.0.get(namespace)?.get(key)
+    pub(super) fn get(&self, namespace: &str, key: &str) -> Option<Vec<u8>> {
+        self.0.get(namespace)?.get(key).map(|value| value.to_vec())
     }
 
     pub(super) fn page(&self, namespace: &str, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Row> {
@@ -189,23 +192,29 @@ impl Rows {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        rows.range::<str, _>((from, Bound::Unbounded))
+        rows.range(from)
             .take_while(|(key, _)| key.starts_with(prefix))
             .take(limit)
-            .map(|(key, value)| (key.clone(), value.clone()))
+            .map(|(key, value)| (key.to_string(), value.to_vec()))
             .collect()
     }
 
     fn change(&mut self, row: RowChange) {
-        match row.value {
-            Some(value) => drop(self.0.entry(row.namespace).or_default().insert(row.key, value)),
-            None => drop(self.0.get_mut(&row.namespace).and_then(|rows| rows.remove(&row.key))),
+        let rows = self.0.get_mut(&*row.namespace);
+        match (row.value, rows) {
+            (Some(value), Some(rows)) => rows.insert(row.key.into(), value.into()),
+            (Some(value), None) => {
+                let mut rows = SmallMap::default();
+                rows.insert(row.key.into(), value.into());
+                self.0.insert(row.namespace, rows);
+            }
+            (None, rows) => rows.into_iter().for_each(|rows| rows.remove(&*row.key)),
         }
     }
 
     fn delete(&mut self, namespace: &str, prefix: &str) {
         if let Some(rows) = self.0.get_mut(namespace) {
-            rows.retain(|key, _| !key.starts_with(prefix));
+            rows.retain(|key| !key.starts_with(prefix));
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The default store: bounded, and gone with the process.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +10,7 @@ use futures::future::{BoxFuture, ready};
 use jid::{BareJid, Jid};
 
 use self::areas::Areas;
+use self::small::SmallMap;
 use super::{
     AccountStore, Applied, ArchiveCursor, Batch, Conversation, Cursor, FeedItem, GapRecord, IdentityKey, LogId, LoggedMessage,
     MessagePage, MessageQuery, OutboxEntry, Place, Position, Roster, Row, Secret, Store, StoredSession, StoredXml,
@@ -23,6 +23,7 @@ mod known;
 mod log;
 mod outbox;
 mod packed;
+mod small;
 mod sorted;
 
 #[cfg(test)]
@@ -51,7 +52,7 @@ mod tests;
 /// ```
 #[derive(Clone)]
 pub struct MemoryStore {
-    accounts: Arc<Mutex<HashMap<BareJid, Slot>>>,
+    accounts: Arc<Mutex<SmallMap<BareJid, Slot>>>,
     limits: Limits,
 }
 
@@ -107,14 +108,19 @@ impl MemoryStore {
 
     fn open(&self, account: &BareJid) -> Result<Arc<dyn AccountStore>> {
         let mut accounts = lock(&self.accounts);
-        let slot = accounts
-            .entry(account.clone())
-            .or_insert_with(|| Slot { areas: Arc::new(Mutex::new(Areas::new(self.limits))), open: false });
-        if slot.open {
-            return Err(Error::new(ErrorKind::StoreInUse).with_context(account.to_string()));
-        }
-        slot.open = true;
-        Ok(Arc::new(MemoryAccount { jid: account.clone(), areas: slot.areas.clone(), store: self.clone() }))
+        let areas = match accounts.get_mut(account) {
+            Some(slot) if slot.open => return Err(Error::new(ErrorKind::StoreInUse).with_context(account.to_string())),
+            Some(slot) => {
+                slot.open = true;
+                Arc::clone(&slot.areas)
+            }
+            None => {
+                let areas = Arc::new(Mutex::new(Areas::new(self.limits)));
+                accounts.insert(account.clone(), Slot { areas: Arc::clone(&areas), open: true });
+                areas
+            }
+        };
+        Ok(Arc::new(MemoryAccount { jid: account.clone(), areas, store: self.clone() }))
     }
 
     fn delete(&self, account: &BareJid) -> Result<()> {
@@ -153,8 +159,7 @@ impl Store for MemoryStore {
     }
 
     fn accounts(&self) -> BoxFuture<'_, Result<Vec<BareJid>>> {
-        let mut accounts: Vec<_> = lock(&self.accounts).keys().cloned().collect();
-        accounts.sort_unstable();
+        let accounts: Vec<_> = lock(&self.accounts).range::<BareJid>(Bound::Unbounded).map(|(jid, _)| jid.clone()).collect();
         done(accounts)
     }
 
@@ -282,15 +287,12 @@ impl AccountStore for MemoryAccount {
 
     fn credentials<'a>(&'a self, prefix: &'a str) -> BoxFuture<'a, Result<Vec<(String, Secret)>>> {
         let areas = self.areas();
-        let begins = areas
-            .credentials
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(|(name, _)| name.starts_with(prefix));
+        let begins = areas.credentials.range(Bound::Included(prefix)).take_while(|(name, _)| name.starts_with(prefix));
         done(begins.map(|(name, secret)| (name.clone(), secret.clone())).collect())
     }
 
     fn extension_row<'a>(&'a self, namespace: &'a str, key: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>>> {
-        done(self.areas().rows.get(namespace, key).cloned())
+        done(self.areas().rows.get(namespace, key))
     }
 
     fn extension_rows<'a>(

@@ -1,7 +1,10 @@
 //! IQs before authentication, led by the application: account registration (XEP-0077, R47).
 
+use std::sync::Arc;
+
 use crate::error::{Error, ErrorKind, Phase, ProtocolError};
 use crate::stream::alphabet::{Answer, Ask, BeforeAuth};
+use crate::stream::config::CoreConfig;
 use crate::stream::io::Io;
 use crate::stream::phase::Secured;
 use crate::stream::step::{Bits, Progress, Step, misfit};
@@ -9,10 +12,22 @@ use crate::xml::{Frame, StanzaKind};
 
 use super::bind::{BeforeBind, reply_before_bind};
 
-#[derive(Default)]
 pub(in crate::stream) struct BeforeAuthStep {
+    config: Arc<CoreConfig>,
     /// The id of the request that is out.
     waiting: Option<String>,
+}
+
+impl BeforeAuthStep {
+    pub(in crate::stream) fn new(config: &Arc<CoreConfig>) -> Self {
+        Self { config: Arc::clone(config), waiting: None }
+    }
+
+    fn ask(&self, question: BeforeAuth, io: &mut Io) -> Result<Progress<Secured>, Error> {
+        io.ask(Ask::BeforeAuth(question));
+        io.wait(self.config.deadlines.register_answer);
+        Ok(Progress::Wait)
+    }
 }
 
 impl Step<Secured> for BeforeAuthStep {
@@ -38,15 +53,15 @@ impl Step<Secured> for BeforeAuthStep {
     }
 
     fn start(&mut self, features: &Frame, _level: &Secured, io: &mut Io) -> Result<Progress<Secured>, Error> {
-        ask(BeforeAuth::Ready { features: features.clone() }, io)
+        self.ask(BeforeAuth::Ready { features: features.clone() }, io)
     }
 
     fn element(&mut self, frame: &Frame, _level: &Secured, io: &mut Io) -> Result<Progress<Secured>, Error> {
         let (Some(id), Some(stanza)) = (self.waiting.take(), frame.stanza()) else {
             return Err(unexpected());
         };
-        match reply_before_bind(&stanza, &id, io) {
-            BeforeBind::Result | BeforeBind::Error => ask(BeforeAuth::Reply { stanza }, io),
+        match reply_before_bind(&stanza, &id, &self.config) {
+            BeforeBind::Result | BeforeBind::Error => self.ask(BeforeAuth::Reply { stanza }, io),
             BeforeBind::Ignore => {
                 self.waiting = Some(id);
                 Ok(Progress::Wait)
@@ -64,7 +79,7 @@ impl Step<Secured> for BeforeAuthStep {
                 let Some(id) = stanza.id() else { return Err(misfit()) };
                 self.waiting = Some(id.to_owned());
                 io.wire.stanza(&stanza);
-                io.wait(io.config.deadlines.register);
+                io.wait(self.config.deadlines.register);
                 Ok(Progress::Wait)
             }
             Answer::Authenticate => Ok(Progress::Done),
@@ -72,12 +87,6 @@ impl Step<Secured> for BeforeAuthStep {
             _ => Err(misfit()),
         }
     }
-}
-
-fn ask(question: BeforeAuth, io: &mut Io) -> Result<Progress<Secured>, Error> {
-    io.ask(Ask::BeforeAuth(question));
-    io.wait(io.config.deadlines.register_answer);
-    Ok(Progress::Wait)
 }
 
 fn unexpected() -> Error {

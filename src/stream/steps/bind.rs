@@ -1,8 +1,11 @@
 //! Resource binding (RFC 6120 §7).
 
+use std::sync::Arc;
+
 use jid::{FullJid, Jid, ResourcePart};
 
 use crate::error::{Error, ErrorKind, Phase, ProtocolError};
+use crate::stream::config::CoreConfig;
 use crate::stream::io::Io;
 use crate::stream::iq::is_domain;
 use crate::stream::phase::{Authenticated, Entry};
@@ -10,8 +13,8 @@ use crate::stream::session::stanza_error;
 use crate::stream::step::{Bits, Progress, Step};
 use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, escape_text, ns};
 
-#[derive(Default)]
 pub(in crate::stream) struct Bind {
+    config: Arc<CoreConfig>,
     attempts: u32,
     /// Whether the request that is out named a resource.
     named: bool,
@@ -35,7 +38,7 @@ impl Step<Authenticated> for Bind {
     }
 
     fn start(&mut self, _features: &Frame, _level: &Authenticated, io: &mut Io) -> Result<Progress<Authenticated>, Error> {
-        let resource = io.config.resource.clone();
+        let resource = self.config.resource.clone();
         self.request(resource.as_ref(), io)
     }
 
@@ -43,7 +46,7 @@ impl Step<Authenticated> for Bind {
         let Some(stanza) = frame.stanza() else {
             return Err(unexpected());
         };
-        match reply_before_bind(&stanza, &self.id(), io) {
+        match reply_before_bind(&stanza, &self.id(), &self.config) {
             BeforeBind::Result => {}
             BeforeBind::Error => {
                 let error = stanza_error(&stanza);
@@ -63,7 +66,8 @@ impl Step<Authenticated> for Bind {
             // Without an account (ANONYMOUS) our address is what the server says, in its own domain (C9). With one it is that
             // account's: under another address its store and its contacts would be believed to be ours.
             Some(jid)
-                if *jid.domain() == *io.config.domain && io.config.account.as_ref().is_none_or(|own| jid.to_bare() == *own) =>
+                if *jid.domain() == *self.config.domain
+                    && self.config.account.as_ref().is_none_or(|own| jid.to_bare() == *own) =>
             {
                 Ok(Progress::Grant(Entry::Bound(jid)))
             }
@@ -73,6 +77,10 @@ impl Step<Authenticated> for Bind {
 }
 
 impl Bind {
+    pub(in crate::stream) fn new(config: &Arc<CoreConfig>) -> Self {
+        Self { config: Arc::clone(config), attempts: 0, named: false }
+    }
+
     /// Nobody but the server can reach a stream without an address, so this id need not be unpredictable.
     fn id(&self) -> String {
         format!("bind-{}", self.attempts)
@@ -85,7 +93,7 @@ impl Bind {
         let request =
             format!("<iq xmlns='jabber:client' type='set' id='{}'><bind xmlns='{}'>{wish}</bind></iq>", self.id(), ns::BIND,);
         io.wire.stanza(&OutStanza::from_xml(&request)?);
-        io.wait(io.config.deadlines.bind);
+        io.wait(self.config.deadlines.bind);
         Ok(Progress::Wait)
     }
 }
@@ -101,7 +109,7 @@ pub(super) enum BeforeBind {
 }
 
 /// Before there is an address only the server can answer: without `from`, or with its domain (C9).
-pub(super) fn reply_before_bind(stanza: &Stanza, id: &str, io: &Io) -> BeforeBind {
+pub(super) fn reply_before_bind(stanza: &Stanza, id: &str, config: &CoreConfig) -> BeforeBind {
     if stanza.kind() != StanzaKind::Iq {
         return BeforeBind::Unexpected;
     }
@@ -112,7 +120,7 @@ pub(super) fn reply_before_bind(stanza: &Stanza, id: &str, io: &Io) -> BeforeBin
     };
     let from_server = match stanza.from() {
         None => true,
-        Some(from) => Jid::new(&from).is_ok_and(|from| is_domain(&from, &io.config.domain)),
+        Some(from) => Jid::new(&from).is_ok_and(|from| is_domain(&from, &config.domain)),
     };
     if from_server && stanza.id().as_deref() == Some(id) {
         reply

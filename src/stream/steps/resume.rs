@@ -1,6 +1,9 @@
 //! Resuming a session instead of binding a resource (XEP-0198 §5).
 
+use std::sync::Arc;
+
 use crate::error::{Error, ErrorKind, Phase, ProtocolError};
+use crate::stream::config::CoreConfig;
 use crate::stream::io::Io;
 use crate::stream::management::read_h;
 use crate::stream::phase::{Authenticated, Entry};
@@ -9,8 +12,15 @@ use crate::xml::{Frame, ns};
 
 /// Asks for the session that is kept in [`Io::resume`]. If the server refuses, the session is lost, and binding follows on the
 /// same stream.
-#[derive(Default)]
-pub(in crate::stream) struct Resume;
+pub(in crate::stream) struct Resume {
+    config: Arc<CoreConfig>,
+}
+
+impl Resume {
+    pub(in crate::stream) fn new(config: &Arc<CoreConfig>) -> Self {
+        Self { config: Arc::clone(config) }
+    }
+}
 
 impl Step<Authenticated> for Resume {
     fn phase(&self) -> Phase {
@@ -37,7 +47,7 @@ impl Step<Authenticated> for Resume {
         }
         let request = suspended.request();
         io.wire.element(&request);
-        io.wait(io.config.deadlines.bind);
+        io.wait(self.config.deadlines.bind);
         Ok(Progress::Wait)
     }
 

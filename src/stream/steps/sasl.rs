@@ -1,10 +1,12 @@
 //! SASL as RFC 6120 §6 has it.
 
 use std::mem;
+use std::sync::Arc;
 
 use crate::auth::{self, Facts, Mechanism, MechanismContext, ScramKeys};
 use crate::error::{AuthError, Error, ErrorKind, Phase, ProtocolError};
 use crate::stream::alphabet::{Answer, Ask, Event};
+use crate::stream::config::CoreConfig;
 use crate::stream::io::Io;
 use crate::stream::phase::Secured;
 use crate::stream::step::{Bits, Progress, Step, misfit};
@@ -14,8 +16,8 @@ use crate::xml::{Frame, escape_attr, ns};
 pub(in crate::stream) struct Proof(());
 
 /// Between `<auth/>` and its end nothing but `<response/>` and `<abort/>` is sent (R39).
-#[derive(Default)]
 pub(in crate::stream) struct Sasl {
+    config: Arc<CoreConfig>,
     features: Option<Frame>,
     state: State,
     /// The keys of an earlier login were refused: from now on only the password counts (R34).
@@ -72,7 +74,7 @@ impl Step<Secured> for Sasl {
         if frame.is(ns::SASL, "challenge") {
             let data = auth::decode(&frame.root().text()).map_err(|e| give_up(io, e))?;
             let step = {
-                let cx = self.context(&exchange, io);
+                let cx = self.context(&exchange);
                 exchange.mechanism.challenge(&data, &cx)
             };
             self.turn(step, exchange, io)
@@ -95,14 +97,14 @@ impl Step<Secured> for Sasl {
                 let random = random.try_into().map_err(|_| misfit())?;
                 let mut exchange = Exchange { mechanism, random, begun: false };
                 let step = {
-                    let cx = self.context(&exchange, io);
+                    let cx = self.context(&exchange);
                     exchange.mechanism.start(&cx)
                 };
                 self.turn(step, exchange, io)
             }
             (State::Deriving(mut exchange), Answer::Keys(keys)) => {
                 let step = {
-                    let cx = self.context(&exchange, io);
+                    let cx = self.context(&exchange);
                     exchange.mechanism.key(keys, &cx)
                 };
                 self.turn(step, exchange, io)
@@ -113,6 +115,10 @@ impl Step<Secured> for Sasl {
 }
 
 impl Sasl {
+    pub(in crate::stream) fn new(config: &Arc<CoreConfig>) -> Self {
+        Self { config: Arc::clone(config), features: None, state: State::Idle, keys_refused: false }
+    }
+
     /// Chooses a mechanism and asks for its random bytes.
     fn choose(&mut self, level: &Secured, io: &mut Io) -> Result<Progress<Secured>, Error> {
         let Some(features) = &self.features else { return Err(unexpected()) };
@@ -136,21 +142,21 @@ impl Sasl {
             .binding_types(types.as_deref())
             .tls(level.is_encrypted())
             .bindings(level.bindings())
-            .pin(io.config.pin.clone());
+            .pin(self.config.pin.clone());
         let mechanism =
-            auth::select(&facts, &io.config.policy, &io.config.credentials, &io.config.mechanisms).map_err(refused)?;
+            auth::select(&facts, &self.config.policy, &self.config.credentials, &self.config.mechanisms).map_err(refused)?;
         tracing::debug!(mechanism = mechanism.name(), "authenticating");
         io.ask(Ask::Random(auth::RANDOM_BYTES));
         self.state = State::Chosen(mechanism);
         Ok(Progress::Wait)
     }
 
-    fn context<'a>(&self, exchange: &Exchange, io: &'a Io) -> MechanismContext<'a> {
-        MechanismContext::new(exchange.random).cached_keys(self.cached_keys(io))
+    fn context(&self, exchange: &Exchange) -> MechanismContext<'_> {
+        MechanismContext::new(exchange.random).cached_keys(self.cached_keys())
     }
 
-    fn cached_keys<'a>(&self, io: &'a Io) -> Option<&'a ScramKeys> {
-        io.config.cached_keys.as_ref().filter(|_| !self.keys_refused)
+    fn cached_keys(&self) -> Option<&ScramKeys> {
+        self.config.cached_keys.as_ref().filter(|_| !self.keys_refused)
     }
 
     /// Does what the mechanism says.
@@ -179,7 +185,7 @@ impl Sasl {
             // A mechanism that is done, or waits for the server, at the wrong end of the exchange.
             auth::Step::Done { .. } | auth::Step::ServerFirst => return Err(refused(AuthError::Malformed)),
         }
-        io.wait(io.config.deadlines.auth);
+        io.wait(self.config.deadlines.auth);
         self.state = State::Running(exchange);
         Ok(Progress::Wait)
     }

@@ -1,6 +1,9 @@
 //! STARTTLS (RFC 6120 §5).
 
+use std::sync::Arc;
+
 use crate::error::{Error, ErrorKind, Phase, ProtocolError, TlsError};
+use crate::stream::config::CoreConfig;
 use crate::stream::io::Io;
 use crate::stream::phase::{Plain, PlainGrant};
 use crate::stream::step::{Bits, Progress, Step};
@@ -9,7 +12,15 @@ use crate::xml::{Frame, ns};
 /// The server said `<proceed/>`; only this step can have heard it.
 pub(in crate::stream) struct Proceed(());
 
-pub(in crate::stream) struct StartTls;
+pub(in crate::stream) struct StartTls {
+    config: Arc<CoreConfig>,
+}
+
+impl StartTls {
+    pub(in crate::stream) fn new(config: &Arc<CoreConfig>) -> Self {
+        Self { config: Arc::clone(config) }
+    }
+}
 
 impl Step<Plain> for StartTls {
     fn phase(&self) -> Phase {
@@ -30,7 +41,7 @@ impl Step<Plain> for StartTls {
 
     fn start(&mut self, _features: &Frame, _level: &Plain, io: &mut Io) -> Result<Progress<Plain>, Error> {
         io.wire.element("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
-        io.wait(io.config.deadlines.start_tls);
+        io.wait(self.config.deadlines.start_tls);
         Ok(Progress::Wait)
     }
 

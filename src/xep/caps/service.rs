@@ -245,7 +245,7 @@ impl Inner {
             table.announced(jid)?.clone()
         };
         let info = match DiscoService::ask(cx, jid, announced.query_node(), Some(ANSWER)).await {
-            Ok(info) => Arc::new(info),
+            Ok(info) => info.shared(),
             Err(error) => {
                 tracing::debug!(%error, "capabilities were not told");
                 return None;
@@ -282,7 +282,7 @@ impl Inner {
 
     fn learn(&self, ver: &str, info: Info) {
         let mut table = self.table();
-        for jid in table.learn(ver, Arc::new(info)) {
+        for jid in table.learn(ver, info.shared()) {
             self.show(&table, &jid);
         }
     }
@@ -331,17 +331,27 @@ impl Extension for CapsService {
         reg.requires::<DiscoService>();
         reg.setting(CapsNode::default());
         reg.feature(ns::CAPS);
-        let inner = Arc::clone(&self.inner);
-        reg.own_presence(move |presence, cx| inner.decorate(presence, cx));
-        let inner = Arc::clone(&self.inner);
-        reg.on_route(Route::presence().when(says_who_is_there), move |inbound, cx| inner.presence(inbound.stanza(), cx));
+        reg.own_presence(|presence, cx| {
+            if let Some(service) = cx.ext_ref::<Self>() {
+                service.inner.decorate(presence, cx);
+            }
+        });
+        reg.on_route(Route::presence().when(says_who_is_there), |inbound, cx| {
+            if let Some(service) = cx.ext_ref::<Self>() {
+                service.inner.presence(inbound.stanza(), cx);
+            }
+        });
         for _ in 0..AT_ONCE {
-            let inner = Arc::clone(&self.inner);
-            reg.on(move |_: QuestionsWait, cx: Ctx| {
-                let inner = Arc::clone(&inner);
-                async move { inner.work(&cx).await }
+            reg.on(|_: QuestionsWait, cx: Ctx| async move {
+                if let Some(service) = cx.ext::<Self>() {
+                    service.inner.work(&cx).await;
+                }
             });
         }
+    }
+
+    fn registers_alike(&self) -> bool {
+        true
     }
 
     fn opened<'a>(&'a self, cx: &'a Ctx) -> BoxFuture<'a, Result<()>> {

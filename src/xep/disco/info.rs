@@ -1,6 +1,9 @@
 //! What somebody is and can do, as a value.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use xmpp_parsers::data_forms::{DataForm, DataFormType, Field, FieldType};
 use xmpp_parsers::disco::{DiscoInfoResult, Identity};
@@ -17,7 +20,7 @@ pub struct Info {
 }
 
 /// A form of extended information (XEP-0128): fields with their values, under the name of its `FORM_TYPE`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InfoForm {
     form_type: String,
     fields: Vec<(String, Vec<String>)>,
@@ -63,6 +66,14 @@ impl Info {
         }
         info.settle();
         info
+    }
+
+    /// The value as this process keeps it, once for all who say the same of themselves: many clients know one server, and most
+    /// contacts run one of a few programs.
+    #[must_use]
+    pub fn shared(self) -> Arc<Self> {
+        static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
+        POOL.lock().unwrap_or_else(PoisonError::into_inner).share(self)
     }
 
     /// What they are, sorted by category, type and language.
@@ -133,6 +144,41 @@ impl Info {
         self.forms.sort_by(|a, b| a.form_type.cmp(&b.form_type));
         self.forms.dedup_by(|a, b| a.form_type == b.form_type);
         self.ill_formed |= before != (self.identities.len(), self.features.len(), self.forms.len());
+    }
+}
+
+impl Hash for Info {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for Identity { category, type_, lang, name } in &self.identities {
+            (category, type_, lang, name).hash(state);
+        }
+        (&self.features, &self.forms, self.ill_formed).hash(state);
+    }
+}
+
+/// The values that somebody keeps.
+#[derive(Default)]
+struct Pool {
+    hasher: RandomState,
+    values: HashMap<u64, Vec<Weak<Info>>>,
+    /// When there are as many, those that nobody keeps any more are taken out.
+    full: usize,
+}
+
+impl Pool {
+    fn share(&mut self, info: Info) -> Arc<Info> {
+        let hash = self.hasher.hash_one(&info);
+        let mut alike = self.values.get(&hash).into_iter().flatten().filter_map(Weak::upgrade);
+        if let Some(known) = alike.find(|known| **known == info) {
+            return known;
+        }
+        if self.values.len() >= self.full {
+            self.values.retain(|_, alike| alike.iter().any(|value| value.strong_count() > 0));
+            self.full = (2 * self.values.len()).max(64);
+        }
+        let info = Arc::new(info);
+        self.values.entry(hash).or_default().push(Arc::downgrade(&info));
+        info
     }
 }
 

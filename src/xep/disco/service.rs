@@ -1,7 +1,6 @@
 //! The service discovery extension: answers, and keeps what was answered.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -51,7 +50,7 @@ pub trait InfoSource: Send + Sync {
 #[derive(Default)]
 pub struct DiscoService {
     /// Nodes that are answered as if none was asked for.
-    aliases: Arc<Mutex<BTreeSet<String>>>,
+    aliases: Mutex<Vec<String>>,
     sources: Mutex<Vec<Arc<dyn InfoSource>>>,
     session: Arc<Mutex<Session>>,
     flights: SingleFlight<Jid, Result<Arc<Info>>>,
@@ -62,7 +61,8 @@ pub struct DiscoService {
 struct Session {
     /// Goes up with every session.
     number: u64,
-    known: HashMap<Jid, Arc<Info>>,
+    /// Of two at most.
+    known: Vec<(Jid, Arc<Info>)>,
 }
 
 impl DiscoService {
@@ -80,7 +80,11 @@ impl DiscoService {
 
     /// Answers who asks for this node as one who asks for none: for nodes that stand for the client as a whole.
     pub fn add_alias(&self, node: impl Into<String>) {
-        lock(&self.aliases).insert(node.into());
+        let (mut aliases, node) = (lock(&self.aliases), node.into());
+        if !aliases.contains(&node) {
+            aliases.reserve_exact(1);
+            aliases.push(node);
+        }
     }
 
     /// Asks this source before anybody else is asked; sources are asked in the order in which they were added.
@@ -101,22 +105,25 @@ impl DiscoService {
         if !kept {
             return Self::ask(cx, &jid, None, None).await.map(Arc::new);
         }
-        if let Some(info) = lock(&self.session).known.get(&jid) {
+        if let Some((_, info)) = lock(&self.session).known.iter().find(|(of, _)| *of == jid) {
             return Ok(Arc::clone(info));
         }
         let (cx, session, asked) = (cx.clone(), Arc::clone(&self.session), jid.clone());
         let start = move || -> BoxFuture<'static, Result<Arc<Info>>> {
             Box::pin(async move {
                 let number = lock(&session).number;
-                let info = Arc::new(Self::ask(&cx, &asked, None, None).await?);
+                let info = Self::ask(&cx, &asked, None, None).await?.shared();
                 let mut session = lock(&session);
                 if session.number == number {
-                    session.known.insert(asked, Arc::clone(&info));
+                    session.known.reserve_exact(1);
+                    session.known.push((asked, Arc::clone(&info)));
                 }
                 Ok(info)
             })
         };
-        self.flights.run(jid, start).await
+        let info = self.flights.run(jid, start).await;
+        self.flights.sweep();
+        info
     }
 }
 
@@ -125,19 +132,23 @@ impl Extension for DiscoService {
         reg.setting(ClientIdentity::default());
         reg.feature(ns::DISCO_INFO);
         reg.feature(ns::DISCO_ITEMS);
-        let aliases = Arc::clone(&self.aliases);
-        reg.on_iq_get(move |request: IqRequest<DiscoInfoQuery>, cx: Ctx| {
+        reg.on_iq_get(|request: IqRequest<DiscoInfoQuery>, cx: Ctx| async move {
             let node = request.into_payload().node;
-            let alias = node.as_ref().is_some_and(|node| lock(&aliases).contains(node));
-            async move { info(node, alias, &cx) }
+            let aliases = cx.ext::<Self>();
+            let alias = node.as_ref().zip(aliases).is_some_and(|(node, service)| lock(&service.aliases).contains(node));
+            info(node, alias, &cx)
         });
         reg.on_iq_get(|request: IqRequest<DiscoItemsQuery>, cx: Ctx| async move { items(request.into_payload().node, &cx) });
+    }
+
+    fn registers_alike(&self) -> bool {
+        true
     }
 
     fn session_lost(&self, _: &Ctx) {
         let mut session = lock(&self.session);
         session.number += 1;
-        session.known.clear();
+        session.known = Vec::new();
         self.flights.part();
     }
 }

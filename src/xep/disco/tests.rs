@@ -86,3 +86,15 @@ fn what_is_written_is_read_as_it_was() {
     assert_eq!(Info::read(frame.root()), info);
     assert_eq!(frame.attr("node").as_deref(), Some("n"));
 }
+
+#[test]
+fn what_two_say_alike_is_kept_once_and_as_long_as_somebody_keeps_it() {
+    let say = |feature: &str| read(&format!("<identity category='client' type='pc'/><feature var='{feature}'/>"));
+    let first = say("urn:kept-once").shared();
+    assert!(Arc::ptr_eq(&first, &say("urn:kept-once").shared()));
+    assert!(!Arc::ptr_eq(&first, &say("urn:another").shared()));
+    let weak = Arc::downgrade(&first);
+    drop(first);
+    assert!(weak.upgrade().is_none());
+    assert_eq!(*say("urn:kept-once").shared(), say("urn:kept-once"));
+}
