@@ -15,7 +15,6 @@ pub struct Connection {
     pub(super) stream: Box<dyn Transport>,
     pub(super) info: ConnectionInfo,
     /// How to get there again; `None` if the connection was made elsewhere.
-    #[cfg_attr(not(feature = "native-tls"), expect(dead_code, reason = "only TLS asks twice"))]
     pub(super) origin: Option<Target>,
 }
 

@@ -381,7 +381,7 @@ impl Inner {
     }
 
     /// How many bytes its text has room for.
-    pub(super) fn room(&self) -> usize {
+    pub(super) fn text_room(&self) -> usize {
         self.buffer.capacity()
     }
 

@@ -27,7 +27,7 @@ pub(super) fn take(len: usize) -> Option<Arc<Inner>> {
 
 /// Keeps a frame that nobody else refers to, if there is a place.
 pub(super) fn keep(inner: Arc<Inner>) {
-    let Some(size) = size(inner.room()).filter(|size| ROOMS[*size] == inner.room()) else { return };
+    let Some(size) = size(inner.text_room()).filter(|size| ROOMS[*size] == inner.text_room()) else { return };
     // A thread that ends keeps nothing.
     let _ = SPARE.try_with(|spare| {
         let kept = &mut spare.borrow_mut()[size];

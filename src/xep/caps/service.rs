@@ -359,8 +359,7 @@ impl Extension for CapsService {
             let (Some(disco), Some(node)) = (cx.ext::<DiscoService>(), cx.setting::<CapsNode>()) else { return Ok(()) };
             if let Some(ver) = self.inner.own(cx) {
                 disco.add_alias(format!("{}#{ver}", node.as_str()));
-                // The user's other devices may run the same program.
-                self.inner.learn(ver, disco.own(cx));
+                self.inner.table().set_own(ver, disco.own(cx).shared());
             }
             disco.add_source(Arc::new(Source(Arc::clone(&self.inner))));
             Ok(())

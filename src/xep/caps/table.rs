@@ -50,12 +50,40 @@ pub(super) enum Question {
 pub(super) struct Table {
     entities: HashMap<BareJid, Vec<Entity>>,
     strangers: HashSet<BareJid>,
-    hashes: HashMap<String, Arc<Info>>,
-    /// The hashes, oldest first.
-    ages: VecDeque<String>,
+    hashes: Hashes,
     waiting: VecDeque<Question>,
     /// The same, to be found.
     queued: HashSet<Question>,
+}
+
+/// What hashes stand for.
+#[derive(Debug, Default)]
+struct Hashes {
+    /// Our own: where nobody announces anything else there are no others.
+    own: Option<(Box<str>, Arc<Info>)>,
+    others: HashMap<String, Arc<Info>>,
+    /// The others, oldest first.
+    ages: VecDeque<String>,
+}
+
+impl Hashes {
+    fn get(&self, ver: &str) -> Option<&Arc<Info>> {
+        match &self.own {
+            Some((own, info)) if **own == *ver => Some(info),
+            _ => self.others.get(ver),
+        }
+    }
+
+    fn learn(&mut self, ver: &str, info: Arc<Info>) {
+        if self.others.insert(ver.to_owned(), info).is_none() {
+            self.ages.push_back(ver.to_owned());
+        }
+        if self.ages.len() > MAX_HASHES
+            && let Some(oldest) = self.ages.pop_front()
+        {
+            self.others.remove(&oldest);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -115,8 +143,8 @@ impl Announced {
 }
 
 impl Entity {
-    fn known(&self, hashes: &HashMap<String, Arc<Info>>) -> Option<Arc<Info>> {
-        let shared = if self.announced.hash.as_deref() == Some(SHA_1) { hashes.get(&*self.announced.ver) } else { None };
+    fn known(&self, hashes: &Hashes) -> Option<Arc<Info>> {
+        let shared = if self.announced.hash.as_deref() == Some(SHA_1) { hashes.get(&self.announced.ver) } else { None };
         shared.or(self.answered.as_ref()).cloned()
     }
 }
@@ -208,7 +236,7 @@ impl Table {
         while let Some(question) = self.waiting.pop_front() {
             self.queued.remove(&question);
             let open = match &question {
-                Question::Hash(ver) => !self.hashes.contains_key(ver) && self.candidate(ver).is_some(),
+                Question::Hash(ver) => self.hashes.get(ver).is_none() && self.candidate(ver).is_some(),
                 Question::Of(jid) => self.question(jid).is_some(),
             };
             if open {
@@ -247,16 +275,13 @@ impl Table {
 
     /// What a hash stands for, verified. Returns who announces it.
     pub(super) fn learn(&mut self, ver: &str, info: Arc<Info>) -> Vec<Jid> {
-        if self.hashes.insert(ver.to_owned(), info).is_none() {
-            self.ages.push_back(ver.to_owned());
-        }
-        let learnt = self.announcing(ver).map(|entity| entity.jid.clone()).collect();
-        if self.ages.len() > MAX_HASHES
-            && let Some(oldest) = self.ages.pop_front()
-        {
-            self.hashes.remove(&oldest);
-        }
-        learnt
+        self.hashes.learn(ver, info);
+        self.announcing(ver).map(|entity| entity.jid.clone()).collect()
+    }
+
+    /// What our own hash stands for: the user's other devices may run the same program.
+    pub(super) fn set_own(&mut self, ver: &str, info: Arc<Info>) {
+        self.hashes.own = Some((ver.into(), info));
     }
 
     pub(super) fn meaning(&self, ver: &str) -> Option<&Arc<Info>> {

@@ -128,10 +128,12 @@ fn nobody_can_make_the_table_grow_without_end() {
     table.remove(&stranger(0));
     assert!(announce(&mut table, &stranger(1_099), "v", false), "there is room again");
 
+    table.set_own("own", info("urn:own"));
     for n in 0..1_100 {
         table.learn(&n.to_string(), info("urn:a"));
     }
     assert!(table.meaning("99").is_none() && table.meaning("100").is_some());
+    assert_eq!(table.meaning("own"), Some(&info("urn:own")), "our own stays");
     assert_eq!(
         (0..1_100).filter(|n| table.wait(Question::Of(stranger(*n)))).count(),
         1,
