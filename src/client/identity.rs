@@ -9,7 +9,7 @@ use jid::{BareJid, Jid};
 use smallvec::SmallVec;
 
 use crate::store::{IdentityKey, MessageKind, MessageRecord};
-use crate::xml::{Node, Stanza, WalkItem, bare_str, belongs_to, ns};
+use crate::xml::{Attr, Node, Stanza, WalkItem, bare_str, belongs_to, ns};
 
 /// What a record of the log holds of its stanza already, and the keys are made of too.
 struct Parts<'a> {
@@ -144,19 +144,27 @@ fn write_simple(out: &mut Vec<u8>, node: Node<'_>, text: &str) {
 
 fn write_start(out: &mut Vec<u8>, node: Node<'_>) {
     write_name(out, 1, &node.ns(), node.name());
-    let mut attributes: SmallVec<[_; 4]> = node.attrs().collect();
-    if attributes.len() > 1 {
-        attributes.sort_by(|one, other| (one.ns(), one.name()).cmp(&(other.ns(), other.name())));
-    }
-    for attribute in attributes {
-        let ns = attribute.ns();
-        if ns != ns::XML && ns != ns::XMLNS {
-            write_name(out, 2, &ns, attribute.name());
-            out.push(b'=');
-            out.extend_from_slice(attribute.value().as_bytes());
+    let mut attributes = node.attrs();
+    match (attributes.next(), attributes.next()) {
+        // As most have.
+        (None, _) => {}
+        (Some(only), None) => write_attribute(out, only),
+        _ => {
+            let mut attributes: SmallVec<[_; 4]> = node.attrs().collect();
+            attributes.sort_by(|one, other| (one.ns(), one.name()).cmp(&(other.ns(), other.name())));
+            attributes.into_iter().for_each(|attribute| write_attribute(out, attribute));
         }
     }
     out.push(3);
+}
+
+fn write_attribute(out: &mut Vec<u8>, attribute: Attr<'_>) {
+    let ns = attribute.ns();
+    if ns != ns::XML && ns != ns::XMLNS {
+        write_name(out, 2, &ns, attribute.name());
+        out.push(b'=');
+        out.extend_from_slice(attribute.value().as_bytes());
+    }
 }
 
 fn write_name(out: &mut Vec<u8>, separator: u8, ns: &str, name: &str) {

@@ -31,6 +31,8 @@ pub(super) struct Io {
     read: Vec<u8>,
     /// The last read filled the buffer.
     filled: bool,
+    /// Others run once before the next read.
+    makes_way: bool,
     out: Vec<u8>,
     out_from: usize,
     /// Bytes written since the connection began.
@@ -46,6 +48,7 @@ impl Io {
             stream,
             read: Vec::new(),
             filled: false,
+            makes_way: false,
             out: Vec::new(),
             out_from: 0,
             written: 0,
@@ -91,6 +94,11 @@ impl Io {
         poll_fn(|cx| self.poll(cx, reading)).await
     }
 
+    /// Lets others run once before more is read.
+    pub(super) fn make_way(&mut self) {
+        self.makes_way = true;
+    }
+
     /// Writes everything, and nothing else. Cancel-safe.
     pub(super) async fn flush(&mut self) -> io::Result<()> {
         poll_fn(|cx| {
@@ -116,6 +124,10 @@ impl Io {
             }
         }
         if !reading {
+            return Poll::Pending;
+        }
+        if std::mem::take(&mut self.makes_way) {
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         if std::mem::take(&mut self.filled) {

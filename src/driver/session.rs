@@ -5,7 +5,6 @@
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::BoxFuture;
@@ -106,8 +105,6 @@ pub(super) struct Session {
     lane: Box<Lane>,
     /// When something was read last.
     read_at: SystemTime,
-    /// Something came, and somebody may have been given it.
-    delivered: bool,
     pulse: Pulse,
     /// Why the stream is being closed from this side, where that is an error.
     cause: Option<Error>,
@@ -173,7 +170,6 @@ impl Session {
             is_resumed: false,
             lane: carried.lane.take().unwrap_or_default(),
             read_at: SystemTime::now(),
-            delivered: false,
             pulse,
             cause: None,
             order: None,
@@ -187,9 +183,6 @@ impl Session {
             match self.outputs(inbox).await {
                 Ok(()) => {}
                 Err(ended) => break ended,
-            }
-            if std::mem::take(&mut self.delivered) {
-                make_way().await;
             }
             self.wait(inbox).await;
         };
@@ -288,7 +281,10 @@ impl Session {
 
     fn inbound(&mut self, inbound: Numbered) {
         let seq = inbound.seq;
-        self.delivered = true;
+        // Whoever is given it reads it while it is at hand, before much more has come.
+        if let Some(io) = &mut self.io {
+            io.make_way();
+        }
         match inbound.stanza.kind() {
             StanzaKind::Iq => {
                 if self.jobs.len() >= MAX_JOBS {
@@ -911,19 +907,6 @@ async fn ended<T>(future: Option<&mut BoxFuture<'static, T>>) -> T {
         Some(future) => future.await,
         None => std::future::pending().await,
     }
-}
-
-/// Lets others run once: those who were given something read it while it is at hand, and not after much more has come.
-async fn make_way() {
-    let mut is_done = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut is_done, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 async fn tick(timer: &mut Option<(Instant, std::pin::Pin<Box<Sleep>>)>) {

@@ -39,10 +39,15 @@ fn number(digits: &[u8], radix: u32) -> Option<char> {
     char::from_u32(value).filter(|&c| chars::is_char(c))
 }
 
+/// Whether an attribute's value means what is written.
+pub(super) fn is_plain(raw: &[u8]) -> bool {
+    // Without a way out of the loop it is made of vector instructions.
+    !raw.iter().fold(false, |special, &b| special | (b < 0x20) | (b == b'&'))
+}
+
 /// The value of an attribute (XML 1.0 §3.3.3): references decoded, each literal tab or line end one space.
 pub(super) fn attribute(raw: &str) -> Cow<'_, str> {
-    // Without a way out of the loop it is made of vector instructions.
-    if !raw.bytes().fold(false, |special, b| special | (b < 0x20) | (b == b'&')) {
+    if is_plain(raw.as_bytes()) {
         return Cow::Borrowed(raw);
     }
     let mut out = String::with_capacity(raw.len());

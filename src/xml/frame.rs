@@ -78,10 +78,31 @@ pub(super) struct Header {
     pub(super) to: Span,
     pub(super) id: Span,
     pub(super) kind: Span,
+    /// Whether all of them mean what is written.
+    is_plain: bool,
 }
 
 impl Header {
-    pub(super) const EMPTY: Self = Self { from: Span::NONE, to: Span::NONE, id: Span::NONE, kind: Span::NONE };
+    pub(super) const EMPTY: Self = Self::new(Span::NONE, Span::NONE, Span::NONE, Span::NONE, true);
+
+    const fn new(from: Span, to: Span, id: Span, kind: Span, is_plain: bool) -> Self {
+        Self { from, to, id, kind, is_plain }
+    }
+
+    /// These attributes of an element in this text.
+    pub(super) fn of([from, to, id, kind]: [Span; 4], text: &[u8]) -> Self {
+        let is_plain = [from, to, id, kind].iter().all(|span| span.is_none() || decode::is_plain(span.of_bytes(text)));
+        Self::new(from, to, id, kind, is_plain)
+    }
+
+    /// The value of one of them, decoded.
+    pub(super) fn value<'t>(&self, span: Span, text: &'t str) -> Option<Cow<'t, str>> {
+        if span.is_none() {
+            return None;
+        }
+        let written = span.of(text);
+        Some(if self.is_plain { Cow::Borrowed(written) } else { decode::attribute(written) })
+    }
 }
 
 /// A prefix that an element inside the frame declares, and over which bytes.
@@ -227,8 +248,8 @@ impl Frame {
         self.inner_ref().root
     }
 
-    pub(super) fn header(&self) -> Header {
-        self.inner_ref().header
+    pub(super) fn header(&self) -> &Header {
+        &self.inner_ref().header
     }
 
     /// The element itself.

@@ -209,19 +209,19 @@ impl<'a> Node<'a> {
     fn header(self) -> Header {
         let text = self.text_of_frame();
         let base = text.as_ptr() as usize;
-        let mut header = Header::EMPTY;
+        let [mut from, mut to, mut id, mut kind] = [Span::NONE; 4];
         for (name, raw) in self.raw_attrs() {
             let start = raw.as_ptr() as usize - base;
             let span = Span::new(start, start + raw.len());
             match name {
-                "from" => header.from = span,
-                "to" => header.to = span,
-                "id" => header.id = span,
-                "type" => header.kind = span,
+                "from" => from = span,
+                "to" => to = span,
+                "id" => id = span,
+                "type" => kind = span,
                 _ => {}
             }
         }
-        header
+        Header::of([from, to, id, kind], text.as_bytes())
     }
 
     /// The element as text that means the same on its own: what it takes from its ancestors and the stream's header

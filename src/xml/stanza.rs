@@ -12,7 +12,7 @@ use super::error::PayloadError;
 use super::frame::{Frame, Header, NodeData};
 use super::node::{Children, Node};
 use super::scope::Span;
-use super::{decode, ns, payload};
+use super::{ns, payload};
 use crate::error::{StanzaError, StanzaErrorType};
 
 /// Which of the three stanzas (RFC 6120 §8.2).
@@ -123,36 +123,37 @@ impl Stanza {
         self.part.as_ref().map_or_else(|| self.frame.stanza_kind().unwrap_or(StanzaKind::Message), |part| part.kind)
     }
 
-    fn header(&self) -> Header {
-        self.part.as_ref().map_or_else(|| self.frame.header(), |part| part.header)
+    fn header(&self) -> &Header {
+        self.part.as_ref().map_or_else(|| self.frame.header(), |part| &part.header)
     }
 
-    fn value(&self, span: Span) -> Option<Cow<'_, str>> {
-        if span.is_none() { None } else { Some(decode::attribute(span.of(self.frame.inner_ref().text()))) }
+    fn value(&self, which: impl FnOnce(&Header) -> Span) -> Option<Cow<'_, str>> {
+        let header = self.header();
+        header.value(which(header), self.frame.inner_ref().text())
     }
 
     /// The attribute `from`, as it was written.
     #[must_use]
     pub fn from(&self) -> Option<Cow<'_, str>> {
-        self.value(self.header().from)
+        self.value(|header| header.from)
     }
 
     /// The attribute `to`, as it was written.
     #[must_use]
     pub fn to(&self) -> Option<Cow<'_, str>> {
-        self.value(self.header().to)
+        self.value(|header| header.to)
     }
 
     /// The attribute `id`.
     #[must_use]
     pub fn id(&self) -> Option<Cow<'_, str>> {
-        self.value(self.header().id)
+        self.value(|header| header.id)
     }
 
     /// The attribute `type`, as it was written: what its absence means depends on the kind.
     #[must_use]
     pub fn stanza_type(&self) -> Option<Cow<'_, str>> {
-        self.value(self.header().kind)
+        self.value(|header| header.kind)
     }
 
     /// The sender; none if there is none, or no valid JID (RFC 7622). It is read once, for all clones.

@@ -254,9 +254,11 @@ async fn what_no_hash_vouches_for_is_believed_of_each_alone_and_not_stored() {
     server.wait_online(romeo.account().clone()).await;
     let (_one, one) = liar(&server, "nurse", &["urn:example:one"]).await;
     let (_other, other) = liar(&server, "juliet", &["urn:example:other"]).await;
-    for c in ["hash='sha-999' node='urn:n' ver='v'", "hash='sha-1' node='urn:n' ver='v'"] {
+    let asked = |server: &Server| questions(server, "romeo").iter().filter(|(node, _)| node == "urn:n#v").count();
+    for (n, c) in ["hash='sha-999' node='urn:n' ver='v'", "hash='sha-1' node='urn:n' ver='v'"].into_iter().enumerate() {
         announce(&server, &one, c);
         announce(&server, &other, c);
+        within("questions to both", server.wait_for(|server| asked(server) == 2 * (n + 1))).await;
         let state =
             until(&romeo, "both", |state| [&one, &other].iter().all(|jid| state.get(&Jid::from((*jid).clone())).is_some()));
         let state = state.await;

@@ -34,7 +34,8 @@ const PING: &str = "<iq type='get' id='raw-1' to='example.org'><ping xmlns='urn:
 
 #[tokio::test]
 async fn a_running_client_can_be_looked_at_even_in_the_middle_of_an_element() {
-    let server = server().start().await.expect("a server");
+    // No question of the server's comes in between.
+    let server = server().no_stream_management().start().await.expect("a server");
     let juliet = online(&server, "juliet").await;
     // The answer to it comes behind that to initial presence.
     juliet.iq_get(None, &Ping).await.expect("a pong");
@@ -82,7 +83,7 @@ async fn a_running_client_can_be_looked_at_even_in_the_middle_of_an_element() {
 
 #[tokio::test]
 async fn a_raw_stanza_goes_out_as_it_is_written_and_its_reply_is_in_the_traffic() {
-    let server = server().start().await.expect("a server");
+    let server = server().no_stream_management().start().await.expect("a server");
     let (juliet, romeo) = (online(&server, "juliet").await, online(&server, "romeo").await);
     juliet.iq_get(None, &Ping).await.expect("a pong");
     let mut to_romeo = romeo.messages().events();

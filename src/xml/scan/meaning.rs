@@ -45,7 +45,7 @@ impl Scanner {
             };
             if depth == 0 {
                 self.root = node;
-                self.header = self.header_of();
+                self.header = self.header_of(bytes);
             } else {
                 if self.children.len() >= usize::from(self.limits.max_children) && self.checks.on(Check::Children) {
                     return fail(Kind::TooManyChildren, p);
@@ -61,19 +61,18 @@ impl Scanner {
         Ok(())
     }
 
-    fn header_of(&self) -> Header {
+    fn header_of(&self, bytes: &[u8]) -> Header {
         const FROM: Key = key(b"from");
         const TO: Key = key(b"to");
         const ID: Key = key(b"id");
         const TYPE: Key = key(b"type");
-        let mut header = Header::EMPTY;
+        let mut values = [Span::NONE; 4];
         for a in &self.attrs {
             // No branches: their order cannot be predicted.
             let or = |wanted: Key, kept: Span| if a.key == wanted { a.value } else { kept };
-            header =
-                Header { from: or(FROM, header.from), to: or(TO, header.to), id: or(ID, header.id), kind: or(TYPE, header.kind) };
+            values = [or(FROM, values[0]), or(TO, values[1]), or(ID, values[2]), or(TYPE, values[3])];
         }
-        header
+        Header::of(values, bytes)
     }
 
     /// No attribute twice.
