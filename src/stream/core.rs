@@ -170,7 +170,7 @@ impl StreamCore {
             if self.read_item() {
                 continue;
             }
-            // An idle stream keeps no room for outputs.
+            // There is no room for outputs between two reads, so that an idle stream has none.
             self.io.out = VecDeque::new();
             let Stage::Bound(session) = &mut self.stage else { return None };
             return session.take_unrecorded().map(Output::Event);
