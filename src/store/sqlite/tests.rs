@@ -1,7 +1,7 @@
 //! What is particular to the store in a file. The contract is tested by the conformance suite.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::*;
 use crate::error::ErrorKind;

@@ -15,7 +15,7 @@ fn main() -> xmppkit::Result<()> {
             let mut batch = Batch::new();
             for n in 0..2_000 {
                 let mut record = MessageRecord::new(romeo.clone(), Direction::Incoming, "<message/>", SystemTime::now());
-                record.text = Some(if n == 0 { "今晚在花园见面".to_owned() } else { format!("message {n}") });
+                record.text = Some(if n == 0 { "今晚在花园见面".into() } else { format!("message {n}").into() });
                 batch = batch.append(NewMessage::new(record, Origin::Live));
             }
             let first = account.apply(batch).await?.appended[0].id;
@@ -23,13 +23,13 @@ fn main() -> xmppkit::Result<()> {
                 let found = account.messages(&MessageQuery::new().text(words)).await?.messages.len();
                 assert_eq!(found, run, "{words}");
             }
-            account.apply(Batch::new().set_content(first, "<message/>", Some("今晚在花园".to_owned()))).await?;
+            account.apply(Batch::new().set_content(first, "<message/>", Some("今晚在花园".into()))).await?;
             assert_eq!(account.messages(&MessageQuery::new().text("见面")).await?.messages.len(), run - 1);
             account.apply(Batch::new().remove_message(first)).await?;
             assert_eq!(account.messages(&MessageQuery::new().text("今晚")).await?.messages.len(), run - 1);
             let batch = Batch::new().append({
                 let mut record = MessageRecord::new(romeo, Direction::Incoming, "<message/>", SystemTime::now());
-                record.text = Some("今晚在花园见面".to_owned());
+                record.text = Some("今晚在花园见面".into());
                 NewMessage::new(record, Origin::Live)
             });
             account.apply(batch).await?;

@@ -24,6 +24,17 @@ impl Folder {
     pub(super) fn file(&self) -> PathBuf {
         self.0.join("chat.db")
     }
+
+    /// Waits until nobody has the file open: the threads of a store end some time after its last handle, and the last connection
+    /// that is closed removes the log.
+    pub(super) fn closed(&self) {
+        let wal = self.0.join("chat.db-wal");
+        let started = Instant::now();
+        while wal.exists() {
+            assert!(started.elapsed() < Duration::from_secs(30), "somebody still has the file open");
+            std::thread::yield_now();
+        }
+    }
 }
 
 impl Drop for Folder {

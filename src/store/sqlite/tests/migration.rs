@@ -110,6 +110,7 @@ async fn reads_back(store: &SqliteStore) {
 async fn a_file_of_a_later_version_is_refused_and_left_alone() {
     let folder = Folder::new();
     drop(open(&folder).await);
+    folder.closed();
     let connection = raw(&folder);
     connection.execute_batch(&format!("PRAGMA user_version = {}", STEPS.len() + 1)).expect("a later version");
     drop(connection);
