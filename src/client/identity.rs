@@ -149,10 +149,10 @@ fn write_start(out: &mut Vec<u8>, node: Node<'_>) {
         // As most have.
         (None, _) => {}
         (Some(only), None) => write_attribute(out, only),
-        _ => {
-            let mut attributes: SmallVec<[_; 4]> = node.attrs().collect();
-            attributes.sort_by(|one, other| (one.ns(), one.name()).cmp(&(other.ns(), other.name())));
-            attributes.into_iter().for_each(|attribute| write_attribute(out, attribute));
+        (Some(first), Some(second)) => {
+            let mut all: SmallVec<[_; 4]> = [first, second].into_iter().chain(attributes).collect();
+            all.sort_by(|one, other| (one.ns(), one.name()).cmp(&(other.ns(), other.name())));
+            all.into_iter().for_each(|attribute| write_attribute(out, attribute));
         }
     }
     out.push(3);
@@ -168,6 +168,7 @@ fn write_attribute(out: &mut Vec<u8>, attribute: Attr<'_>) {
 }
 
 fn write_name(out: &mut Vec<u8>, separator: u8, ns: &str, name: &str) {
+    out.reserve(ns.len() + name.len() + 2);
     out.push(separator);
     if !ns.is_empty() {
         out.extend_from_slice(ns.as_bytes());

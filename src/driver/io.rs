@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,13 +14,15 @@ use crate::connection::Transport;
 /// Bytes asked for in one read.
 const READ: usize = 8 * 1024;
 /// The same while there is more than that: fewer wake-ups and system calls for each stanza.
-const READ_MUCH: usize = 16 * 1024;
+const READ_MUCH: usize = 64 * 1024;
+/// How much of what was read is given out at once, so that what is made of it stays at hand.
+const PART: usize = 16 * 1024;
 /// Unwritten bytes above which nothing more is taken from callers.
 pub(super) const WRITE_HIGH: usize = 64 * 1024;
 
 pub(super) enum IoEvent {
-    /// So many bytes lie in the read buffer.
-    Read(usize),
+    /// These bytes of the read buffer were read.
+    Read(Range<usize>),
     Eof,
     Failed(io::Error),
     /// Something was written: there may be room again, and messages may have become written.
@@ -29,6 +32,8 @@ pub(super) enum IoEvent {
 pub(super) struct Io {
     stream: Box<dyn Transport>,
     read: Vec<u8>,
+    /// What was read and is to be given out.
+    rest: Range<usize>,
     /// The last read filled the buffer.
     filled: bool,
     /// Others run once before the next read.
@@ -47,6 +52,7 @@ impl Io {
         Self {
             stream,
             read: Vec::new(),
+            rest: 0..0,
             filled: false,
             makes_way: false,
             out: Vec::new(),
@@ -80,8 +86,8 @@ impl Io {
         self.out.len() - self.out_from
     }
 
-    pub(super) fn bytes(&self, count: usize) -> &[u8] {
-        self.read.get(..count).unwrap_or(&self.read)
+    pub(super) fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.read.get(range.clone()).unwrap_or_default()
     }
 
     /// The stream itself, for STARTTLS; what was read and not taken is gone (nothing survives the handshake).
@@ -116,7 +122,10 @@ impl Io {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, reading: bool) -> Poll<IoEvent> {
-        if self.unwritten() > 0 || self.dirty {
+        let is_more_at_hand = reading && !self.rest.is_empty();
+        // Answers to all of what was read are one write, unless they are many.
+        let is_to_be_written = (self.unwritten() > 0 || self.dirty) && (!is_more_at_hand || self.unwritten() >= WRITE_HIGH);
+        if is_to_be_written {
             match self.poll_write(cx) {
                 Poll::Ready(Ok(true)) => return Poll::Ready(IoEvent::Written),
                 Poll::Ready(Ok(false)) | Poll::Pending => {}
@@ -130,6 +139,9 @@ impl Io {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if is_more_at_hand {
+            return Poll::Ready(IoEvent::Read(self.part()));
+        }
         if std::mem::take(&mut self.filled) {
             self.read.resize(READ_MUCH, 0);
         } else if self.read.is_empty() {
@@ -141,7 +153,10 @@ impl Io {
                 self.filled = buffer.remaining() == 0;
                 Poll::Ready(match buffer.filled().len() {
                     0 => IoEvent::Eof,
-                    count => IoEvent::Read(count),
+                    count => {
+                        self.rest = 0..count;
+                        IoEvent::Read(self.part())
+                    }
                 })
             }
             Poll::Ready(Err(error)) => Poll::Ready(IoEvent::Failed(error)),
@@ -154,6 +169,13 @@ impl Io {
                 Poll::Pending
             }
         }
+    }
+
+    /// The next part of what was read.
+    fn part(&mut self) -> Range<usize> {
+        let start = self.rest.start;
+        self.rest.start = self.rest.end.min(start + PART);
+        start..self.rest.start
     }
 
     /// Writes what it can; `true` if bytes left, `false` if only a flush ended.
@@ -178,5 +200,42 @@ impl Io {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         self.dirty = false;
         Poll::Ready(Ok(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn read(io: &mut Io) -> usize {
+        match io.event(true).await {
+            IoEvent::Read(range) => {
+                assert!(io.bytes(&range).iter().all(|byte| *byte == b'x') && range.len() <= PART);
+                range.len()
+            }
+            _ => panic!("nothing was read"),
+        }
+    }
+
+    #[tokio::test]
+    async fn much_is_given_out_in_parts_and_answered_in_one_write() {
+        let (ours, mut server) = tokio::io::duplex(READ_MUCH);
+        let mut io = Io::new(Box::new(ours));
+        server.write_all(&[b'x'; READ + PART + PART + 100]).await.expect("there is room");
+        assert_eq!(read(&mut io).await, READ);
+        let mut answers = [0; 2];
+        for (part, answer) in [(PART, b'1'), (PART, b'2')] {
+            assert_eq!(read(&mut io).await, part);
+            io.out().push(answer);
+            assert!(futures::poll!(Box::pin(server.read_exact(&mut answers[..1]))).is_pending(), "there is more at hand");
+        }
+        // Nobody takes more for now: what is there is written.
+        assert!(matches!(io.event(false).await, IoEvent::Written));
+        server.read_exact(&mut answers).await.expect("they were written");
+        assert_eq!(&answers, b"12");
+        assert_eq!(read(&mut io).await, 100);
+        assert!(io.rest.is_empty() && !io.filled);
     }
 }

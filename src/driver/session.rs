@@ -539,11 +539,12 @@ impl Session {
     fn io_event(&mut self, event: IoEvent) {
         let Some(io) = &mut self.io else { return };
         match event {
-            IoEvent::Read(count) => {
+            IoEvent::Read(range) => {
                 self.pulse.heard(now());
                 self.read_at = SystemTime::now();
-                self.log.received(io.bytes(count), || self.core.buffered(), &*self.surface);
-                self.core.handle(Input::Bytes(io.bytes(count)), now());
+                let bytes = io.bytes(&range);
+                self.log.received(bytes, || self.core.buffered(), &*self.surface);
+                self.core.handle(Input::Bytes(bytes), now());
             }
             IoEvent::Eof => self.core.handle(Input::Eof, now()),
             IoEvent::Failed(error) => {

@@ -69,7 +69,10 @@ pub(super) fn attribute(raw: &str) -> Cow<'_, str> {
 pub(super) fn push_text(out: &mut String, raw: &str) {
     let mut rest = raw;
     while let Some(i) = next_special(rest.as_bytes()) {
-        out.push_str(&rest[..i]);
+        // Often one stands behind another.
+        if i > 0 {
+            out.push_str(&rest[..i]);
+        }
         if rest.as_bytes()[i] == b'&' {
             rest = push_reference(out, &rest[i..]);
         } else {
@@ -80,13 +83,14 @@ pub(super) fn push_text(out: &mut String, raw: &str) {
     out.push_str(rest);
 }
 
-/// The next byte of text that does not stand for itself. Where there is one, the next is often near (code, quotations): nearer than a
-/// search by vectors takes to begin.
+/// The next byte of text that does not stand for itself. Where there is one, the next often follows it, or what follows it (code,
+/// quotations): a search by vectors takes longer to begin than a look at those.
 fn next_special(text: &[u8]) -> Option<usize> {
-    const NEAR: usize = 8;
-    let is_special = |byte: &u8| matches!(byte, b'&' | b'\r');
-    let near = text.iter().take(NEAR).position(is_special);
-    near.or_else(|| Some(NEAR + memchr::memchr2(b'&', b'\r', text.get(NEAR..)?)?))
+    match text {
+        [b'&' | b'\r', ..] => Some(0),
+        [_, b'&' | b'\r', ..] => Some(1),
+        _ => memchr::memchr2(b'&', b'\r', text),
+    }
 }
 
 /// Appends the inside of a CDATA section.
@@ -112,20 +116,23 @@ pub(super) fn text(raw: &str) -> Cow<'_, str> {
 
 /// Appends what the reference at the start of `raw` stands for, and gives back what follows it. The framer has checked it.
 fn push_reference<'a>(out: &mut String, raw: &'a str) -> &'a str {
-    for (written, meant) in [("&lt;", '<'), ("&amp;", '&'), ("&gt;", '>'), ("&quot;", '"'), ("&apos;", '\'')] {
-        if let Some(rest) = raw.strip_prefix(written) {
-            out.push(meant);
-            return rest;
-        }
-    }
-    // They are short: a search by vectors takes longer to begin than this to end.
-    match raw.bytes().position(|byte| byte == b';') {
-        Some(end) => {
-            out.extend(reference(&raw.as_bytes()[1..end]));
-            &raw[end + 1..]
-        }
-        None => "",
-    }
+    let (meant, len) = match raw.as_bytes() {
+        [_, b'a', b'm', b'p', b';', ..] => ('&', 5),
+        [_, b'l', b't', b';', ..] => ('<', 4),
+        [_, b'g', b't', b';', ..] => ('>', 4),
+        [_, b'q', b'u', b'o', b't', b';', ..] => ('"', 6),
+        [_, b'a', b'p', b'o', b's', b';', ..] => ('\'', 6),
+        // They are short: a search by vectors takes longer to begin than this to end.
+        bytes => match bytes.iter().position(|byte| *byte == b';') {
+            Some(end) => {
+                out.extend(reference(&bytes[1..end]));
+                return &raw[end + 1..];
+            }
+            None => return "",
+        },
+    };
+    out.push(meant);
+    &raw[len..]
 }
 
 fn line_end_len(bytes: &[u8]) -> usize {

@@ -4,10 +4,12 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
+use super::decode;
 use super::frame::{Frame, NodeData};
 use super::node::{Node, lang_str};
 use super::scope::{NsRef, Span};
-use super::{chars, decode};
 
 /// The attributes of a start tag as written, declarations included.
 #[derive(Clone)]
@@ -22,17 +24,14 @@ impl<'a> Iterator for RawAttrs<'a> {
 
     fn next(&mut self) -> Option<(&'a str, &'a str)> {
         let bytes = self.text.as_bytes();
-        let start = skip_space(bytes, self.pos);
+        // In what has been checked nothing up to the space is anything but space.
+        let start = skip(bytes, self.pos, |byte| byte <= b' ');
         self.pos = start;
         if matches!(bytes[start], b'>' | b'/') {
             return None;
         }
-        let mut end = start;
-        while bytes[end] != b'=' && !chars::is_space(bytes[end]) {
-            end += 1;
-        }
-        let equals = skip_space(bytes, end);
-        let quote = skip_space(bytes, equals + 1);
+        let end = skip(bytes, start, |byte| byte > b' ' && byte != b'=');
+        let quote = skip(bytes, end, |byte| !matches!(byte, b'"' | b'\''));
         let from = quote + 1;
         let to = from + memchr::memchr(bytes[quote], &bytes[from..]).unwrap_or(0);
         self.pos = to + 1;
@@ -53,7 +52,7 @@ pub(crate) struct Walk<'a> {
     root: Option<Node<'a>>,
     pos: usize,
     /// The default namespace and language of the elements that are open.
-    stack: Vec<(NsRef, Span)>,
+    stack: SmallVec<[(NsRef, Span); 6]>,
     /// Whether the element that was started last has no content.
     empty: bool,
     lang: Span,
@@ -61,7 +60,7 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(super) fn new(root: Node<'a>) -> Self {
-        Self { frame: root.frame(), root: Some(root), pos: 0, stack: Vec::new(), empty: false, lang: root.data().lang }
+        Self { frame: root.frame(), root: Some(root), pos: 0, stack: SmallVec::new(), empty: false, lang: root.data().lang }
     }
 
     /// The language in force behind the item that came last.
@@ -152,9 +151,9 @@ pub(super) fn start_tag(frame: &Frame, start: usize, default: NsRef, lang: Span)
     let text: &str = inner.text();
     let bytes = text.as_bytes();
     let (mut default, mut lang) = (default, lang);
-    let mut end = start + 1;
     let mut colon = 0;
-    while !matches!(bytes[end], b'>' | b'/') && !chars::is_space(bytes[end]) {
+    let mut end = start + 1;
+    while bytes[end] > b' ' && !matches!(bytes[end], b'>' | b'/') {
         if bytes[end] == b':' {
             colon = end;
         }
@@ -194,8 +193,8 @@ pub(super) fn start_tag(frame: &Frame, start: usize, default: NsRef, lang: Span)
     }
 }
 
-fn skip_space(bytes: &[u8], mut i: usize) -> usize {
-    while chars::is_space(bytes[i]) {
+fn skip(bytes: &[u8], mut i: usize, goes_on: impl Fn(u8) -> bool) -> usize {
+    while goes_on(bytes[i]) {
         i += 1;
     }
     i

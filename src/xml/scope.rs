@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use jid::Jid;
 
+use super::jids::Jids;
 use super::ns;
-use super::senders::Senders;
 
 /// A range of bytes in a frame's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,10 +86,6 @@ impl NsRef {
         self.len & CONTENT != 0
     }
 
-    pub(super) fn is_none(self) -> bool {
-        self == Self::NONE
-    }
-
     pub(super) fn place(self) -> NsPlace {
         match self {
             Self::NONE => NsPlace::None,
@@ -102,16 +98,8 @@ impl NsRef {
 
 static NOTHING: LazyLock<Arc<StreamScope>> = LazyLock::new(|| {
     let (content_ns, default) = (ns::CLIENT.into(), NsRef::NONE);
-    let (inherited, senders) = (OnceLock::new(), Senders::default());
-    Arc::new(StreamScope {
-        content_ns,
-        bindings: Vec::new(),
-        lang: None,
-        default,
-        special_lens: SPECIAL_LENS,
-        inherited,
-        senders,
-    })
+    let (inherited, jids) = (OnceLock::new(), Jids::default());
+    Arc::new(StreamScope { content_ns, bindings: Vec::new(), lang: None, default, special_lens: SPECIAL_LENS, inherited, jids })
 });
 
 const SPECIAL_LENS: u64 = len_bit(0)
@@ -138,8 +126,8 @@ pub(super) struct StreamScope {
     special_lens: u64,
     /// What an element of the stream that declares nothing takes from here, once one was to stand alone.
     inherited: OnceLock<Box<str>>,
-    /// Who wrote on the stream.
-    senders: Senders,
+    /// Who wrote on the stream, and to whom.
+    jids: Jids,
 }
 
 /// What is remembered makes no difference.
@@ -164,7 +152,7 @@ impl StreamScope {
             default: NsRef::NONE,
             special_lens: SPECIAL_LENS,
             inherited: OnceLock::new(),
-            senders: Senders::default(),
+            jids: Jids::default(),
         };
         scope.special_lens |= len_bit(scope.content_ns.len());
         scope.default = scope.resolve("").unwrap_or(NsRef::NONE);
@@ -225,10 +213,10 @@ impl StreamScope {
         }
     }
 
-    /// The JID that a stanza's sender is, if it is one.
-    pub(super) fn sender(&self, address: &str) -> Option<Arc<Jid>> {
+    /// The JID that a stanza's sender or receiver is, if it is one.
+    pub(super) fn address(&self, address: &str) -> Option<Arc<Jid>> {
         // What stands alone is of no stream, and has this in common with everything that does.
-        if self.bindings.is_empty() { Jid::new(address).ok().map(Arc::new) } else { self.senders.jid(address) }
+        if self.bindings.is_empty() { Jid::new(address).ok().map(Arc::new) } else { self.jids.jid(address) }
     }
 
     pub(super) fn uri(&self, index: usize) -> &str {

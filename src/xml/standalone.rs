@@ -10,7 +10,7 @@ use super::limits::Limits;
 use super::node::Node;
 use super::read::WalkItem;
 use super::scan::Scanner;
-use super::scope::StreamScope;
+use super::scope::{NsPlace, Span, StreamScope};
 use super::syntax::{self, Stop};
 use super::write::escape_attr;
 
@@ -60,11 +60,14 @@ pub(super) fn parts(node: Node<'_>) -> [Cow<'_, str>; 3] {
     let (start, end) = node.range();
     let raw = &inner.text()[start..end];
 
-    let (mut has_ns, mut has_lang) = (data.default.is_none(), false);
-    for (name, _) in node.raw_attrs() {
-        has_ns |= name == "xmlns";
-        has_lang |= name == "xml:lang";
-    }
+    // Whether they stand in its own start tag.
+    let is_own = |span: Span| (data.start..data.content).contains(&span.start);
+    let has_lang = is_own(data.lang);
+    let has_ns = match data.default.place() {
+        NsPlace::None => true,
+        NsPlace::Text { span, .. } => is_own(span),
+        NsPlace::Xml | NsPlace::Scope(_) => false,
+    };
     let prefixes = foreign_prefixes(node);
     // As nearly all are that come on a stream.
     let takes_all_from_stream = !has_ns && !has_lang && prefixes.is_empty() && node.is_root();

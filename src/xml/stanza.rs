@@ -160,13 +160,13 @@ impl Stanza {
     #[must_use]
     pub fn from_jid(&self) -> Option<&Jid> {
         let sender = self.part.as_ref().map_or_else(|| self.frame.inner_ref().sender(), |part| &part.sender);
-        sender.get_or_init(|| self.frame.inner_ref().scope().sender(&self.from()?)).as_deref()
+        sender.get_or_init(|| self.frame.inner_ref().scope().address(&self.from()?)).as_deref()
     }
 
     /// The receiver; none if there is none, or no valid JID (RFC 7622).
     #[must_use]
     pub fn to_jid(&self) -> Option<Jid> {
-        Jid::new(&self.to()?).ok()
+        self.frame.inner_ref().scope().address(&self.to()?).map(Arc::unwrap_or_clone)
     }
 
     /// The language in force in the stanza (`xml:lang`, inherited where it has none of its own); none if undefined.

@@ -1,20 +1,49 @@
 //! Which identity keys belong to which message (R17), also for some time after it left the log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::SystemTime;
 
+use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use super::hash::Digests;
 use crate::store::{Copies, IdentityKey, LogId, NewMessage, Origin};
 
 #[derive(Debug)]
 pub(super) struct Known {
-    exact: HashMap<IdentityKey, LogId, Digests>,
-    similar: HashMap<IdentityKey, SmallVec<[LogId; 2]>, Digests>,
+    /// Who has which key. The keys themselves are with the messages: this is small enough to stay at hand.
+    owners: HashTable<Owner>,
     /// Of messages that left the log, by log id.
     gone: VecDeque<(LogId, Identity)>,
     max_gone: usize,
+    /// The number of the newest message.
+    newest: u64,
+}
+
+/// That a message has a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    /// The key's beginning.
+    key: u32,
+    /// The end of the message's number: there never are so many messages at once that two have the same.
+    id: u32,
+}
+
+impl Owner {
+    fn new(key: &IdentityKey, id: LogId) -> Self {
+        Self { key: beginning(key), id: id.get() as u32 }
+    }
+}
+
+/// Keys are digests and so spread already. Whoever makes many messages whose keys begin alike makes the store compare some of them, of
+/// the few thousand that it keeps.
+fn beginning(key: &IdentityKey) -> u32 {
+    let [a, b, c, d, ..] = *key.as_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// A table looks at the upper bits as well.
+fn hash(beginning: u32) -> u64 {
+    u64::from(beginning).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// What is known of one message.
@@ -33,46 +62,59 @@ impl Identity {
 
 impl Known {
     pub(super) fn new(max_gone: usize) -> Self {
-        Self { exact: HashMap::default(), similar: HashMap::default(), gone: VecDeque::new(), max_gone }
+        Self { owners: HashTable::new(), gone: VecDeque::new(), max_gone, newest: 0 }
     }
 
-    pub(super) fn exact(&self, key: &IdentityKey) -> Option<LogId> {
-        self.exact.get(key).copied()
+    /// The message that this key proves to be the same, if it alone proves any; `logged` gives what is known of those in the log.
+    pub(super) fn exact<'a>(&'a self, key: &IdentityKey, logged: impl Fn(LogId) -> Option<&'a Identity>) -> Option<LogId> {
+        if key.is_exact() { self.having(key, logged).next().map(|(id, _)| id) } else { None }
     }
 
     /// The message this is a copy of; `logged` gives what is known of those in the log.
     pub(super) fn matching<'a>(&'a self, message: &NewMessage, logged: impl Fn(LogId) -> Option<&'a Identity>) -> Option<LogId> {
         message.keys.iter().find_map(|key| {
             if key.is_exact() {
-                return self.exact(key);
+                return self.exact(key, &logged);
             }
-            self.similar.get(key)?.iter().copied().find(|id| {
-                logged(*id).or_else(|| self.gone(*id)).is_some_and(|known| {
-                    IdentityKey::similar_match(known.copies, known.stamp, message.origin, message.record.stamp)
-                })
-            })
+            let is_copy =
+                |known: &Identity| IdentityKey::similar_match(known.copies, known.stamp, message.origin, message.record.stamp);
+            self.having(key, &logged).filter(|(_, known)| is_copy(known)).map(|(id, _)| id).min()
         })
     }
 
-    /// A new message.
+    /// A new message: one that [`matching`](Self::matching) did not find.
     pub(super) fn add(&mut self, id: LogId, keys: Vec<IdentityKey>, origin: Origin, stamp: SystemTime) -> Identity {
+        self.newest = id.get();
         let mut identity = Identity { keys: SmallVec::new(), copies: Copies::of(origin), stamp };
-        self.learn(id, &mut identity, keys);
+        for key in keys {
+            if !identity.keys.contains(&key) {
+                learn(&mut self.owners, id, &mut identity, key);
+            }
+        }
         identity
     }
 
-    /// A copy of a message; `logged` is what is known of it if it is in the log.
-    pub(super) fn merge(&mut self, id: LogId, logged: Option<&mut Identity>, keys: Vec<IdentityKey>, origin: Origin) {
-        if let Some(identity) = logged {
-            identity.copies = identity.copies.with(origin);
-            self.learn(id, identity, keys);
-        } else if let Ok(index) = self.gone.binary_search_by_key(&id, |(id, _)| *id) {
-            // Taken out for the time it takes, because `learn` needs the rest.
-            let Some((_, mut identity)) = self.gone.remove(index) else { return };
-            identity.copies = identity.copies.with(origin);
-            self.learn(id, &mut identity, keys);
-            self.gone.insert(index, (id, identity));
-        }
+    /// Those of the keys of a copy that its message lacks. One that proves another message to be the same stays with that.
+    pub(super) fn lacking<'a>(
+        &'a self,
+        id: LogId,
+        keys: Vec<IdentityKey>,
+        logged: impl Fn(LogId) -> Option<&'a Identity>,
+    ) -> Vec<IdentityKey> {
+        let is_had = |key: &IdentityKey| self.having(key, &logged).any(|(owner, _)| owner == id || key.is_exact());
+        keys.into_iter().filter(|key| !is_had(key)).collect()
+    }
+
+    /// A copy of a message brings keys that it [lacks](Self::lacking); `logged` is what is known of it if it is in the log.
+    pub(super) fn merge(&mut self, id: LogId, logged: Option<&mut Identity>, lacking: Vec<IdentityKey>, origin: Origin) {
+        let Self { owners, gone, .. } = self;
+        let identity = match (logged, gone.binary_search_by_key(&id, |(id, _)| *id)) {
+            (Some(logged), _) => logged,
+            (None, Ok(index)) => &mut gone[index].1,
+            (None, Err(_)) => return,
+        };
+        identity.copies = identity.copies.with(origin);
+        lacking.into_iter().for_each(|key| learn(owners, id, identity, key));
     }
 
     /// A message left the log. Its keys stay known until enough others have followed it.
@@ -85,40 +127,29 @@ impl Known {
         if self.gone.len() > self.max_gone
             && let Some((oldest, identity)) = self.gone.pop_front()
         {
-            self.forget(oldest, identity);
-        }
-    }
-
-    /// Notes keys that are not known yet.
-    fn learn(&mut self, id: LogId, identity: &mut Identity, keys: Vec<IdentityKey>) {
-        for key in keys {
-            let is_new = if key.is_exact() {
-                *self.exact.entry(key).or_insert(id) == id && !identity.keys.contains(&key)
-            } else {
-                let owners = self.similar.entry(key).or_default();
-                let is_new = !owners.contains(&id);
-                if is_new {
-                    owners.push(id);
+            for key in &identity.keys {
+                let owner = Owner::new(key, oldest);
+                if let Ok(entry) = self.owners.find_entry(hash(owner.key), |other| *other == owner) {
+                    entry.remove();
                 }
-                is_new
-            };
-            if is_new {
-                identity.keys.push(key);
             }
         }
     }
 
-    fn forget(&mut self, id: LogId, identity: Identity) {
-        for key in identity.keys {
-            if key.is_exact() {
-                self.exact.remove(&key);
-            } else if let Some(owners) = self.similar.get_mut(&key) {
-                owners.retain(|owner| *owner != id);
-                if owners.is_empty() {
-                    self.similar.remove(&key);
-                }
-            }
-        }
+    /// The messages that have this key.
+    fn having<'a>(
+        &'a self,
+        key: &IdentityKey,
+        logged: impl Fn(LogId) -> Option<&'a Identity>,
+    ) -> impl Iterator<Item = (LogId, &'a Identity)> {
+        let (key, beginning) = (*key, beginning(key));
+        let alike = self.owners.iter_hash(hash(beginning)).filter(move |owner| owner.key == beginning);
+        alike.filter_map(move |owner| {
+            let before_newest = (self.newest as u32).wrapping_sub(owner.id);
+            let id = LogId::new(self.newest - u64::from(before_newest));
+            let known = logged(id).or_else(|| self.gone(id))?;
+            known.keys.contains(&key).then_some((id, known))
+        })
     }
 
     fn gone(&self, id: LogId) -> Option<&Identity> {
@@ -127,11 +158,92 @@ impl Known {
     }
 }
 
+fn learn(owners: &mut HashTable<Owner>, id: LogId, identity: &mut Identity, key: IdentityKey) {
+    let owner = Owner::new(&key, id);
+    owners.insert_unique(hash(owner.key), owner, |other| hash(other.key));
+    identity.keys.push(key);
+}
+
 #[cfg(test)]
 impl Known {
-    /// How many keys of either kind, and how many messages that left the log.
-    pub(super) fn counts(&self) -> (usize, usize, usize) {
+    /// How many keys are known, and how many messages that left the log.
+    pub(super) fn counts(&self) -> (usize, usize) {
         assert!(self.gone.len() <= self.max_gone && self.gone.iter().map(|(id, _)| id).is_sorted());
-        (self.exact.len(), self.similar.len(), self.gone.len())
+        (self.owners.len(), self.gone.len())
+    }
+
+    /// How many keys this message has; each of them leads to it.
+    pub(super) fn keys_of(&self, id: LogId, identity: &Identity) -> usize {
+        for key in &identity.keys {
+            let owner = Owner::new(key, id);
+            assert!(self.owners.find(hash(owner.key), |other| *other == owner).is_some());
+        }
+        identity.keys.len()
+    }
+
+    pub(super) fn keys_of_gone(&self) -> usize {
+        self.gone.iter().map(|(id, identity)| self.keys_of(*id, identity)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Direction, MessageRecord};
+
+    fn message(key: IdentityKey, origin: Origin) -> NewMessage {
+        let romeo: jid::Jid = "romeo@montague.example".parse().expect("a JID");
+        let record = MessageRecord::new(romeo, Direction::Incoming, "<message xmlns='jabber:client'/>", SystemTime::UNIX_EPOCH);
+        NewMessage::new(record, origin).key(key)
+    }
+
+    /// Nothing is in the log.
+    fn nothing<'a>(_: LogId) -> Option<&'a Identity> {
+        None
+    }
+
+    #[test]
+    fn keys_that_begin_alike_and_numbers_that_end_alike_are_told_apart() {
+        let key = |last: u8, exact: bool| {
+            let mut bytes = [7; 16];
+            bytes[15] = last;
+            IdentityKey::from_bytes(bytes, exact)
+        };
+        // Numbers go over the end of what is kept of them.
+        let first = u64::from(u32::MAX) - 3;
+        let ids: Vec<_> = (first..first + 8).map(LogId::new).collect();
+        let mut known = Known::new(8);
+        for (n, id) in ids.iter().enumerate() {
+            let identity = known.add(*id, vec![key(n as u8, true), key(0, false)], Origin::Live, SystemTime::UNIX_EPOCH);
+            known.leave(*id, identity);
+        }
+        for (n, id) in ids.iter().enumerate() {
+            assert_eq!(known.exact(&key(n as u8, true), nothing), Some(*id));
+            assert_eq!(known.exact(&key(n as u8 + 100, true), nothing), None);
+            assert_eq!(known.matching(&message(key(n as u8, true), Origin::Live), nothing), Some(*id));
+        }
+        // The oldest of those that are alike takes the copy, and each takes one.
+        for id in &ids {
+            let copy = message(key(0, false), Origin::Archive);
+            assert_eq!(known.matching(&copy, nothing), Some(*id));
+            let lacking = known.lacking(*id, copy.keys, nothing);
+            assert!(lacking.is_empty());
+            known.merge(*id, None, lacking, Origin::Archive);
+        }
+        assert_eq!(known.matching(&message(key(0, false), Origin::Archive), nothing), None);
+        // A key that proves another message to be the same stays with it.
+        let copy = vec![key(0, true), key(1, true), key(50, true)];
+        let lacking = known.lacking(ids[0], copy, nothing);
+        assert_eq!(lacking, [key(50, true)]);
+        known.merge(ids[0], None, lacking, Origin::Carbon);
+        assert_eq!(known.exact(&key(50, true), nothing), Some(ids[0]));
+        assert_eq!((known.counts(), known.keys_of_gone()), ((17, 8), 17));
+        // They are forgotten in the order in which they came.
+        let others = LogId::new(first + 8);
+        let identity = known.add(others, vec![key(200, true)], Origin::Live, SystemTime::UNIX_EPOCH);
+        known.leave(others, identity);
+        assert_eq!((known.exact(&key(0, true), nothing), known.exact(&key(50, true), nothing)), (None, None));
+        assert_eq!(known.exact(&key(1, true), nothing), Some(ids[1]));
+        assert_eq!((known.counts(), known.keys_of_gone()), ((15, 8), 15));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use jid::Jid;
+use slab::Slab;
 
 use super::known::{Identity, Known};
 use super::outbox::Outbox;
@@ -33,7 +34,9 @@ pub(super) struct Log {
     feed: Sorted<(Position, Fed)>,
     /// Ranges of positions that left by retention, first to last; their last is always one that did.
     lost: BTreeMap<Position, Position>,
-    conversations: HashMap<Arc<str>, Timeline>,
+    /// Where each stands among the timelines, by its name.
+    conversations: HashMap<Arc<str>, usize>,
+    timelines: Slab<Timeline>,
     known: Known,
     packed: Packed,
     bytes: usize,
@@ -48,7 +51,8 @@ struct Entry {
     feed: Feed,
     position: Option<Position>,
     identity: Identity,
-    conversation: Arc<str>,
+    /// Of its conversation.
+    timeline: usize,
     received: SystemTime,
     /// These say what is set, not those that are packed.
     flags: MessageFlags,
@@ -131,6 +135,7 @@ impl Log {
             feed: Sorted::default(),
             lost: BTreeMap::new(),
             conversations: HashMap::new(),
+            timelines: Slab::new(),
             known: Known::new(max_messages),
             packed: Packed::default(),
             bytes: 0,
@@ -150,13 +155,8 @@ impl Log {
         let NewMessage { record, origin, keys, feed, order, when_new } = message;
         let id = LogId::new(self.count());
         let identity = self.known.add(id, keys, origin, record.stamp);
-        let timeline = match self.conversations.get_mut(record.conversation.as_str()) {
-            Some(timeline) => timeline,
-            None => {
-                let name: Arc<str> = record.conversation.as_str().into();
-                self.conversations.entry(Arc::clone(&name)).or_insert_with(|| Timeline::new(name))
-            }
-        };
+        let at = self.timeline_of(record.conversation.as_str());
+        let Some(timeline) = self.timelines.get_mut(at) else { unreachable!("it is there or was just made") };
         let end = timeline.places.last().map_or(i64::MIN, |place| place.order.saturating_add(1));
         let order = order.unwrap_or_else(|| Place::order_of(record.stamp).max(end));
         let position = (feed == Feed::Deliver).then_some(Position::new(id.get()));
@@ -166,7 +166,7 @@ impl Log {
             feed,
             position,
             identity,
-            conversation: Arc::clone(&timeline.name),
+            timeline: at,
             received: record.received,
             flags: record.flags,
             is_incoming: record.direction == Direction::Incoming,
@@ -187,10 +187,26 @@ impl Log {
         (Appended::new(id, position, false), when_new)
     }
 
+    /// Where the timeline of a conversation stands, that there is or a new one.
+    fn timeline_of(&mut self, conversation: &str) -> usize {
+        if let Some(at) = self.conversations.get(conversation) {
+            return *at;
+        }
+        let name: Arc<str> = conversation.into();
+        let at = self.timelines.insert(Timeline::new(Arc::clone(&name)));
+        self.conversations.insert(name, at);
+        at
+    }
+
+    fn timeline(&self, conversation: &Jid) -> Option<&Timeline> {
+        self.timelines.get(*self.conversations.get(conversation.as_str())?)
+    }
+
     /// A copy of a message that is known: takes from it what the message lacks.
     fn merge(&mut self, id: LogId, copy: NewMessage) -> Appended {
         let NewMessage { record, origin, keys, feed, .. } = copy;
-        self.known.merge(id, self.messages.get_mut(id).map(|entry| &mut entry.identity), keys, origin);
+        let lacking = self.known.lacking(id, keys, |id| self.messages.get(id).map(|entry| &entry.identity));
+        self.known.merge(id, self.messages.get_mut(id).map(|entry| &mut entry.identity), lacking, origin);
         self.set_flags(id, record.flags, MessageFlags::NONE);
         if !record.archive_ids.is_empty() || record.origin_id.is_some() {
             self.modify(id, |known| {
@@ -236,7 +252,7 @@ impl Log {
         let (bytes, unread) = (entry.cost(), entry.is_unread());
         change(entry, &mut self.packed);
         self.bytes = self.bytes - bytes + entry.cost();
-        if let Some(timeline) = self.conversations.get_mut(&entry.conversation) {
+        if let Some(timeline) = self.timelines.get_mut(entry.timeline) {
             timeline.unread = timeline.unread - u64::from(unread) + u64::from(entry.is_unread());
         }
     }
@@ -256,10 +272,14 @@ impl Log {
     }
 
     pub(super) fn release(&mut self, conversation: Option<&Jid>) {
+        let wanted = match conversation.map(|conversation| self.conversations.get(conversation.as_str())) {
+            None => None,
+            Some(Some(at)) => Some(*at),
+            Some(None) => return,
+        };
         let held = self.unfed.iter().filter(|id| {
-            self.messages.get(**id).is_some_and(|entry| {
-                entry.feed == Feed::Hold && conversation.is_none_or(|wanted| *wanted.as_str() == *entry.conversation)
-            })
+            let entry = self.messages.get(**id);
+            entry.is_some_and(|entry| entry.feed == Feed::Hold && wanted.is_none_or(|at| at == entry.timeline))
         });
         for id in held.copied().collect::<Vec<_>>() {
             let position = Position::new(self.count());
@@ -326,11 +346,12 @@ impl Log {
             Some(position) => self.leave_feed(position, leaving),
             None => drop(self.unfed.remove(&id)),
         }
-        if let Some(timeline) = self.conversations.get_mut(&entry.conversation) {
+        if let Some(timeline) = self.timelines.get_mut(entry.timeline) {
             timeline.places.remove(Place::new(entry.order, id));
             timeline.unread -= u64::from(entry.is_unread());
             if timeline.places.is_empty() {
-                self.conversations.remove(&entry.conversation);
+                self.conversations.remove(&timeline.name);
+                self.timelines.remove(entry.timeline);
             }
         }
         self.known.leave(id, entry.identity);
@@ -424,11 +445,11 @@ impl Log {
     }
 
     pub(super) fn find(&self, key: &IdentityKey) -> Option<LogId> {
-        self.known.exact(key)
+        self.known.exact(key, |id| self.messages.get(id).map(|entry| &entry.identity))
     }
 
     pub(super) fn with_id(&self, conversation: &Jid, id: &str, outbox: &Outbox) -> Vec<LoggedMessage> {
-        let Some(timeline) = self.conversations.get(conversation.as_str()) else { return Vec::new() };
+        let Some(timeline) = self.timeline(conversation) else { return Vec::new() };
         let has_id = |message: &LoggedMessage| {
             message.id.as_deref() == Some(id)
                 || message.origin_id.as_deref() == Some(id)
@@ -441,7 +462,7 @@ impl Log {
         let every;
         let empty = Sorted::default();
         let places = match &query.conversation {
-            Some(conversation) => self.conversations.get(conversation.as_str()).map_or(&empty, |timeline| &timeline.places),
+            Some(conversation) => self.timeline(conversation).map_or(&empty, |timeline| &timeline.places),
             None => {
                 every = self.messages.iter().map(|entry| Place::new(entry.order, entry.id)).collect();
                 &every
@@ -468,7 +489,7 @@ impl Log {
             let readable = |place: &&Place| self.messages.get(place.id).is_some_and(|entry| entry.is_readable);
             timeline.places.iter().rev().find(readable).copied()
         };
-        let mut found: Vec<_> = self.conversations.values().filter_map(|t| Some((newest(t)?, t.unread))).collect();
+        let mut found: Vec<_> = self.timelines.iter().filter_map(|(_, t)| Some((newest(t)?, t.unread))).collect();
         found.retain(|(place, _)| after.is_none_or(|after| *place < after));
         found.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(*place));
         let page = found.into_iter().take(limit);
@@ -484,7 +505,8 @@ impl Log {
 impl Log {
     /// Compares what is counted along the way with what is there.
     pub(super) fn check(&self) {
-        self.known.counts();
+        let keys = self.messages.iter().map(|entry| self.known.keys_of(entry.id, &entry.identity)).sum::<usize>();
+        assert_eq!(self.known.counts().0, keys + self.known.keys_of_gone());
         let gaps = self.feed.iter().filter(|(_, fed)| matches!(fed, Fed::Gap(_))).count();
         let bytes: usize = self.messages.iter().map(Entry::cost).sum();
         assert_eq!(self.bytes, bytes + gaps * OVERHEAD);
@@ -493,19 +515,21 @@ impl Log {
         for entry in self.messages.iter() {
             assert_eq!(entry.position.is_some(), entry.feed == Feed::Deliver);
             assert_eq!(self.unfed.contains(&entry.id), entry.position.is_none());
-            assert!(self.conversations[&entry.conversation].places.get(Place::new(entry.order, entry.id)).is_some());
+            assert!(self.timelines[entry.timeline].places.get(Place::new(entry.order, entry.id)).is_some());
         }
         for entry in self.messages.iter() {
             let record = self.packed.get(entry.record).expect("what is kept is readable");
-            assert_eq!((record.conversation.as_str(), record.is_readable()), (&*entry.conversation, entry.is_readable));
+            let name = &*self.timelines[entry.timeline].name;
+            assert_eq!((record.conversation.as_str(), record.is_readable()), (name, entry.is_readable));
             assert_eq!(record.direction == Direction::Incoming, entry.is_incoming);
         }
         assert_eq!(
-            self.conversations.values().map(|timeline| timeline.unread).sum::<u64>(),
+            self.timelines.iter().map(|(_, timeline)| timeline.unread).sum::<u64>(),
             self.messages.iter().filter(|entry| entry.is_unread()).count() as u64
         );
-        assert_eq!(self.conversations.values().map(|t| t.places.len()).sum::<usize>(), self.messages.len());
-        assert!(self.conversations.values().all(|timeline| !timeline.places.is_empty()));
+        assert_eq!(self.timelines.iter().map(|(_, t)| t.places.len()).sum::<usize>(), self.messages.len());
+        assert!(self.timelines.iter().all(|(at, t)| !t.places.is_empty() && self.conversations[&t.name] == at));
+        assert_eq!(self.timelines.len(), self.conversations.len());
         let lost: Vec<_> = self.lost.iter().flat_map(|(first, last)| [*first, *last]).collect();
         assert!(lost.is_sorted(), "{lost:?}");
         assert!(self.lost.iter().all(|(first, last)| self.feed.from(*first).next().is_none_or(|(position, _)| position > last)));
@@ -522,8 +546,7 @@ impl Log {
         self.packed.sizes()
     }
 
-    pub(super) fn known_keys(&self) -> (usize, usize) {
-        let (exact, similar, _) = self.known.counts();
-        (exact, similar)
+    pub(super) fn known_keys(&self) -> usize {
+        self.known.counts().0
     }
 }

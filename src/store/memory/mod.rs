@@ -18,7 +18,6 @@ use super::{
 use crate::error::{Error, ErrorKind, Result};
 
 mod areas;
-mod hash;
 mod known;
 mod log;
 mod outbox;

@@ -1,4 +1,4 @@
-//! Addresses that came on a stream, so that those who write often are not looked at letter by letter each time.
+//! Jids that came on a stream, so that those who write often are not looked at letter by letter each time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,20 +6,20 @@ use jid::Jid;
 
 /// How many addresses are remembered at first, and at most: powers of two.
 const FIRST: usize = 8;
-const MOST: usize = 512;
+const MOST: usize = 1_024;
 
-/// Each address has one place, which it shares with others: who came last has it.
+/// Each address has two places, which it shares with others: those that came last have them.
 #[derive(Debug, Default)]
-pub(super) struct Senders(Mutex<Places>);
+pub(super) struct Jids(Mutex<Places>);
 
 #[derive(Debug, Default)]
 struct Places {
-    jids: Vec<Option<Arc<Jid>>>,
+    pairs: Vec<[Option<Arc<Jid>>; 2]>,
     /// How often one has put out another since there were more places.
     evicted: usize,
 }
 
-impl Senders {
+impl Jids {
     /// The JID that this is (RFC 7622).
     pub(super) fn jid(&self, address: &str) -> Option<Arc<Jid>> {
         let at = hash(address);
@@ -38,23 +38,24 @@ impl Senders {
 
 impl Places {
     fn get(&self, at: usize, address: &str) -> Option<Arc<Jid>> {
-        let place = self.jids.get(at & self.jids.len().wrapping_sub(1))?;
-        place.as_ref().filter(|jid| jid.as_str() == address).cloned()
+        let pair = self.pairs.get(at & self.pairs.len().wrapping_sub(1))?;
+        pair.iter().flatten().find(|jid| jid.as_str() == address).cloned()
     }
 
     fn put(&mut self, at: usize, jid: &Arc<Jid>) {
-        if self.jids.is_empty() {
-            self.jids.resize(FIRST, None);
-        } else if self.evicted >= self.jids.len() && self.jids.len() < MOST {
+        let len = self.pairs.len();
+        if len == 0 {
+            self.pairs.resize(FIRST / 2, [None, None]);
+        } else if self.evicted >= len && 2 * len < MOST {
             self.evicted = 0;
-            let places = 2 * self.jids.len();
-            for jid in std::mem::replace(&mut self.jids, vec![None; places]).into_iter().flatten() {
-                let at = hash(jid.as_str()) & (places - 1);
-                self.jids[at] = Some(jid);
+            for jid in std::mem::replace(&mut self.pairs, vec![[None, None]; 2 * len]).into_iter().flatten().flatten() {
+                self.put(hash(jid.as_str()), &jid);
             }
         }
-        let at = at & (self.jids.len() - 1);
-        self.evicted += usize::from(self.jids[at].replace(Arc::clone(jid)).is_some());
+        let at = at & (self.pairs.len() - 1);
+        let [first, second] = &mut self.pairs[at];
+        std::mem::swap(first, second);
+        self.evicted += usize::from(first.replace(Arc::clone(jid)).is_some());
     }
 }
 
@@ -75,30 +76,30 @@ mod tests {
 
     #[test]
     fn an_address_is_the_same_jid_the_first_time_and_again() {
-        let senders = Senders::default();
+        let jids = Jids::default();
         for _ in 0..3 {
             for n in 0..2_000 {
                 let address = format!("contact{n}@montague.example/Balcony {}", n % 3);
-                assert_eq!(senders.jid(&address).as_deref(), Jid::new(&address).ok().as_ref());
+                assert_eq!(jids.jid(&address).as_deref(), Jid::new(&address).ok().as_ref());
             }
             for odd in ["JULIET@Capulet.Example/x", "a@b./c", "b", "b/", "", "@", "a@b/c/d@e", "\u{212b}@x", "a@b/\u{212b}"] {
-                assert_eq!(senders.jid(odd).as_deref(), Jid::new(odd).ok().as_ref(), "{odd}");
+                assert_eq!(jids.jid(odd).as_deref(), Jid::new(odd).ok().as_ref(), "{odd}");
             }
         }
-        let places = senders.0.lock().expect("nobody panicked");
-        assert_eq!(places.jids.len(), MOST);
-        let known = places.jids.iter().flatten().count();
+        let places = jids.0.lock().expect("nobody panicked");
+        assert_eq!(places.pairs.len(), MOST / 2);
+        let known = places.pairs.iter().flatten().flatten().count();
         assert!(known > MOST * 9 / 10, "{known} have a place");
     }
 
     #[test]
     fn who_hears_from_few_remembers_few() {
-        let senders = Senders::default();
+        let jids = Jids::default();
         for _ in 0..1_000 {
             for address in ["a@b/c", "d@e/f"] {
-                assert!(senders.jid(address).is_some());
+                assert!(jids.jid(address).is_some());
             }
         }
-        assert_eq!(senders.0.lock().expect("nobody panicked").jids.len(), FIRST);
+        assert_eq!(jids.0.lock().expect("nobody panicked").pairs.len(), FIRST / 2);
     }
 }
