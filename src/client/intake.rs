@@ -75,7 +75,7 @@ impl Shared {
         let proposed = identity::received(&self.account, stanza, &record);
         let mut message = NewMessage::new(record, inbound.origin()).feed(notes.feed);
         message.keys = notes.keys;
-        message.keys.extend(proposed);
+        message.keys.extend_from_slice(&proposed);
         message.when_new = notes.rows;
         message
     }

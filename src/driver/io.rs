@@ -34,8 +34,12 @@ pub(super) struct Io {
     read: Vec<u8>,
     /// What was read and is to be given out.
     rest: Range<usize>,
+    /// How much was given out since answers were written, or there were none.
+    unanswered: usize,
     /// The last read filled the buffer.
     filled: bool,
+    /// The last read gave much, so that there may be more.
+    much: bool,
     /// Others run once before the next read.
     makes_way: bool,
     out: Vec<u8>,
@@ -53,7 +57,9 @@ impl Io {
             stream,
             read: Vec::new(),
             rest: 0..0,
+            unanswered: 0,
             filled: false,
+            much: false,
             makes_way: false,
             out: Vec::new(),
             out_from: 0,
@@ -122,15 +128,11 @@ impl Io {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, reading: bool) -> Poll<IoEvent> {
-        let is_more_at_hand = reading && !self.rest.is_empty();
-        // Answers to all of what was read are one write, unless they are many.
-        let is_to_be_written = (self.unwritten() > 0 || self.dirty) && (!is_more_at_hand || self.unwritten() >= WRITE_HIGH);
-        if is_to_be_written {
-            match self.poll_write(cx) {
-                Poll::Ready(Ok(true)) => return Poll::Ready(IoEvent::Written),
-                Poll::Ready(Ok(false)) | Poll::Pending => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(IoEvent::Failed(error)),
-            }
+        // Answers to much that comes at once are one write.
+        let may_more_come = reading && (self.much || !self.rest.is_empty());
+        let waits = may_more_come && self.unanswered < READ_MUCH && self.unwritten() < WRITE_HIGH;
+        if !waits && let Some(event) = self.write(cx) {
+            return Poll::Ready(event);
         }
         if !reading {
             return Poll::Pending;
@@ -139,7 +141,7 @@ impl Io {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if is_more_at_hand {
+        if !self.rest.is_empty() {
             return Poll::Ready(IoEvent::Read(self.part()));
         }
         if std::mem::take(&mut self.filled) {
@@ -150,14 +152,15 @@ impl Io {
         let mut buffer = ReadBuf::new(&mut self.read);
         match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
             Poll::Ready(Ok(())) => {
+                let count = buffer.filled().len();
                 self.filled = buffer.remaining() == 0;
-                Poll::Ready(match buffer.filled().len() {
-                    0 => IoEvent::Eof,
-                    count => {
-                        self.rest = 0..count;
-                        IoEvent::Read(self.part())
-                    }
-                })
+                self.much = self.filled || count >= PART;
+                if count > 0 {
+                    self.rest = 0..count;
+                    return Poll::Ready(IoEvent::Read(self.part()));
+                }
+                // Whoever has ended their direction may still read; the end is found again.
+                Poll::Ready(if waits { self.write(cx) } else { None }.unwrap_or(IoEvent::Eof))
             }
             Poll::Ready(Err(error)) => Poll::Ready(IoEvent::Failed(error)),
             Poll::Pending => {
@@ -166,7 +169,11 @@ impl Io {
                 if self.out.is_empty() {
                     self.out = Vec::new();
                 }
-                Poll::Pending
+                self.much = false;
+                match if waits { self.write(cx) } else { None } {
+                    Some(event) => Poll::Ready(event),
+                    None => Poll::Pending,
+                }
             }
         }
     }
@@ -175,7 +182,21 @@ impl Io {
     fn part(&mut self) -> Range<usize> {
         let start = self.rest.start;
         self.rest.start = self.rest.end.min(start + PART);
+        self.unanswered += self.rest.start - start;
         start..self.rest.start
+    }
+
+    /// Writes what it can, and says what came of it.
+    fn write(&mut self, cx: &mut Context<'_>) -> Option<IoEvent> {
+        self.unanswered = 0;
+        if self.unwritten() == 0 && !self.dirty {
+            return None;
+        }
+        match self.poll_write(cx) {
+            Poll::Ready(Ok(true)) => Some(IoEvent::Written),
+            Poll::Ready(Ok(false)) | Poll::Pending => None,
+            Poll::Ready(Err(error)) => Some(IoEvent::Failed(error)),
+        }
     }
 
     /// Writes what it can; `true` if bytes left, `false` if only a flush ended.
@@ -236,6 +257,45 @@ mod tests {
         server.read_exact(&mut answers).await.expect("they were written");
         assert_eq!(&answers, b"12");
         assert_eq!(read(&mut io).await, 100);
-        assert!(io.rest.is_empty() && !io.filled);
+        io.out().push(b'3');
+        // What was read last was much: more is looked for, and there is none.
+        assert!(matches!(io.event(true).await, IoEvent::Written));
+        server.read_exact(&mut answers[..1]).await.expect("it was written");
+        assert_eq!(answers[0], b'3');
+    }
+
+    #[tokio::test]
+    async fn answers_do_not_wait_while_much_comes_without_an_end() {
+        let (ours, mut server) = tokio::io::duplex(2 * READ_MUCH);
+        let mut io = Io::new(Box::new(ours));
+        let mut given = 0;
+        loop {
+            while futures::poll!(Box::pin(server.write(&[b'x'; PART]))).is_ready() {}
+            match io.event(true).await {
+                IoEvent::Read(range) => given += range.len(),
+                IoEvent::Written => break,
+                _ => panic!("nothing ended"),
+            }
+            io.out().push(b'1');
+            assert!(given <= READ + READ_MUCH, "{given}");
+        }
+        assert!(given >= READ_MUCH);
+    }
+
+    #[tokio::test]
+    async fn who_ends_after_much_still_gets_what_is_to_be_said() {
+        let (ours, mut server) = tokio::io::duplex(READ_MUCH);
+        let mut io = Io::new(Box::new(ours));
+        server.write_all(&[b'x'; READ + PART]).await.expect("there is room");
+        server.shutdown().await.expect("it ends");
+        assert_eq!((read(&mut io).await, read(&mut io).await), (READ, PART));
+        io.out().push(b'1');
+        io.mark(7);
+        assert!(matches!(io.event(true).await, IoEvent::Written));
+        assert_eq!(io.next_written(), Some(7));
+        assert!(matches!(io.event(true).await, IoEvent::Eof));
+        let mut said = [0];
+        server.read_exact(&mut said).await.expect("it was written");
+        assert_eq!(&said, b"1");
     }
 }
