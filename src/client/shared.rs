@@ -632,7 +632,9 @@ mod tests {
             |message| message.end(),
         ];
         for (number, write) in wrong.into_iter().enumerate() {
-            assert!(client.send_payload(&juliet, MessageKind::Normal, write).await.is_err(), "{number}");
+            let error = client.send_payload(&juliet, MessageKind::Normal, write).await.expect_err("it is not well-formed");
+            assert!(error.to_string().starts_with("malformed payload <message"), "{number}: {error}");
+            assert!(!error.to_string().contains("xmlns=''"), "{number}: {error}");
         }
         assert!(client.downgrade().shared().is_some_and(|shared| shared.outbox.next().is_none()));
     }

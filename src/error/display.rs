@@ -54,6 +54,7 @@ impl fmt::Display for ErrorKind {
                 f.write_str("the session ended before the reply came; the request may have been executed")
             }
             Self::SessionLost { sent: false } => f.write_str("the session ended before the request was sent"),
+            Self::Payload { ns, name } if ns.is_empty() => write!(f, "malformed payload <{name}>"),
             Self::Payload { ns, name } => write!(f, "malformed payload <{name} xmlns='{ns}'>"),
             Self::StanzaTooLarge { size, limit } => write!(f, "the stanza has {size} bytes, the server accepts {limit}"),
             Self::OutboxFull => f.write_str("the outbox is full"),

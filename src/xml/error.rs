@@ -139,7 +139,7 @@ kinds! {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PayloadError {
-    /// The payload's namespace.
+    /// The payload's namespace; empty where nobody knows it, because the element was never whole.
     pub ns: String,
     /// The payload's element name.
     pub name: String,
@@ -155,7 +155,7 @@ impl PayloadError {
 
 impl fmt::Display for PayloadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "malformed payload <{} xmlns='{}'>: {}", self.name, self.ns, self.source)
+        write!(f, "{}: {}", ErrorKind::Payload { ns: self.ns.clone(), name: self.name.clone() }, self.source)
     }
 }
 

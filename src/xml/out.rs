@@ -12,7 +12,7 @@ use super::error::{PayloadError, XmlError, XmlErrorKind};
 use super::frame::Frame;
 use super::limits::Limits;
 use super::stanza::{Stanza, StanzaKind};
-use super::write::{ElementWriter, escape_attr, write_by, write_element, write_message, write_node};
+use super::write::{ElementWriter, escape_attr, root_name, write_by, write_element, write_message, write_node};
 use super::{ns, standalone};
 use crate::error::Error;
 
@@ -154,7 +154,8 @@ impl OutStanza {
         let mut text = Vec::with_capacity(512);
         write(&mut text)?;
         let receiver = to.map_or_else(OnceLock::new, |to| Some(to.clone()).into());
-        Self::new(&text, receiver).map_err(|e| PayloadError::new(ns::CLIENT, "", xso::error::Error::text_parse_error(e)).into())
+        Self::new(&text, receiver)
+            .map_err(|e| PayloadError::new(ns::CLIENT, root_name(&text), xso::error::Error::text_parse_error(e)).into())
     }
 
     /// Checks what was written as if it had been received, so that no serialiser can break the stream.

@@ -118,7 +118,7 @@ pub(super) fn write_by(
 }
 
 /// The name of the element that was begun.
-fn root_name(text: &[u8]) -> String {
+pub(super) fn root_name(text: &[u8]) -> String {
     let name = text.get(1..).and_then(|text| text.split(|b| b" />".contains(b)).next()).unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
 }
