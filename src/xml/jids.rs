@@ -1,4 +1,4 @@
-//! Jids that came on a stream, so that those who write often are not looked at letter by letter each time.
+//! Addresses that came on a stream, so that those that come often are not looked at letter by letter each time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
