@@ -86,11 +86,7 @@ impl Known {
     pub(super) fn add(&mut self, id: LogId, keys: Vec<IdentityKey>, origin: Origin, stamp: SystemTime) -> Identity {
         self.newest = id.get();
         let mut identity = Identity { keys: SmallVec::new(), copies: Copies::of(origin), stamp };
-        for key in keys {
-            if !identity.keys.contains(&key) {
-                learn(&mut self.owners, id, &mut identity, key);
-            }
-        }
+        keys.into_iter().for_each(|key| learn(&mut self.owners, id, &mut identity, key));
         identity
     }
 
@@ -159,6 +155,10 @@ impl Known {
 }
 
 fn learn(owners: &mut HashTable<Owner>, id: LogId, identity: &mut Identity, key: IdentityKey) {
+    // It may have been proposed twice.
+    if identity.keys.contains(&key) {
+        return;
+    }
     let owner = Owner::new(&key, id);
     owners.insert_unique(hash(owner.key), owner, |other| hash(other.key));
     identity.keys.push(key);
@@ -232,9 +232,9 @@ mod tests {
         }
         assert_eq!(known.matching(&message(key(0, false), Origin::Archive), nothing), None);
         // A key that proves another message to be the same stays with it.
-        let copy = vec![key(0, true), key(1, true), key(50, true)];
+        let copy = vec![key(0, true), key(1, true), key(50, true), key(50, true)];
         let lacking = known.lacking(ids[0], copy, nothing);
-        assert_eq!(lacking, [key(50, true)]);
+        assert_eq!(lacking, [key(50, true), key(50, true)]);
         known.merge(ids[0], None, lacking, Origin::Carbon);
         assert_eq!(known.exact(&key(50, true), nothing), Some(ids[0]));
         assert_eq!((known.counts(), known.keys_of_gone()), ((17, 8), 17));

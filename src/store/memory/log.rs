@@ -156,7 +156,7 @@ impl Log {
         let id = LogId::new(self.count());
         let identity = self.known.add(id, keys, origin, record.stamp);
         let at = self.timeline_of(record.conversation.as_str());
-        let Some(timeline) = self.timelines.get_mut(at) else { unreachable!("it is there or was just made") };
+        let timeline = &mut self.timelines[at];
         let end = timeline.places.last().map_or(i64::MIN, |place| place.order.saturating_add(1));
         let order = order.unwrap_or_else(|| Place::order_of(record.stamp).max(end));
         let position = (feed == Feed::Deliver).then_some(Position::new(id.get()));
