@@ -10,7 +10,8 @@ use futures::{Stream, StreamExt};
 
 use crate::error::Result;
 
-/// Changes a watcher may be behind before it gets a [`Observed::Reset`] instead.
+/// Changes a watcher may be behind before it gets a [`Observed::Reset`] instead; of a state that is
+/// [larger](Observe::size), as many as that.
 pub const MAX_BEHIND: usize = 64;
 
 /// A state that an [`Observable`] can hold: it knows how a change alters it.
@@ -20,14 +21,20 @@ pub trait Observe: Clone + Send + 'static {
 
     /// Takes the step.
     fn apply(&mut self, change: &Self::Change);
+
+    /// Of how many parts it is, such as contacts: a watcher may be as many changes behind, so that whole states cost no more than
+    /// the changes they stand for. Small by default.
+    fn size(&self) -> usize {
+        0
+    }
 }
 
 /// What a watcher of an [`Observable`] sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Observed<S: Observe> {
-    /// The whole state: the first item of every watch, after the state was replaced, and after falling more than
-    /// [`MAX_BEHIND`] changes behind.
+    /// The whole state: the first item of every watch, after the state was replaced, and after falling more changes behind than
+    /// [`MAX_BEHIND`] and than the state's [`size`](Observe::size).
     Reset(S),
     /// One change to the state seen last.
     Change(S::Change),
@@ -142,11 +149,12 @@ impl<S: Observe> Observable<S> {
 impl<S: Observe> Inner<S> {
     fn publish(&mut self, wakers: &mut Vec<Waker>, item: impl Fn(&S) -> Observed<S>) {
         let state = &self.state;
+        let most = state.size().max(MAX_BEHIND);
         self.watchers.retain(|watcher| {
             let Some(queue) = watcher.upgrade() else { return false };
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-            if queue.items.len() >= MAX_BEHIND {
-                queue.items.clear();
+            if queue.items.len() >= most {
+                queue.items = VecDeque::new();
                 queue.behind = true;
             }
             if !queue.behind {
@@ -312,6 +320,33 @@ mod tests {
         assert_eq!(picture, sum.get());
         sum.change(5);
         assert_eq!(next(&mut watch), Some(Observed::Change(5)));
+    }
+
+    /// Of many parts.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Parts(usize);
+
+    impl Observe for Parts {
+        type Change = ();
+        fn apply(&mut self, (): &()) {}
+
+        fn size(&self) -> usize {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_watcher_may_be_as_far_behind_as_the_state_is_large() {
+        let parts = Observable::new(Parts(2 * MAX_BEHIND));
+        let mut watch = parts.watch();
+        let mut changes_after = |changes: usize| {
+            assert_eq!(watch.next().now_or_never(), Some(Some(Observed::Reset(Parts(2 * MAX_BEHIND)))));
+            (0..changes).for_each(|_| parts.change(()));
+            std::iter::from_fn(|| watch.next().now_or_never().flatten()).filter(|item| *item == Observed::Change(())).count()
+        };
+        assert_eq!(changes_after(2 * MAX_BEHIND), 2 * MAX_BEHIND);
+        parts.reset(Parts(2 * MAX_BEHIND));
+        assert_eq!(changes_after(2 * MAX_BEHIND + 1), 0, "one more, and the whole stands for them");
     }
 
     /// Counts how often it was cloned.

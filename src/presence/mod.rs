@@ -100,8 +100,8 @@ impl Presence {
         self.service.as_ref().map(|service| service.state().get()).unwrap_or_default()
     }
 
-    /// Everybody's presence now, and then each change in order. Whoever falls more than
-    /// [`MAX_BEHIND`](crate::ext::MAX_BEHIND) changes behind gets the whole picture again.
+    /// Everybody's presence now, and then each change in order. Whoever falls too far
+    /// [behind](crate::ext::MAX_BEHIND) gets the whole picture again.
     #[must_use]
     pub fn watch(&self) -> Watch<PresenceState> {
         match &self.service {

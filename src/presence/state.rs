@@ -90,6 +90,10 @@ impl Observe for PresenceState {
             PresenceChange::Stale(stale) => self.stale = *stale,
         }
     }
+
+    fn size(&self) -> usize {
+        self.available.len()
+    }
 }
 
 impl fmt::Debug for PresenceState {

@@ -110,8 +110,8 @@ impl Roster {
         self.state(RosterState::clone)
     }
 
-    /// The roster now, and then each change in order. Whoever falls more than
-    /// [`MAX_BEHIND`](crate::ext::MAX_BEHIND) changes behind gets the whole roster again.
+    /// The roster now, and then each change in order. Whoever falls too far
+    /// [behind](crate::ext::MAX_BEHIND) gets the whole roster again.
     #[must_use]
     pub fn watch(&self) -> Watch<RosterState> {
         match &self.service {

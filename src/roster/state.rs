@@ -95,6 +95,10 @@ impl Observe for RosterState {
             RosterChange::RequestGone(jid) => drop(self.requests.remove(jid)),
         }
     }
+
+    fn size(&self) -> usize {
+        self.contacts.len() + self.requests.len()
+    }
 }
 
 impl fmt::Debug for RosterState {

@@ -91,8 +91,8 @@ impl Caps {
         self.service.as_ref().map(|service| service.snapshot()).unwrap_or_default()
     }
 
-    /// Everybody whose capabilities are known now, and then each change in order. Whoever falls more than
-    /// [`MAX_BEHIND`](crate::ext::MAX_BEHIND) changes behind gets the whole again.
+    /// Everybody whose capabilities are known now, and then each change in order. Whoever falls too far
+    /// [behind](crate::ext::MAX_BEHIND) gets the whole again.
     #[must_use]
     pub fn watch(&self) -> Watch<CapsState> {
         match &self.service {

@@ -47,6 +47,10 @@ impl Observe for CapsState {
             CapsChange::Unknown(jid) => drop(self.known.remove(jid)),
         }
     }
+
+    fn size(&self) -> usize {
+        self.known.len()
+    }
 }
 
 impl fmt::Debug for CapsState {
