@@ -8,7 +8,7 @@ use std::cell::Cell;
 use jid::{BareJid, Jid};
 use smallvec::SmallVec;
 
-use crate::store::{IdentityKey, MessageKind, MessageRecord};
+use crate::store::{IdentityKey, KeyLife, MessageKind, MessageRecord};
 use crate::xml::{Attr, Node, Stanza, WalkItem, bare_str, belongs_to, ns};
 
 /// What a record of the log holds of its stanza already, and the keys are made of too.
@@ -27,43 +27,55 @@ impl<'a> Parts<'a> {
 }
 
 /// The keys of a message that came, by whichever way. `record` is what the log is to keep of it.
-pub(super) fn received(account: &BareJid, stanza: &Stanza, record: &MessageRecord) -> SmallVec<[IdentityKey; 2]> {
+pub(super) fn received(life: KeyLife, account: &BareJid, stanza: &Stanza, record: &MessageRecord) -> SmallVec<[IdentityKey; 2]> {
     let to = stanza.to();
     let to = to.as_deref().map_or(Cow::Borrowed(""), |to| normal(to, account));
-    keys(account, stanza, stanza.from_jid().unwrap_or(account), &to, &Parts::of(record))
+    keys(life, account, stanza, stanza.from_jid().unwrap_or(account), &to, &Parts::of(record))
 }
 
 /// The keys of a message that is sent here to this address, under this id. It has no sender's address yet: the record's is the
 /// session's, if there is one.
-pub(super) fn sent(account: &BareJid, stanza: &Stanza, to: &Jid, record: &MessageRecord, id: &str) -> SmallVec<[IdentityKey; 2]> {
+pub(super) fn sent(
+    life: KeyLife,
+    account: &BareJid,
+    stanza: &Stanza,
+    to: &Jid,
+    record: &MessageRecord,
+    id: &str,
+) -> SmallVec<[IdentityKey; 2]> {
     // Without a session it is not known from which resource it will go.
     let is_similar_known = record.from.is_some();
     let parts = Parts::of(record);
     let mut found = match &record.from {
-        Some(from) => keys(account, stanza, from, to.as_str(), &parts),
-        None => keys(account, stanza, account, to.as_str(), &parts),
+        Some(from) => keys(life, account, stanza, from, to.as_str(), &parts),
+        None => keys(life, account, stanza, account, to.as_str(), &parts),
     };
     found.retain(|key| key.is_exact() || is_similar_known);
     found.insert(0, IdentityKey::own(id));
     found
 }
 
-fn keys(account: &BareJid, stanza: &Stanza, sender: &Jid, to: &str, parts: &Parts<'_>) -> SmallVec<[IdentityKey; 2]> {
+fn keys(
+    life: KeyLife,
+    account: &BareJid,
+    stanza: &Stanza,
+    sender: &Jid,
+    to: &str,
+    parts: &Parts<'_>,
+) -> SmallVec<[IdentityKey; 2]> {
     let mut keys = SmallVec::new();
+    let origin =
+        |sender: &str, id: &str| with_content(stanza, parts.body, |content| IdentityKey::origin_of(life, sender, id, content));
     match (parts.kind, parts.origin_id) {
         // A bounce carries back what was sent, its ids included.
         (MessageKind::Error, _) => {}
         // In a room everybody writes from the room's address.
-        (MessageKind::Groupchat, Some(origin_id)) => {
-            keys.push(with_content(stanza, parts.body, |content| IdentityKey::origin_of(sender.as_str(), origin_id, content)));
-        }
-        (_, Some(origin_id)) => {
-            keys.push(with_content(stanza, parts.body, |content| IdentityKey::origin_of(bare_str(sender), origin_id, content)));
-        }
+        (MessageKind::Groupchat, Some(origin_id)) => keys.push(origin(sender.as_str(), origin_id)),
+        (_, Some(origin_id)) => keys.push(origin(bare_str(sender), origin_id)),
         (_, None) if belongs_to(sender, account) => keys.extend(parts.id.filter(|id| is_ours(id)).map(IdentityKey::own)),
         (_, None) => {}
     }
-    let similar = |body: &[u8]| IdentityKey::similar_of(sender.as_str(), to, parts.kind.as_str(), parts.id, body);
+    let similar = |body: &[u8]| IdentityKey::similar_of(life, sender.as_str(), to, parts.kind.as_str(), parts.id, body);
     keys.push(match parts.body {
         Some(body) => similar(body.as_bytes()),
         None => with_content(stanza, None, similar),
@@ -191,9 +203,13 @@ mod tests {
     }
 
     fn keys_of(xml: &str) -> Vec<IdentityKey> {
+        keys_for(KeyLife::BeyondProcess, xml)
+    }
+
+    fn keys_for(life: KeyLife, xml: &str) -> Vec<IdentityKey> {
         let stanza = Frame::parse(xml).expect("XML").stanza().expect("a stanza");
         let account = "juliet@capulet.example".parse().expect("a JID");
-        received(&account, &stanza, &recorded(&stanza, Direction::Incoming)).into_vec()
+        received(life, &account, &stanza, &recorded(&stanza, Direction::Incoming)).into_vec()
     }
 
     fn message(attributes: &str, inside: &str) -> Vec<IdentityKey> {
@@ -215,6 +231,30 @@ mod tests {
                    <active xmlns='http://jabber.org/protocol/chatstates'/><origin-id xmlns='urn:xmpp:sid:0' id='o1'/></message>";
         let texts: Vec<String> = keys_of(xml).iter().map(|key| format!("{key:?}")).collect();
         assert_eq!(texts, ["exact:d0daa281a354a1b165ef17412d1e068c", "similar:ae0e3025d4ab4e198890e34cb040cc71"]);
+    }
+
+    #[test]
+    fn keys_that_stay_in_the_process_are_as_different_as_those_in_files() {
+        let contents = ["<body>hi</body>", "<body>ho</body>", "<body>hi</body><x xmlns='urn:x'/>", "<subject>hi</subject>"];
+        let long = "x".repeat(1_000);
+        let senders =
+            [ROMEO.to_owned(), ROMEO.replace("orchard", "o"), ROMEO.replace("orchard", &long), ROMEO.replace("id='1'", "")];
+        let messages: Vec<_> = senders
+            .iter()
+            .flat_map(|sender| {
+                contents.map(|content| format!("<message xmlns='jabber:client' {sender}>{content}{ORIGIN}</message>"))
+            })
+            .collect();
+        for one in &messages {
+            for other in &messages {
+                let alike =
+                    |life| -> Vec<bool> { keys_for(life, one).iter().zip(keys_for(life, other)).map(|(a, b)| *a == b).collect() };
+                assert_eq!(alike(KeyLife::InProcess), alike(KeyLife::BeyondProcess), "{one}\n{other}");
+            }
+            assert!(
+                keys_for(KeyLife::InProcess, one).iter().zip(keys_of(one)).all(|(a, b)| *a != b && a.is_exact() == b.is_exact())
+            );
+        }
     }
 
     #[test]
@@ -287,9 +327,9 @@ mod tests {
         let from: Jid = "juliet@capulet.example/balcony".parse().expect("a JID");
         let mut record = recorded(&stanza, Direction::Outgoing);
         let to: Jid = "romeo@montague.example".parse().expect("a JID");
-        assert!(sent(&account, &stanza, &to, &record, id).iter().all(IdentityKey::is_exact));
+        assert!(sent(KeyLife::BeyondProcess, &account, &stanza, &to, &record, id).iter().all(IdentityKey::is_exact));
         record.from = Some(from);
-        let kept = sent(&account, &stanza, &to, &record, id);
+        let kept = sent(KeyLife::BeyondProcess, &account, &stanza, &to, &record, id);
         let own = format!("from='juliet@capulet.example/balcony' to='romeo@montague.example' id='{id}'");
         for copy in [message(&own, &inside), message(&own, "<body>hi</body>")] {
             assert!(exact(&copy).iter().any(|key| kept.contains(key)), "{copy:?}");

@@ -72,7 +72,7 @@ impl Shared {
             record.flags = record.flags.union(MessageFlags::STAMPED);
         }
         record.archive_ids = notes.archive_ids;
-        let proposed = identity::received(&self.account, stanza, &record);
+        let proposed = identity::received(self.key_life(), &self.account, stanza, &record);
         let mut message = NewMessage::new(record, inbound.origin()).feed(notes.feed);
         message.keys = notes.keys;
         message.keys.extend_from_slice(&proposed);

@@ -22,7 +22,9 @@ use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, OutgoingSender, Pr
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
-use crate::store::{AccountStore, Batch, Change, Direction, Feed, MessageKind, NewMessage, Origin, OutboxEntry, RowChange};
+use crate::store::{
+    AccountStore, Batch, Change, Direction, Feed, KeyLife, MessageKind, NewMessage, Origin, OutboxEntry, RowChange,
+};
 use crate::xml::{ElementWriter, Frame, OutStanza, Stanza, StanzaKind, bare_of, ns, write_element};
 
 pub(crate) struct Shared {
@@ -485,11 +487,16 @@ impl Shared {
         self.outbox.add(id, stanza, ephemeral, now)
     }
 
+    /// How long the keys of messages are of use.
+    pub(super) fn key_life(&self) -> KeyLife {
+        if self.persistent { KeyLife::BeyondProcess } else { KeyLife::InProcess }
+    }
+
     /// What the log gets of a message that is sent.
     fn logged(&self, id: &str, to: &Jid, sent: &Stanza, now: SystemTime) -> NewMessage {
         let mut record = super::dispatch::record(sent, bare_of(to).into(), Direction::Outgoing, now);
         record.from = self.bound_jid().map(Into::into);
-        let keys = super::identity::sent(&self.account, sent, to, &record, id);
+        let keys = super::identity::sent(self.key_life(), &self.account, sent, to, &record, id);
         let mut message = NewMessage::new(record, Origin::Live).feed(Feed::History);
         message.keys = keys.into_vec();
         message

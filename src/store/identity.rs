@@ -1,8 +1,11 @@
 //! What makes two stanzas the same message (R17).
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
+use highway::{HighwayHash as _, HighwayHasher, Key};
 use jid::{BareJid, Jid};
 use sha2::{Digest, Sha256};
 
@@ -11,7 +14,8 @@ use super::log::{Copies, Origin};
 /// One proof that a stanza is a copy of a message, as R17 lists them.
 ///
 /// [`NewMessage`](super::NewMessage) carries those that apply, the strongest first. A store compares keys as bytes and
-/// never looks inside.
+/// never looks inside. What a client itself proposes for [`origin`](Self::origin) and [`similar`](Self::similar) is another
+/// digest where the store is not [persistent](super::Store::persistent): faster, and of this process alone.
 ///
 /// ```
 /// use xmppkit::store::IdentityKey;
@@ -28,6 +32,20 @@ pub struct IdentityKey {
     exact: bool,
 }
 
+/// How long keys are of use, which decides how they are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyLife {
+    /// In files: one digest for all processes.
+    BeyondProcess,
+    /// In this process: a hash under a key that nobody else knows (HighwayHash), which takes a tenth of the time.
+    InProcess,
+}
+
+static PROCESS: LazyLock<Key> = LazyLock::new(|| {
+    let random = RandomState::new();
+    Key([0, 1, 2, 3].map(|n: u64| random.hash_one(n)))
+});
+
 impl IdentityKey {
     /// The largest difference of two stamps of which a [similar](Self::similar) key still speaks.
     pub const SIMILAR_WITHIN: Duration = Duration::from_secs(120);
@@ -36,7 +54,7 @@ impl IdentityKey {
     /// has checked that it announces archive ids.
     #[must_use]
     pub fn archive(by: &BareJid, id: &str) -> Self {
-        Self::of(true, ["archive", by.as_str(), id].map(str::as_bytes))
+        Self::lasting(true, ["archive", by.as_str(), id].map(str::as_bytes))
     }
 
     /// R17 (2): the origin-id its sender gave it (XEP-0359). `sender` is the bare JID; in rooms the occupant-id, else
@@ -44,24 +62,24 @@ impl IdentityKey {
     /// text), without what relays add: two contents are two messages.
     #[must_use]
     pub fn origin(sender: &Jid, origin_id: &str, content: &str) -> Self {
-        Self::origin_of(sender.as_str(), origin_id, content.as_bytes())
+        Self::origin_of(KeyLife::BeyondProcess, sender.as_str(), origin_id, content.as_bytes())
     }
 
     /// The same of an address that is normalised.
-    pub(crate) fn origin_of(sender: &str, origin_id: &str, content: &[u8]) -> Self {
-        Self::of(true, [b"origin", sender.as_bytes(), origin_id.as_bytes(), content])
+    pub(crate) fn origin_of(life: KeyLife, sender: &str, origin_id: &str, content: &[u8]) -> Self {
+        Self::of(life, true, [b"origin", sender.as_bytes(), origin_id.as_bytes(), content])
     }
 
     /// R17 (2) where a room gives occupants an id (XEP-0421).
     #[must_use]
     pub fn occupant_origin(room: &BareJid, occupant_id: &str, origin_id: &str, content: &str) -> Self {
-        Self::of(true, ["occupant", room.as_str(), occupant_id, origin_id, content].map(str::as_bytes))
+        Self::lasting(true, ["occupant", room.as_str(), occupant_id, origin_id, content].map(str::as_bytes))
     }
 
     /// R17 (3): our own message, by the `id` we gave it.
     #[must_use]
     pub fn own(id: &str) -> Self {
-        Self::of(true, ["own", id].map(str::as_bytes))
+        Self::lasting(true, ["own", id].map(str::as_bytes))
     }
 
     /// R17 (4): same full `from` and `to`, type, `id` and body. It holds only between a live copy and an archive or
@@ -69,6 +87,7 @@ impl IdentityKey {
     #[must_use]
     pub fn similar(from: Option<&Jid>, to: Option<&Jid>, message_type: &str, id: Option<&str>, body: &str) -> Self {
         Self::similar_of(
+            KeyLife::BeyondProcess,
             from.map_or("", |jid| jid.as_str()),
             to.map_or("", |jid| jid.as_str()),
             message_type,
@@ -78,10 +97,10 @@ impl IdentityKey {
     }
 
     /// The same of addresses that are normalised, and empty where there is none.
-    pub(crate) fn similar_of(from: &str, to: &str, message_type: &str, id: Option<&str>, body: &[u8]) -> Self {
+    pub(crate) fn similar_of(life: KeyLife, from: &str, to: &str, message_type: &str, id: Option<&str>, body: &[u8]) -> Self {
         let given = if id.is_some() { "id" } else { "none" };
         let words = ["similar", from, to, message_type, given, id.unwrap_or("")];
-        Self::of(false, words.map(str::as_bytes).into_iter().chain([body]))
+        Self::of(life, false, words.map(str::as_bytes).into_iter().chain([body]))
     }
 
     /// The key from the bytes of [`as_bytes`](Self::as_bytes) and the answer of [`is_exact`](Self::is_exact), for
@@ -116,33 +135,52 @@ impl IdentityKey {
         apart <= Self::SIMILAR_WITHIN && known.intersects(other_side) && !known.contains(origin)
     }
 
-    /// The digest of length-prefixed parts: no two lists of parts are the same bytes.
-    fn of<'a>(exact: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut hash = Sha256::new();
-        // Small ones together, since a digest takes long to begin with each.
-        let mut bytes = [0; 256];
-        let mut len = 0;
-        for part in parts {
-            if bytes.len() - len < 8 {
-                hash.update(&bytes[..len]);
-                len = 0;
+    fn lasting<'a>(exact: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        Self::of(KeyLife::BeyondProcess, exact, parts)
+    }
+
+    fn of<'a>(life: KeyLife, exact: bool, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut digest = [0; 16];
+        match life {
+            KeyLife::BeyondProcess => {
+                let mut hash = Sha256::new();
+                with_lengths(parts, |bytes| hash.update(bytes));
+                digest.copy_from_slice(&hash.finalize()[..16]);
             }
-            bytes[len..len + 8].copy_from_slice(&(part.len() as u64).to_le_bytes());
-            len += 8;
-            if let Some(room) = bytes[len..].get_mut(..part.len()) {
-                room.copy_from_slice(part);
-                len += part.len();
-            } else {
-                hash.update(&bytes[..len]);
-                hash.update(part);
-                len = 0;
+            KeyLife::InProcess => {
+                let mut hash = HighwayHasher::new(*PROCESS);
+                with_lengths(parts, |bytes| hash.append(bytes));
+                let [low, high] = hash.finalize128();
+                digest[..8].copy_from_slice(&low.to_le_bytes());
+                digest[8..].copy_from_slice(&high.to_le_bytes());
             }
         }
-        hash.update(&bytes[..len]);
-        let mut digest = [0; 16];
-        digest.copy_from_slice(&hash.finalize()[..16]);
         Self { digest, exact }
     }
+}
+
+/// Parts with their lengths before them, so that no two lists of parts are the same bytes: the small ones together, since a hash takes
+/// long to begin with each.
+fn with_lengths<'a>(parts: impl IntoIterator<Item = &'a [u8]>, mut take: impl FnMut(&[u8])) {
+    let mut bytes = [0; 256];
+    let mut len = 0;
+    for part in parts {
+        if bytes.len() - len < 8 {
+            take(&bytes[..len]);
+            len = 0;
+        }
+        bytes[len..len + 8].copy_from_slice(&(part.len() as u64).to_le_bytes());
+        len += 8;
+        if let Some(room) = bytes[len..].get_mut(..part.len()) {
+            room.copy_from_slice(part);
+            len += part.len();
+        } else {
+            take(&bytes[..len]);
+            take(part);
+            len = 0;
+        }
+    }
+    take(&bytes[..len]);
 }
 
 impl fmt::Debug for IdentityKey {

@@ -82,6 +82,7 @@ pub use self::batch::{Appended, Applied, Batch, Change, RowChange};
 pub use self::credential::Secret;
 pub use self::extension::ExtensionRows;
 pub use self::identity::IdentityKey;
+pub(crate) use self::identity::KeyLife;
 pub use self::log::{
     ArchiveCursor, ArchiveId, Copies, Cursor, Direction, Feed, FeedItem, GapKind, GapRecord, LogId, LoggedMessage, MessageFlags,
     MessageKind, MessageRecord, NewMessage, Origin, Place, Position,

@@ -436,7 +436,9 @@ async fn a_watcher_that_sleeps_through_too_much_sees_one_reset_and_then_changes(
     assert!(matches!(watch.next().await, Some(Observed::Reset(state)) if state.len() == 10));
     let last = rename_too_many(&client, &other, 10).await.pop().expect("a contact");
     let reset = watch.next().await;
-    assert!(matches!(reset, Some(Observed::Reset(state)) if state.get(&last).is_some_and(|c| c.name() == Some(&format!("renamed {MAX_BEHIND}")))));
+    assert!(
+        matches!(reset, Some(Observed::Reset(state)) if state.get(&last).is_some_and(|c| c.name() == Some(&format!("renamed {MAX_BEHIND}"))))
+    );
     other.roster().rename(&last, "again").await.expect("renamed");
     let change = within("the change", watch.next()).await;
     assert!(matches!(change, Some(Observed::Change(RosterChange::Contact(contact))) if contact.name() == Some("again")));
