@@ -9,7 +9,7 @@ use jid::{BareJid, Jid};
 use smallvec::SmallVec;
 
 use crate::store::{IdentityKey, KeyLife, MessageKind, MessageRecord};
-use crate::xml::{Attr, Node, Stanza, WalkItem, bare_str, belongs_to, ns};
+use crate::xml::{Node, Stanza, bare_str, belongs_to, ns};
 
 /// What a record of the log holds of its stanza already, and the keys are made of too.
 struct Parts<'a> {
@@ -114,7 +114,7 @@ fn with_content<T>(stanza: &Stanza, mut body: Option<&str>, make: impl FnOnce(&[
     out.clear();
     for child in stanza.children().filter(|child| !is_on_the_way(*child)) {
         let text = if child.is(ns::CLIENT, "body") { body.take() } else { None };
-        write(&mut out, child, text);
+        child.write_content(&mut out, text);
     }
     let made = make(&out);
     if out.capacity() <= MAX_KEPT {
@@ -131,62 +131,6 @@ fn is_on_the_way(child: Node<'_>) -> bool {
         ns::CHAT_MARKERS => child.name() == "markable",
         _ => false,
     }
-}
-
-/// Writes an element in document order. Control characters stand in no XML, so they separate.
-fn write(out: &mut Vec<u8>, node: Node<'_>, text: Option<&str>) {
-    match text {
-        Some(text) if node.has_simple_text() => write_simple(out, node, text),
-        _ => match node.simple_text() {
-            Some(text) => write_simple(out, node, &text),
-            None => node.walk().for_each(|item| match item {
-                WalkItem::Start(node) => write_start(out, node),
-                WalkItem::Text(text) => out.extend_from_slice(text.as_bytes()),
-                WalkItem::End => out.push(4),
-            }),
-        },
-    }
-}
-
-fn write_simple(out: &mut Vec<u8>, node: Node<'_>, text: &str) {
-    write_start(out, node);
-    out.extend_from_slice(text.as_bytes());
-    out.push(4);
-}
-
-fn write_start(out: &mut Vec<u8>, node: Node<'_>) {
-    write_name(out, 1, &node.ns(), node.name());
-    let mut attributes = node.attrs();
-    match (attributes.next(), attributes.next()) {
-        // As most have.
-        (None, _) => {}
-        (Some(only), None) => write_attribute(out, only),
-        (Some(first), Some(second)) => {
-            let mut all: SmallVec<[_; 4]> = [first, second].into_iter().chain(attributes).collect();
-            all.sort_by(|one, other| (one.ns(), one.name()).cmp(&(other.ns(), other.name())));
-            all.into_iter().for_each(|attribute| write_attribute(out, attribute));
-        }
-    }
-    out.push(3);
-}
-
-fn write_attribute(out: &mut Vec<u8>, attribute: Attr<'_>) {
-    let ns = attribute.ns();
-    if ns != ns::XML && ns != ns::XMLNS {
-        write_name(out, 2, &ns, attribute.name());
-        out.push(b'=');
-        out.extend_from_slice(attribute.value().as_bytes());
-    }
-}
-
-fn write_name(out: &mut Vec<u8>, separator: u8, ns: &str, name: &str) {
-    out.reserve(ns.len() + name.len() + 2);
-    out.push(separator);
-    if !ns.is_empty() {
-        out.extend_from_slice(ns.as_bytes());
-    }
-    out.push(b' ');
-    out.extend_from_slice(name.as_bytes());
 }
 
 #[cfg(test)]

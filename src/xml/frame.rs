@@ -440,6 +440,15 @@ impl Inner {
         ns_str(self.text(), self.scope(), ns)
     }
 
+    /// What a default namespace is that is declared by this value.
+    pub(super) fn declared(&self, value: Span) -> NsRef {
+        let uri = decode::attribute(value.of(self.text()));
+        if uri.is_empty() {
+            return NsRef::NONE;
+        }
+        NsRef::text(value, matches!(uri, Cow::Owned(_)), self.scope().is_content(&uri))
+    }
+
     /// What a prefix means in the element that starts at `at`. The framer has checked that it is declared.
     pub(super) fn resolve_prefix(&self, at: u32, prefix: &str) -> NsRef {
         if prefix == "xml" {

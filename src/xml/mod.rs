@@ -40,6 +40,7 @@
 mod address;
 mod chars;
 mod checks;
+mod content;
 mod datetime;
 mod decode;
 mod error;
@@ -73,7 +74,6 @@ pub use limits::Limits;
 pub use node::{Attr, Attrs, Children, Node};
 pub use out::OutStanza;
 pub use payload::PayloadName;
-pub(crate) use read::WalkItem;
 pub(crate) use stanza::InStanza;
 pub use stanza::{Stanza, StanzaKind};
 pub use write::{ElementWriter, escape_attr, escape_text, write_element};

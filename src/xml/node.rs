@@ -11,7 +11,7 @@ use super::packed::Row;
 use super::read::{Content, RawAttrs, Walk, next_content, next_markup, skip_content, skip_element, start_tag};
 use super::scope::Span;
 use super::stanza::{Stanza, StanzaKind};
-use super::{decode, ns, payload, standalone};
+use super::{content, decode, ns, payload, standalone};
 
 /// An element inside a [`Frame`]: a cursor that is cheap to copy and decodes when asked.
 ///
@@ -129,12 +129,12 @@ impl<'a> Node<'a> {
     }
 
     /// The text of an element that has nothing else in it, as nearly all have that have any.
-    pub(crate) fn simple_text(self) -> Option<Cow<'a, str>> {
+    pub(super) fn simple_text(self) -> Option<Cow<'a, str>> {
         self.raw_text().map(decode::text)
     }
 
     /// Whether the element has nothing but text in it, or nothing at all.
-    pub(crate) fn has_simple_text(self) -> bool {
+    pub(super) fn has_simple_text(self) -> bool {
         self.raw_text().is_some()
     }
 
@@ -265,8 +265,13 @@ impl<'a> Node<'a> {
         self.data.end == self.data.content
     }
 
+    /// Appends what the element says, the same bytes whichever way it is written; `text` is its text if that is known already.
+    pub(crate) fn write_content(self, out: &mut Vec<u8>, text: Option<&str>) {
+        content::write(out, self, text);
+    }
+
     /// Everything in the element in document order, in one pass.
-    pub(crate) fn walk(self) -> Walk<'a> {
+    pub(super) fn walk(self) -> Walk<'a> {
         Walk::new(self)
     }
 }

@@ -40,14 +40,14 @@ impl<'a> Iterator for RawAttrs<'a> {
 }
 
 /// A piece of an element, in document order.
-pub(crate) enum WalkItem<'a> {
+pub(super) enum WalkItem<'a> {
     Start(Node<'a>),
     Text(Cow<'a, str>),
     End,
 }
 
 /// Everything inside an element, the element's own start and end included.
-pub(crate) struct Walk<'a> {
+pub(super) struct Walk<'a> {
     frame: &'a Frame,
     root: Option<Node<'a>>,
     pos: usize,
@@ -151,36 +151,23 @@ pub(super) fn start_tag(frame: &Frame, start: usize, default: NsRef, lang: Span)
     let text: &str = inner.text();
     let bytes = text.as_bytes();
     let (mut default, mut lang) = (default, lang);
-    let mut colon = 0;
-    let mut end = start + 1;
-    while bytes[end] > b' ' && !matches!(bytes[end], b'>' | b'/') {
-        if bytes[end] == b':' {
-            colon = end;
-        }
-        end += 1;
-    }
+    let (end, colon) = name_end(bytes, start);
     let base = text.as_ptr() as usize;
     let mut attrs = RawAttrs { text, pos: end };
     for (name, raw) in attrs.by_ref() {
         let at = raw.as_ptr() as usize - base;
         let value = Span::new(at, at + raw.len());
         if name == "xmlns" {
-            let uri = decode::attribute(raw);
-            default = if uri.is_empty() {
-                NsRef::NONE
-            } else {
-                NsRef::text(value, matches!(uri, Cow::Owned(_)), inner.scope().is_content(&uri))
-            };
+            default = inner.declared(value);
         } else if name == "xml:lang" {
             lang = value;
         }
     }
     let empty = bytes[attrs.pos] == b'/';
     let content = attrs.pos + if empty { 2 } else { 1 };
-    let (name, ns) = if colon == 0 {
-        (Span::new(start + 1, end), default)
-    } else {
-        (Span::new(colon + 1, end), inner.resolve_prefix(start as u32, &text[start + 1..colon]))
+    let (name, ns) = match colon {
+        None => (Span::new(start + 1, end), default),
+        Some(colon) => (Span::new(colon + 1, end), inner.resolve_prefix(start as u32, &text[start + 1..colon])),
     };
     NodeData {
         start: start as u32,
@@ -191,6 +178,19 @@ pub(super) fn start_tag(frame: &Frame, start: usize, default: NsRef, lang: Span)
         default,
         lang,
     }
+}
+
+/// Behind the name of the start tag at `start`, and where the colon in it stands.
+pub(super) fn name_end(bytes: &[u8], start: usize) -> (usize, Option<usize>) {
+    let mut colon = None;
+    let mut end = start + 1;
+    while bytes[end] > b' ' && !matches!(bytes[end], b'>' | b'/') {
+        if bytes[end] == b':' {
+            colon = Some(end);
+        }
+        end += 1;
+    }
+    (end, colon)
 }
 
 fn skip(bytes: &[u8], mut i: usize, goes_on: impl Fn(u8) -> bool) -> usize {
@@ -209,7 +209,7 @@ fn end_of_cdata(bytes: &[u8], start: usize) -> usize {
     start + memchr::memmem::find(&bytes[start..], b"]]>").unwrap_or(0) + 3
 }
 
-fn end_of_end_tag(bytes: &[u8], at: usize) -> usize {
+pub(super) fn end_of_end_tag(bytes: &[u8], at: usize) -> usize {
     at + memchr::memchr(b'>', &bytes[at..]).unwrap_or(0) + 1
 }
 

@@ -26,6 +26,7 @@ use rxml::error::EndOrError;
 use rxml::parser::{Parse, WithOptions};
 use rxml::{Event, Options, RawEvent};
 
+use crate::xml::read::WalkItem;
 use crate::xml::{Frame, Framer, Limits, Node, OutStanza, StreamItem, XmlError, ns};
 
 /// The content namespaces of streams that there are.
@@ -171,10 +172,39 @@ fn survives_rewriting(frame: &Frame, random: &mut Random) {
     let alone = node.to_standalone_xml();
     let read = Frame::parse(&alone).unwrap_or_else(|e| panic!("{e}: {alone}"));
     assert_eq!(means(read.root()), means(node), "{alone}");
+    let said = |node: Node<'_>, text: Option<&str>| {
+        let mut out = Vec::new();
+        node.write_content(&mut out, text);
+        out
+    };
+    assert_eq!(said(node, None), walked(node), "{alone}");
+    assert_eq!(said(node, Some(&node.text())), walked(node), "{alone}");
+    assert_eq!(said(read.root(), None), walked(node), "{alone}");
     if let Some(stanza) = node.stanza() {
         let written = OutStanza::from_stanza(&stanza).unwrap_or_else(|e| panic!("{e}: {alone}"));
         assert_eq!(means(written.to_stanza().root()), means(node), "{alone}");
     }
+}
+
+/// What an element says, item by item.
+fn walked(node: Node<'_>) -> Vec<u8> {
+    let mut out = String::new();
+    for item in node.walk() {
+        match item {
+            WalkItem::Start(node) => {
+                let mut attrs: Vec<_> = node.attrs().filter(|a| a.ns() != ns::XML).collect();
+                attrs.sort_by_key(|a| (a.ns(), a.name()));
+                let _ = write!(out, "\u{1}{} {}", node.ns(), node.name());
+                for a in attrs {
+                    let _ = write!(out, "\u{2}{} {}={}", a.ns(), a.name(), a.value());
+                }
+                out.push('\u{3}');
+            }
+            WalkItem::Text(text) => out.push_str(&text),
+            WalkItem::End => out.push('\u{4}'),
+        }
+    }
+    out.into_bytes()
 }
 
 /// What rxml says of the stream, with the module's table applied.
