@@ -115,24 +115,41 @@ pub(super) fn text(raw: &str) -> Cow<'_, str> {
 }
 
 /// Appends what the reference at the start of `raw` stands for, and gives back what follows it. The framer has checked it.
+#[inline]
 fn push_reference<'a>(out: &mut String, raw: &'a str) -> &'a str {
-    let (meant, len) = match raw.as_bytes() {
-        [_, b'a', b'm', b'p', b';', ..] => ('&', 5),
-        [_, b'l', b't', b';', ..] => ('<', 4),
-        [_, b'g', b't', b';', ..] => ('>', 4),
-        [_, b'q', b'u', b'o', b't', b';', ..] => ('"', 6),
-        [_, b'a', b'p', b'o', b's', b';', ..] => ('\'', 6),
-        // They are short: a search by vectors takes longer to begin than this to end.
-        bytes => match bytes.iter().position(|byte| *byte == b';') {
-            Some(end) => {
-                out.extend(reference(&bytes[1..end]));
-                return &raw[end + 1..];
-            }
-            None => return "",
-        },
+    let bytes = raw.as_bytes();
+    let len = match bytes.first_chunk() {
+        Some(b"&lt;") => {
+            out.push('<');
+            4
+        }
+        Some(b"&gt;") => {
+            out.push('>');
+            4
+        }
+        Some(b"&amp") if bytes[4..].starts_with(b";") => {
+            out.push('&');
+            5
+        }
+        Some(b"&quo") if bytes[4..].starts_with(b"t;") => {
+            out.push('"');
+            6
+        }
+        Some(b"&apo") if bytes[4..].starts_with(b"s;") => {
+            out.push('\'');
+            6
+        }
+        _ => return push_other_reference(out, raw),
     };
-    out.push(meant);
     &raw[len..]
+}
+
+#[inline(never)]
+fn push_other_reference<'a>(out: &mut String, raw: &'a str) -> &'a str {
+    // They are short: a search by vectors takes longer to begin than this to end.
+    let Some(end) = raw.bytes().position(|byte| byte == b';') else { return "" };
+    out.extend(reference(&raw.as_bytes()[1..end]));
+    &raw[end + 1..]
 }
 
 fn line_end_len(bytes: &[u8]) -> usize {
