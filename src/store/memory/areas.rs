@@ -93,7 +93,7 @@ impl Areas {
     fn make(&mut self, change: Change, applied: &mut Applied) {
         match change {
             Change::Append(message) => {
-                let (appended, when_new) = self.log.append(*message);
+                let (appended, when_new) = self.log.append(message);
                 applied.appended.push(appended);
                 for row in when_new {
                     self.rows.change(row);

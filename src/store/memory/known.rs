@@ -10,13 +10,23 @@ use crate::store::{Copies, IdentityKey, LogId, NewMessage, Origin};
 
 #[derive(Debug)]
 pub(super) struct Known {
-    /// Who has which key. The keys themselves are with the messages: this is small enough to stay at hand.
-    owners: HashTable<Owner>,
+    owners: Owners,
     /// Of messages that left the log, by log id.
     gone: VecDeque<(LogId, Identity)>,
     max_gone: usize,
     /// The number of the newest message.
     newest: u64,
+}
+
+/// Who has which key. The keys themselves are with the messages: this is small enough to stay at hand.
+#[derive(Debug, Default)]
+struct Owners {
+    young: HashTable<Owner>,
+    /// Those of messages that are no longer known are left in here, for to find each takes longer than all that is done for it
+    /// before; they go together.
+    old: HashTable<Owner>,
+    /// How many are of messages that are known.
+    live: usize,
 }
 
 /// That a message has a key.
@@ -32,6 +42,10 @@ impl Owner {
     fn new(key: &IdentityKey, id: LogId) -> Self {
         Self { key: beginning(key), id: id.get() as u32 }
     }
+
+    fn message(self, newest: u64) -> LogId {
+        LogId::new(newest - u64::from((newest as u32).wrapping_sub(self.id)))
+    }
 }
 
 /// Keys are digests and so spread already. Whoever makes many messages whose keys begin alike makes the store compare some of them, of
@@ -46,6 +60,39 @@ fn hash(beginning: u32) -> u64 {
     u64::from(beginning).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
+impl Owners {
+    /// All that may have a key that begins so.
+    fn alike(&self, beginning: u32) -> impl Iterator<Item = &Owner> {
+        let tables = [&self.young, &self.old].into_iter();
+        tables.flat_map(move |table| table.iter_hash(hash(beginning))).filter(move |owner| owner.key == beginning)
+    }
+
+    fn add(&mut self, owner: Owner) {
+        self.live += 1;
+        insert(&mut self.young, owner);
+    }
+
+    /// A message that had so many keys is no longer known.
+    fn forget(&mut self, keys: usize, is_known: impl Fn(Owner) -> bool) {
+        self.live -= keys;
+        // Twice at most: then those that are known are all there are.
+        while self.young.len() + self.old.len() > 2 * self.live.max(LEFT) {
+            let Self { young, old, .. } = self;
+            for owner in old.drain().filter(|owner| is_known(*owner)) {
+                insert(young, owner);
+            }
+            std::mem::swap(young, old);
+        }
+    }
+}
+
+/// How many owners may be left over in any case.
+const LEFT: usize = 64;
+
+fn insert(table: &mut HashTable<Owner>, owner: Owner) {
+    table.insert_unique(hash(owner.key), owner, |other| hash(other.key));
+}
+
 /// What is known of one message.
 #[derive(Debug)]
 pub(super) struct Identity {
@@ -55,6 +102,10 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    fn new(keys: &[IdentityKey], origin: Origin, stamp: SystemTime) -> Self {
+        Self { keys: SmallVec::from_slice(keys), copies: Copies::of(origin), stamp }
+    }
+
     pub(super) fn copies(&self) -> Copies {
         self.copies
     }
@@ -62,7 +113,7 @@ impl Identity {
 
 impl Known {
     pub(super) fn new(max_gone: usize) -> Self {
-        Self { owners: HashTable::new(), gone: VecDeque::new(), max_gone, newest: 0 }
+        Self { owners: Owners::default(), gone: VecDeque::new(), max_gone, newest: 0 }
     }
 
     /// The message that this key proves to be the same, if it alone proves any; `logged` gives what is known of those in the log.
@@ -83,11 +134,19 @@ impl Known {
     }
 
     /// A new message: one that [`matching`](Self::matching) did not find.
-    pub(super) fn add(&mut self, id: LogId, keys: Vec<IdentityKey>, origin: Origin, stamp: SystemTime) -> Identity {
+    pub(super) fn add(&mut self, id: LogId, mut keys: Vec<IdentityKey>, origin: Origin, stamp: SystemTime) -> Identity {
         self.newest = id.get();
-        let mut identity = Identity { keys: SmallVec::new(), copies: Copies::of(origin), stamp };
-        keys.into_iter().for_each(|key| learn(&mut self.owners, id, &mut identity, key));
-        identity
+        // One may have been proposed twice.
+        let mut at = 0;
+        while at < keys.len() {
+            if keys[..at].contains(&keys[at]) {
+                keys.remove(at);
+            } else {
+                self.owners.add(Owner::new(&keys[at], id));
+                at += 1;
+            }
+        }
+        Identity::new(&keys, origin, stamp)
     }
 
     /// Those of the keys of a copy that its message lacks. One that proves another message to be the same stays with that.
@@ -110,25 +169,30 @@ impl Known {
             (None, Err(_)) => return,
         };
         identity.copies = identity.copies.with(origin);
-        lacking.into_iter().for_each(|key| learn(owners, id, identity, key));
+        for key in lacking {
+            // It may have been proposed twice.
+            if !identity.keys.contains(&key) {
+                owners.add(Owner::new(&key, id));
+                identity.keys.push(key);
+            }
+        }
     }
 
-    /// A message left the log. Its keys stay known until enough others have followed it.
-    pub(super) fn leave(&mut self, id: LogId, identity: Identity) {
+    /// A message left the log. Its keys stay known until enough others have followed it; `is_logged` tells of those in the log.
+    pub(super) fn leave(&mut self, id: LogId, identity: Identity, is_logged: impl Fn(LogId) -> bool) {
         let index = match self.gone.back() {
             Some((last, _)) if *last > id => self.gone.partition_point(|(gone, _)| *gone < id),
             _ => self.gone.len(),
         };
         self.gone.insert(index, (id, identity));
         if self.gone.len() > self.max_gone
-            && let Some((oldest, identity)) = self.gone.pop_front()
+            && let Some((_, forgotten)) = self.gone.pop_front()
         {
-            for key in &identity.keys {
-                let owner = Owner::new(key, oldest);
-                if let Ok(entry) = self.owners.find_entry(hash(owner.key), |other| *other == owner) {
-                    entry.remove();
-                }
-            }
+            let (newest, gone) = (self.newest, &self.gone);
+            self.owners.forget(forgotten.keys.len(), |owner| {
+                let id = owner.message(newest);
+                is_logged(id) || find(gone, id).is_some()
+            });
         }
     }
 
@@ -138,30 +202,18 @@ impl Known {
         key: &IdentityKey,
         logged: impl Fn(LogId) -> Option<&'a Identity>,
     ) -> impl Iterator<Item = (LogId, &'a Identity)> {
-        let (key, beginning) = (*key, beginning(key));
-        let alike = self.owners.iter_hash(hash(beginning)).filter(move |owner| owner.key == beginning);
-        alike.filter_map(move |owner| {
-            let before_newest = (self.newest as u32).wrapping_sub(owner.id);
-            let id = LogId::new(self.newest - u64::from(before_newest));
-            let known = logged(id).or_else(|| self.gone(id))?;
+        let key = *key;
+        self.owners.alike(beginning(&key)).filter_map(move |owner| {
+            let id = owner.message(self.newest);
+            let known = logged(id).or_else(|| find(&self.gone, id))?;
             known.keys.contains(&key).then_some((id, known))
         })
     }
-
-    fn gone(&self, id: LogId) -> Option<&Identity> {
-        let index = self.gone.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        Some(&self.gone[index].1)
-    }
 }
 
-fn learn(owners: &mut HashTable<Owner>, id: LogId, identity: &mut Identity, key: IdentityKey) {
-    // It may have been proposed twice.
-    if identity.keys.contains(&key) {
-        return;
-    }
-    let owner = Owner::new(&key, id);
-    owners.insert_unique(hash(owner.key), owner, |other| hash(other.key));
-    identity.keys.push(key);
+fn find(gone: &VecDeque<(LogId, Identity)>, id: LogId) -> Option<&Identity> {
+    let index = gone.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+    Some(&gone[index].1)
 }
 
 #[cfg(test)]
@@ -169,14 +221,17 @@ impl Known {
     /// How many keys are known, and how many messages that left the log.
     pub(super) fn counts(&self) -> (usize, usize) {
         assert!(self.gone.len() <= self.max_gone && self.gone.iter().map(|(id, _)| id).is_sorted());
-        (self.owners.len(), self.gone.len())
+        let Owners { young, old, live } = &self.owners;
+        let all = young.len() + old.len();
+        assert!((*live..=2 * (live + LEFT)).contains(&all), "{live} of {all}");
+        (*live, self.gone.len())
     }
 
     /// How many keys this message has; each of them leads to it.
     pub(super) fn keys_of(&self, id: LogId, identity: &Identity) -> usize {
         for key in &identity.keys {
             let owner = Owner::new(key, id);
-            assert!(self.owners.find(hash(owner.key), |other| *other == owner).is_some());
+            assert!(self.owners.alike(owner.key).any(|other| *other == owner));
         }
         identity.keys.len()
     }
@@ -215,7 +270,7 @@ mod tests {
         let mut known = Known::new(8);
         for (n, id) in ids.iter().enumerate() {
             let identity = known.add(*id, vec![key(n as u8, true), key(0, false)], Origin::Live, SystemTime::UNIX_EPOCH);
-            known.leave(*id, identity);
+            known.leave(*id, identity, |_| false);
         }
         for (n, id) in ids.iter().enumerate() {
             assert_eq!(known.exact(&key(n as u8, true), nothing), Some(*id));
@@ -241,7 +296,7 @@ mod tests {
         // They are forgotten in the order in which they came.
         let others = LogId::new(first + 8);
         let identity = known.add(others, vec![key(200, true)], Origin::Live, SystemTime::UNIX_EPOCH);
-        known.leave(others, identity);
+        known.leave(others, identity, |_| false);
         assert_eq!((known.exact(&key(0, true), nothing), known.exact(&key(50, true), nothing)), (None, None));
         assert_eq!(known.exact(&key(1, true), nothing), Some(ids[1]));
         assert_eq!((known.counts(), known.keys_of_gone()), ((15, 8), 15));

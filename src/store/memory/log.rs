@@ -148,11 +148,13 @@ impl Log {
         self.head
     }
 
-    pub(super) fn append(&mut self, message: NewMessage) -> (Appended, Vec<RowChange>) {
+    pub(super) fn append(&mut self, mut message: Box<NewMessage>) -> (Appended, Vec<RowChange>) {
         if let Some(id) = self.known.matching(&message, |id| self.messages.get(id).map(|entry| &entry.identity)) {
-            return (self.merge(id, message), Vec::new());
+            return (self.merge(id, *message), Vec::new());
         }
-        let NewMessage { record, origin, keys, feed, order, when_new } = message;
+        let (when_new, keys) = (std::mem::take(&mut message.when_new), std::mem::take(&mut message.keys));
+        let NewMessage { record, origin, feed, order, .. } = &*message;
+        let (origin, feed) = (*origin, *feed);
         let id = LogId::new(self.count());
         let identity = self.known.add(id, keys, origin, record.stamp);
         let at = self.timeline_of(record.conversation.as_str());
@@ -171,11 +173,10 @@ impl Log {
             flags: record.flags,
             is_incoming: record.direction == Direction::Incoming,
             is_readable: record.is_readable(),
-            record: self.packed.put(&record),
+            record: Slot::NOTHING,
         };
         timeline.places.insert(Place::new(order, id));
         timeline.unread += u64::from(entry.is_unread());
-        self.bytes += entry.cost();
         self.messages.insert(entry);
         match position {
             Some(position) => {
@@ -183,6 +184,12 @@ impl Log {
                 self.head = position;
             }
             None => drop(self.unfed.insert(id)),
+        }
+        // Last: what follows need not wait until all of it has found its way into memory.
+        let slot = self.packed.put(record);
+        if let Some(entry) = self.messages.last_mut() {
+            entry.record = slot;
+            self.bytes += entry.cost();
         }
         (Appended::new(id, position, false), when_new)
     }
@@ -354,7 +361,7 @@ impl Log {
                 self.timelines.remove(entry.timeline);
             }
         }
-        self.known.leave(id, entry.identity);
+        self.known.leave(id, entry.identity, |id| self.messages.get(id).is_some());
     }
 
     fn close_gap(&mut self, position: Position, leaving: Leaving) {

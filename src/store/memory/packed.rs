@@ -2,6 +2,7 @@
 //! nothing scattered behind, and lets go of what it came in.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::store::MessageRecord;
 use crate::store::encoding::{append, from_bytes};
@@ -14,7 +15,7 @@ const FIRST_PIECE: usize = 4 * 1024;
 pub(super) struct Packed {
     pieces: VecDeque<Piece>,
     /// The number of the first piece.
-    first: usize,
+    first: u32,
     /// Bytes of messages that are kept.
     live: usize,
     /// Bytes of the pieces that are there.
@@ -31,15 +32,21 @@ struct Piece {
 /// Where a message stands.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
-    piece: usize,
-    start: usize,
-    len: usize,
+    piece: u32,
+    start: u32,
+    len: u32,
 }
 
 impl Slot {
+    pub(super) const NOTHING: Self = Self { piece: 0, start: 0, len: 0 };
+
     /// How many bytes it takes.
     pub(super) fn len(self) -> usize {
-        self.len
+        self.len as usize
+    }
+
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.start as usize + self.len()
     }
 }
 
@@ -55,16 +62,16 @@ impl Packed {
 
     /// Nobody needs it any more.
     pub(super) fn remove(&mut self, slot: Slot) {
-        let Some(piece) = slot.piece.checked_sub(self.first).and_then(|index| self.pieces.get_mut(index)) else { return };
-        piece.live -= slot.len;
-        self.live -= slot.len;
+        let Some(piece) = self.index(slot).and_then(|index| self.pieces.get_mut(index)) else { return };
+        piece.live -= slot.len();
+        self.live -= slot.len();
         if piece.live == 0 {
             self.all -= piece.bytes.len();
             piece.bytes = Vec::new();
         }
         while self.pieces.len() > 1 && self.pieces.front().is_some_and(|piece| piece.live == 0) {
             self.pieces.pop_front();
-            self.first += 1;
+            self.first = self.first.wrapping_add(1);
         }
     }
 
@@ -97,12 +104,19 @@ impl Packed {
         piece.live += len;
         self.live += len;
         self.all += len;
-        Slot { piece: self.first + index, start, len }
+        // A piece is as large as one message more than it should be, and no stanza has 4 GiB; pieces may be numbered from the
+        // start again, for there are never as many at once.
+        Slot { piece: self.first.wrapping_add(index as u32), start: start as u32, len: len as u32 }
+    }
+
+    /// Where its piece stands.
+    fn index(&self, slot: Slot) -> Option<usize> {
+        let index = slot.piece.wrapping_sub(self.first) as usize;
+        (index < self.pieces.len()).then_some(index)
     }
 
     fn bytes(&self, slot: Slot) -> Option<&[u8]> {
-        let piece = self.pieces.get(slot.piece.checked_sub(self.first)?)?;
-        piece.bytes.get(slot.start..slot.start + slot.len)
+        self.pieces.get(self.index(slot)?)?.bytes.get(slot.range())
     }
 }
 

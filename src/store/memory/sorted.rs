@@ -31,6 +31,11 @@ impl<T: Keyed> Sorted<T> {
         self.0.back()
     }
 
+    /// To change it, but for its key.
+    pub(super) fn last_mut(&mut self) -> Option<&mut T> {
+        self.0.back_mut()
+    }
+
     pub(super) fn get(&self, key: T::Key) -> Option<&T> {
         self.0.get(self.at(key)?)
     }
