@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use jid::{BareJid, FullJid, Jid};
+use jid::{BareJid, FullJid};
 
 use crate::client::intake::Staged;
 use crate::client::session::{COMPLETE, DELIVERED, SESSION_ROWS, record_of};
@@ -19,7 +19,9 @@ use crate::driver::{
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 use crate::event::Inbound;
 use crate::ext::{Ctx, Extension, InboundDraft, IqKind, SessionKind, iq_reply};
-use crate::store::{Batch, Direction, MessageFlags, MessageKind, MessageRecord, Origin, SendFailure, SentUpdate, StoredText};
+use crate::store::{
+    Batch, Direction, MessageFlags, MessageKind, MessageRecord, Origin, SendFailure, SentUpdate, StoredJid, StoredText,
+};
 use crate::xml::{Frame, OutStanza, Stanza, StanzaKind, ns, parse_datetime};
 
 impl Surface for Shared {
@@ -473,10 +475,10 @@ impl Shared {
 }
 
 /// What the log keeps of a stanza.
-pub(super) fn record(stanza: &Stanza, conversation: Jid, direction: Direction, at: SystemTime) -> MessageRecord {
+pub(super) fn record(stanza: &Stanza, conversation: StoredJid, direction: Direction, at: SystemTime) -> MessageRecord {
     let mut record = MessageRecord::new(conversation, direction, stanza, at);
     record.kind = MessageKind::from_attribute(stanza.stanza_type().as_deref());
-    record.from = stanza.from_jid().cloned();
+    record.from = stanza.shared_from().map(StoredJid::from);
     record.id = stanza.id().map(|id| StoredText::of(stanza, id));
     let (mut origin_id, mut body, mut delay) = (None, None, None);
     for child in stanza.children() {

@@ -6,9 +6,8 @@ use std::borrow::Cow;
 use std::cell::Cell;
 
 use jid::{BareJid, Jid};
-use smallvec::SmallVec;
 
-use crate::store::{IdentityKey, KeyLife, MessageKind, MessageRecord};
+use crate::store::{IdentityKey, IdentityKeys, KeyLife, MessageKind, MessageRecord};
 use crate::xml::{Node, Stanza, bare_str, belongs_to, ns};
 
 /// What a record of the log holds of its stanza already, and the keys are made of too.
@@ -26,11 +25,11 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// The keys of a message that came, by whichever way. `record` is what the log is to keep of it.
-pub(super) fn received(life: KeyLife, account: &BareJid, stanza: &Stanza, record: &MessageRecord) -> SmallVec<[IdentityKey; 2]> {
+/// Adds the keys of a message that came, by whichever way. `record` is what the log is to keep of it.
+pub(super) fn received(keys: &mut IdentityKeys, life: KeyLife, account: &BareJid, stanza: &Stanza, record: &MessageRecord) {
     let to = stanza.to();
     let to = to.as_deref().map_or(Cow::Borrowed(""), |to| normal(to, account));
-    keys(life, account, stanza, stanza.from_jid().unwrap_or(account), &to, &Parts::of(record))
+    propose(keys, life, account, stanza, stanza.from_jid().unwrap_or(account), &to, &Parts::of(record));
 }
 
 /// The keys of a message that is sent here to this address, under this id. It has no sender's address yet: the record's is the
@@ -42,28 +41,25 @@ pub(super) fn sent(
     to: &Jid,
     record: &MessageRecord,
     id: &str,
-) -> SmallVec<[IdentityKey; 2]> {
+) -> IdentityKeys {
     // Without a session it is not known from which resource it will go.
     let is_similar_known = record.from.is_some();
-    let parts = Parts::of(record);
-    let mut found = match &record.from {
-        Some(from) => keys(life, account, stanza, from, to.as_str(), &parts),
-        None => keys(life, account, stanza, account, to.as_str(), &parts),
-    };
-    found.retain(|key| key.is_exact() || is_similar_known);
-    found.insert(0, IdentityKey::own(id));
-    found
+    let from = record.from.as_deref().unwrap_or(account);
+    let mut keys = IdentityKeys::from_iter([IdentityKey::own(id)]);
+    propose(&mut keys, life, account, stanza, from, to.as_str(), &Parts::of(record));
+    keys.retain(|key| key.is_exact() || is_similar_known);
+    keys
 }
 
-fn keys(
+fn propose(
+    keys: &mut IdentityKeys,
     life: KeyLife,
     account: &BareJid,
     stanza: &Stanza,
     sender: &Jid,
     to: &str,
     parts: &Parts<'_>,
-) -> SmallVec<[IdentityKey; 2]> {
-    let mut keys = SmallVec::new();
+) {
     let origin =
         |sender: &str, id: &str| with_content(stanza, parts.body, |content| IdentityKey::origin_of(life, sender, id, content));
     match (parts.kind, parts.origin_id) {
@@ -80,7 +76,6 @@ fn keys(
         Some(body) => similar(body.as_bytes()),
         None => with_content(stanza, None, similar),
     });
-    keys
 }
 
 /// An address as [`Jid`] normalises it; empty if it is none. Nearly all are the account's own, and need no look at Unicode.
@@ -153,7 +148,9 @@ mod tests {
     fn keys_for(life: KeyLife, xml: &str) -> Vec<IdentityKey> {
         let stanza = Frame::parse(xml).expect("XML").stanza().expect("a stanza");
         let account = "juliet@capulet.example".parse().expect("a JID");
-        received(life, &account, &stanza, &recorded(&stanza, Direction::Incoming)).into_vec()
+        let mut keys = IdentityKeys::default();
+        received(&mut keys, life, &account, &stanza, &recorded(&stanza, Direction::Incoming));
+        keys.to_vec()
     }
 
     fn message(attributes: &str, inside: &str) -> Vec<IdentityKey> {
@@ -272,7 +269,7 @@ mod tests {
         let mut record = recorded(&stanza, Direction::Outgoing);
         let to: Jid = "romeo@montague.example".parse().expect("a JID");
         assert!(sent(KeyLife::BeyondProcess, &account, &stanza, &to, &record, id).iter().all(IdentityKey::is_exact));
-        record.from = Some(from);
+        record.from = Some(from.into());
         let kept = sent(KeyLife::BeyondProcess, &account, &stanza, &to, &record, id);
         let own = format!("from='juliet@capulet.example/balcony' to='romeo@montague.example' id='{id}'");
         for copy in [message(&own, &inside), message(&own, "<body>hi</body>")] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use jid::{BareJid, Jid};
+use jid::BareJid;
 
 use crate::client::dispatch::{logged_by_default, record};
 use crate::client::identity;
@@ -13,9 +13,9 @@ use crate::error::{ErrorKind, Result};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, Intake, Notes, TakenIn};
 use crate::store::{
-    Applied, Batch, Change, Direction, Feed, IdentityKey, LoggedMessage, MessageFlags, NewMessage, Origin, Place,
+    Applied, Batch, Change, Direction, Feed, IdentityKey, LoggedMessage, MessageFlags, NewMessage, Origin, Place, StoredJid,
 };
-use crate::xml::{bare_of, belongs_to};
+use crate::xml::belongs_to;
 
 /// How long taking in waits for subscribers that are slow; they are then cut off (R2 gives the live lane as long).
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,21 +61,21 @@ impl Shared {
         let from = stanza.from_jid();
         let own = from.is_some_and(|from| belongs_to(from, &self.account));
         let (direction, other) = if own {
-            (Direction::Outgoing, stanza.to_jid().map(Jid::into_bare))
+            (Direction::Outgoing, stanza.to_jid().map(|to| to.into_bare().into()))
         } else {
-            (Direction::Incoming, from.map(bare_of))
+            (Direction::Incoming, stanza.shared_from_bare().map(StoredJid::from))
         };
-        let conversation = other.unwrap_or_else(|| BareJid::clone(&self.account));
-        let mut record = record(stanza, conversation.into(), direction, inbound.received());
+        let conversation = other.unwrap_or_else(|| BareJid::clone(&self.account).into());
+        let mut record = record(stanza, conversation, direction, inbound.received());
         if let Some(stamp) = inbound.stamp() {
             record.stamp = stamp;
             record.flags = record.flags.union(MessageFlags::STAMPED);
         }
         record.archive_ids = notes.archive_ids;
-        let proposed = identity::received(self.key_life(), &self.account, stanza, &record);
+        let mut keys = notes.keys;
+        identity::received(&mut keys, self.key_life(), &self.account, stanza, &record);
         let mut message = NewMessage::new(record, inbound.origin()).feed(notes.feed);
-        message.keys = notes.keys;
-        message.keys.extend_from_slice(&proposed);
+        message.keys = keys;
         message.when_new = notes.rows;
         message
     }

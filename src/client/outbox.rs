@@ -1,10 +1,11 @@
 //! Messages accepted and not yet known to have arrived, and the records of those that were.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::SystemTime;
 
+use hashbrown::HashMap;
 use jid::{BareJid, Jid};
 use tokio::sync::Notify;
 
@@ -19,6 +20,8 @@ mod tests;
 
 /// Messages the outbox keeps.
 const CAPACITY: usize = 10_000;
+/// Records of messages that are no trouble.
+const FEW: usize = 64;
 /// Bytes of messages the outbox keeps.
 const CAPACITY_BYTES: usize = 16 * 1024 * 1024;
 
@@ -46,6 +49,8 @@ struct Inner {
     /// Messages to the addresses of those: they must not overtake them (R11).
     parked: VecDeque<Queued>,
     records: HashMap<String, Weak<SentState>>,
+    /// How many there may be before those are looked for that nobody holds any more.
+    records_at_most: usize,
     closed: bool,
 }
 
@@ -317,7 +322,7 @@ impl Outbox {
     }
 
     /// What was found out. What is to be sent again goes out before anything newer (R11). Gives what is to be noted.
-    pub(crate) fn resolve(&self, found: &HashMap<String, Resolution>) -> Vec<SentUpdate> {
+    pub(crate) fn resolve(&self, found: &std::collections::HashMap<String, Resolution>) -> Vec<SentUpdate> {
         let now = SystemTime::now();
         let mut updates = Vec::new();
         let mut inner = self.lock();
@@ -468,8 +473,10 @@ impl Inner {
     }
 
     fn remember(&mut self, record: &Arc<SentState>) {
-        if self.records.len() >= 2 * CAPACITY {
+        // What is remembered of those that nobody holds any more goes in time.
+        if self.records.len() >= self.records_at_most.max(FEW) {
             self.records.retain(|_, record| record.strong_count() > 0);
+            self.records_at_most = 2 * self.records.len();
         }
         self.records.insert(record.id().to_owned(), Arc::downgrade(record));
     }

@@ -498,7 +498,7 @@ impl Shared {
         record.from = self.bound_jid().map(Into::into);
         let keys = super::identity::sent(self.key_life(), &self.account, sent, to, &record, id);
         let mut message = NewMessage::new(record, Origin::Live).feed(Feed::History);
-        message.keys = keys.into_vec();
+        message.keys = keys;
         message
     }
 }

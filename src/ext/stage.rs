@@ -11,7 +11,7 @@ use xso::{AsXml, FromXml};
 use crate::error::{Error, Result};
 use crate::event::{Inbound, Origin};
 use crate::ext::Ctx;
-use crate::store::{ArchiveId, Change, Feed, IdentityKey, RowChange};
+use crate::store::{ArchiveId, Change, Feed, IdentityKey, IdentityKeys, RowChange};
 use crate::xml::{Frame, Limits, OutStanza, Stanza, write_element};
 
 /// The built-in inbound stages. Extensions add theirs before or after one of them.
@@ -88,7 +88,7 @@ pub struct InboundDraft {
 /// What stages noted beside the message itself.
 #[derive(Debug)]
 pub(crate) struct Notes {
-    pub(crate) keys: Vec<IdentityKey>,
+    pub(crate) keys: IdentityKeys,
     /// Made only if the message is new.
     pub(crate) rows: Vec<RowChange>,
     pub(crate) archive_ids: Vec<ArchiveId>,
@@ -99,8 +99,13 @@ pub(crate) struct Notes {
 
 impl InboundDraft {
     pub(crate) fn new(inbound: Inbound) -> Self {
-        let notes =
-            Notes { keys: Vec::new(), rows: Vec::new(), archive_ids: Vec::new(), feed: Feed::Deliver, changes: Vec::new() };
+        let notes = Notes {
+            keys: IdentityKeys::default(),
+            rows: Vec::new(),
+            archive_ids: Vec::new(),
+            feed: Feed::Deliver,
+            changes: Vec::new(),
+        };
         Self { inbound, logged: None, discarded: None, notes }
     }
 

@@ -1,8 +1,7 @@
 //! What conversations remember, as pure reducers: to which address the next message goes (RFC 6121 §5.1), and which chat
 //! states may be sent (XEP-0085 §5).
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use jid::{BareJid, FullJid, Jid};
 
 use super::ChatState;

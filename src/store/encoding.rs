@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jid::{BareJid, FullJid, Jid};
 
 use super::{
-    ArchiveCursor, ArchiveId, Batch, Change, Direction, Feed, GapKind, GapRecord, IdentityKey, LogId, MessageFlags, MessageKind,
-    MessageRecord, NewMessage, Origin, OutboxEntry, Place, Position, Receipt, RowChange, Secret, SendFailure, SendStatus,
-    SentUpdate, SessionRecord, StoredText, StoredXml,
+    ArchiveCursor, ArchiveId, Batch, Change, Direction, Feed, GapKind, GapRecord, IdentityKey, IdentityKeys, LogId, MessageFlags,
+    MessageKind, MessageRecord, NewMessage, Origin, OutboxEntry, Place, Position, Receipt, RowChange, Secret, SendFailure,
+    SendStatus, SentUpdate, SessionRecord, StoredJid, StoredText, StoredXml,
 };
 use crate::error::{Error, ErrorKind, Result, StanzaError, StanzaErrorType};
 
@@ -202,6 +202,7 @@ texts! {
     StoredText: "a text", |text| text, |text| Some(text.into());
     Arc<str>: "a text", |text| text, |text| Some(text.into());
     Jid: "a JID", |jid| jid.as_str(), |text| text.parse().ok();
+    StoredJid: "a JID", |jid| jid.as_str(), |text| text.parse().ok();
     BareJid: "a JID", |jid| jid.as_str(), |text| text.parse().ok();
     FullJid: "a JID", |jid| jid.as_str(), |text| text.parse().ok();
     GapKind: "a gap's kind", |kind| kind.as_str(), GapKind::from_name;
@@ -281,6 +282,17 @@ impl<T: Encode> Encode for Vec<T> {
         let length = u64::decode(input)?;
         // No room is made before the items are there: the length may be damaged.
         (0..length).map(|_| T::decode(input)).collect()
+    }
+}
+
+impl Encode for IdentityKeys {
+    fn encode(&self, out: &mut Writer) {
+        (self.len() as u64).encode(out);
+        self.iter().for_each(|key| key.encode(out));
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self> {
+        let length = u64::decode(input)?;
+        (0..length).map(|_| IdentityKey::decode(input)).collect()
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::{Deref, DerefMut};
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use highway::{HighwayHash as _, HighwayHasher, Key};
 use jid::{BareJid, Jid};
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use super::log::{Copies, Origin};
 
@@ -30,6 +32,64 @@ use super::log::{Copies, Origin};
 pub struct IdentityKey {
     digest: [u8; 16],
     exact: bool,
+}
+
+/// The keys of one message, the strongest first: a list that needs no memory of its own for the few that there nearly always are.
+///
+/// ```
+/// use xmppkit::store::{IdentityKey, IdentityKeys};
+/// let mut keys: IdentityKeys = [IdentityKey::own("1"), IdentityKey::own("2")].into_iter().collect();
+/// keys.retain(|key| *key != IdentityKey::own("1"));
+/// assert_eq!(*keys, [IdentityKey::own("2")]);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdentityKeys(SmallVec<[IdentityKey; 3]>);
+
+impl IdentityKeys {
+    /// Adds a key behind the others.
+    pub fn push(&mut self, key: IdentityKey) {
+        self.0.push(key);
+    }
+
+    /// Leaves only those that are wanted.
+    pub fn retain(&mut self, mut wanted: impl FnMut(&IdentityKey) -> bool) {
+        self.0.retain(|key| wanted(key));
+    }
+}
+
+impl Deref for IdentityKeys {
+    type Target = [IdentityKey];
+
+    fn deref(&self) -> &[IdentityKey] {
+        &self.0
+    }
+}
+
+impl DerefMut for IdentityKeys {
+    fn deref_mut(&mut self) -> &mut [IdentityKey] {
+        &mut self.0
+    }
+}
+
+impl Extend<IdentityKey> for IdentityKeys {
+    fn extend<I: IntoIterator<Item = IdentityKey>>(&mut self, keys: I) {
+        self.0.extend(keys);
+    }
+}
+
+impl FromIterator<IdentityKey> for IdentityKeys {
+    fn from_iter<I: IntoIterator<Item = IdentityKey>>(keys: I) -> Self {
+        Self(keys.into_iter().collect())
+    }
+}
+
+impl<'a> IntoIterator for &'a IdentityKeys {
+    type Item = &'a IdentityKey;
+    type IntoIter = std::slice::Iter<'a, IdentityKey>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 /// How long keys are of use, which decides how they are made.

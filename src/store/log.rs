@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jid::{BareJid, Jid};
 
-use super::{IdentityKey, RowChange, SendStatus, StoredText, StoredXml};
+use super::{IdentityKey, IdentityKeys, RowChange, SendStatus, StoredJid, StoredText, StoredXml};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Names a message in the log for as long as it is there. Given by the store, never reused, rising.
@@ -267,13 +267,13 @@ impl ArchiveId {
 #[non_exhaustive]
 pub struct MessageRecord {
     /// The conversation: the other side's bare JID, a room's bare JID, or the full JID of an occupant.
-    pub conversation: Jid,
+    pub conversation: StoredJid,
     /// Which way it went.
     pub direction: Direction,
     /// Its type.
     pub kind: MessageKind,
     /// Its sender as far as it is known: a full JID, in rooms the occupant's.
-    pub from: Option<Jid>,
+    pub from: Option<StoredJid>,
     /// Its `id` attribute.
     pub id: Option<StoredText>,
     /// The id its sender gave it for good (XEP-0359).
@@ -294,7 +294,7 @@ pub struct MessageRecord {
 
 impl MessageRecord {
     /// A chat message without ids, that came or was sent at this time; fill in the other fields.
-    pub fn new(conversation: impl Into<Jid>, direction: Direction, xml: impl Into<StoredXml>, at: SystemTime) -> Self {
+    pub fn new(conversation: impl Into<StoredJid>, direction: Direction, xml: impl Into<StoredXml>, at: SystemTime) -> Self {
         Self {
             conversation: conversation.into(),
             direction,
@@ -340,7 +340,7 @@ pub struct NewMessage {
     /// Where this copy came from.
     pub origin: Origin,
     /// The proofs of identity that apply, the strongest first (R17).
-    pub keys: Vec<IdentityKey>,
+    pub keys: IdentityKeys,
     /// Whether durable subscriptions get it.
     pub feed: Feed,
     /// Its key in the timeline; `None` puts it at the end of its conversation. See [`at`](Self::at).
@@ -353,7 +353,7 @@ impl NewMessage {
     /// A message for the end of its conversation, which durable subscriptions get at once.
     #[must_use]
     pub fn new(record: MessageRecord, origin: Origin) -> Self {
-        Self { record, origin, keys: Vec::new(), feed: Feed::Deliver, order: None, when_new: Vec::new() }
+        Self { record, origin, keys: IdentityKeys::default(), feed: Feed::Deliver, order: None, when_new: Vec::new() }
     }
 
     /// Adds a proof of identity, weaker than those before.

@@ -76,13 +76,15 @@ mod query;
 mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+
+mod stored_jid;
 mod text;
 
 pub use self::batch::{Appended, Applied, Batch, Change, RowChange};
 pub use self::credential::Secret;
 pub use self::extension::ExtensionRows;
-pub use self::identity::IdentityKey;
 pub(crate) use self::identity::KeyLife;
+pub use self::identity::{IdentityKey, IdentityKeys};
 pub use self::log::{
     ArchiveCursor, ArchiveId, Copies, Cursor, Direction, Feed, FeedItem, GapKind, GapRecord, LogId, LoggedMessage, MessageFlags,
     MessageKind, MessageRecord, NewMessage, Origin, Place, Position,
@@ -93,6 +95,7 @@ pub use self::query::{Conversation, MessagePage, MessageQuery, PageFrom};
 pub use self::session::{Roster, SessionRecord, StoredSession};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite::{SqliteOptions, SqliteStore, Synchronous};
+pub use self::stored_jid::StoredJid;
 pub use self::text::{StoredText, StoredXml};
 
 /// The version of the alphabet of [`Change`]s, and of this module's contracts, that this release speaks.

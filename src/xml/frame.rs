@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use jid::Jid;
 use smallvec::SmallVec;
 use xso::FromXml;
 
 use super::error::{PayloadError, XmlError, XmlErrorKind};
+use super::jids::Address;
 use super::limits::Limits;
 use super::node::{Children, Node};
 use super::packed::{self, Row};
@@ -68,7 +68,7 @@ pub(super) struct Inner {
     /// Whether a prefix stands in it that the stream's header declares.
     outer_prefix: bool,
     /// The sender, once somebody asked.
-    sender: OnceLock<Option<Arc<Jid>>>,
+    sender: OnceLock<Option<Address>>,
 }
 
 /// The attributes every stanza is routed by (RFC 6120 §8.1), where they stand.
@@ -413,7 +413,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn sender(&self) -> &OnceLock<Option<Arc<Jid>>> {
+    pub(super) fn sender(&self) -> &OnceLock<Option<Address>> {
         &self.sender
     }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use jid::Jid;
 
-use super::jids::Jids;
+use super::jids::{Address, Jids};
 use super::ns;
 
 /// A range of bytes in a frame's text.
@@ -214,9 +214,9 @@ impl StreamScope {
     }
 
     /// The JID that a stanza's sender or receiver is, if it is one.
-    pub(super) fn address(&self, address: &str) -> Option<Arc<Jid>> {
+    pub(super) fn address(&self, address: &str) -> Option<Address> {
         // What stands alone is of no stream, and has this in common with everything that does.
-        if self.bindings.is_empty() { Jid::new(address).ok().map(Arc::new) } else { self.jids.jid(address) }
+        if self.bindings.is_empty() { Jid::new(address).ok().map(Address::of) } else { self.jids.address(address) }
     }
 
     pub(super) fn uri(&self, index: usize) -> &str {

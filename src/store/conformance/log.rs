@@ -17,9 +17,9 @@ async fn all(account: &dyn AccountStore, query: MessageQuery) -> Vec<String> {
 pub(super) async fn a_message_keeps_every_field(setup: &Setup) {
     let account = setup.account().await;
     let mut full = record("<b>&amp;'\"\u{1F339} 玫瑰", 17);
-    full.conversation = jid("garden@rooms.example/Roméo Montague");
+    full.conversation = jid("garden@rooms.example/Roméo Montague").into();
     full.direction = Direction::Outgoing;
-    full.from = Some(jid("juliet@capulet.example/balcony"));
+    full.from = Some(jid("juliet@capulet.example/balcony").into());
     full.id = Some("m'1".into());
     full.origin_id = Some("o\"1".into());
     full.archive_ids =
@@ -172,7 +172,7 @@ pub(super) async fn a_query_takes_what_matches(setup: &Setup) {
     ];
     for (n, (text, conversation, from, kind, flags)) in table.into_iter().enumerate() {
         let mut record = record_in(conversation, text, 10 * n as i64);
-        (record.from, record.kind, record.flags) = (from.map(jid), kind, flags);
+        (record.from, record.kind, record.flags) = (from.map(|from| jid(from).into()), kind, flags);
         if text == "d" {
             record.direction = Direction::Outgoing;
         }

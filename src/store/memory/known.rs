@@ -102,8 +102,12 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    fn new(keys: &[IdentityKey], origin: Origin, stamp: SystemTime) -> Self {
-        Self { keys: SmallVec::from_slice(keys), copies: Copies::of(origin), stamp }
+    fn learn(&mut self, key: IdentityKey, id: LogId, owners: &mut Owners) {
+        // It may have been proposed twice.
+        if !self.keys.contains(&key) {
+            owners.add(Owner::new(&key, id));
+            self.keys.push(key);
+        }
     }
 
     pub(super) fn copies(&self) -> Copies {
@@ -134,30 +138,24 @@ impl Known {
     }
 
     /// A new message: one that [`matching`](Self::matching) did not find.
-    pub(super) fn add(&mut self, id: LogId, mut keys: Vec<IdentityKey>, origin: Origin, stamp: SystemTime) -> Identity {
+    pub(super) fn add(&mut self, id: LogId, keys: &[IdentityKey], origin: Origin, stamp: SystemTime) -> Identity {
         self.newest = id.get();
-        // One may have been proposed twice.
-        let mut at = 0;
-        while at < keys.len() {
-            if keys[..at].contains(&keys[at]) {
-                keys.remove(at);
-            } else {
-                self.owners.add(Owner::new(&keys[at], id));
-                at += 1;
-            }
+        let mut identity = Identity { keys: SmallVec::new(), copies: Copies::of(origin), stamp };
+        for key in keys {
+            identity.learn(*key, id, &mut self.owners);
         }
-        Identity::new(&keys, origin, stamp)
+        identity
     }
 
     /// Those of the keys of a copy that its message lacks. One that proves another message to be the same stays with that.
     pub(super) fn lacking<'a>(
         &'a self,
         id: LogId,
-        keys: Vec<IdentityKey>,
+        keys: &[IdentityKey],
         logged: impl Fn(LogId) -> Option<&'a Identity>,
     ) -> Vec<IdentityKey> {
         let is_had = |key: &IdentityKey| self.having(key, &logged).any(|(owner, _)| owner == id || key.is_exact());
-        keys.into_iter().filter(|key| !is_had(key)).collect()
+        keys.iter().copied().filter(|key| !is_had(key)).collect()
     }
 
     /// A copy of a message brings keys that it [lacks](Self::lacking); `logged` is what is known of it if it is in the log.
@@ -169,13 +167,7 @@ impl Known {
             (None, Err(_)) => return,
         };
         identity.copies = identity.copies.with(origin);
-        for key in lacking {
-            // It may have been proposed twice.
-            if !identity.keys.contains(&key) {
-                owners.add(Owner::new(&key, id));
-                identity.keys.push(key);
-            }
-        }
+        lacking.into_iter().for_each(|key| identity.learn(key, id, owners));
     }
 
     /// A message left the log. Its keys stay known until enough others have followed it; `is_logged` tells of those in the log.
@@ -269,7 +261,7 @@ mod tests {
         let ids: Vec<_> = (first..first + 8).map(LogId::new).collect();
         let mut known = Known::new(8);
         for (n, id) in ids.iter().enumerate() {
-            let identity = known.add(*id, vec![key(n as u8, true), key(0, false)], Origin::Live, SystemTime::UNIX_EPOCH);
+            let identity = known.add(*id, &[key(n as u8, true), key(0, false)], Origin::Live, SystemTime::UNIX_EPOCH);
             known.leave(*id, identity, |_| false);
         }
         for (n, id) in ids.iter().enumerate() {
@@ -281,21 +273,21 @@ mod tests {
         for id in &ids {
             let copy = message(key(0, false), Origin::Archive);
             assert_eq!(known.matching(&copy, nothing), Some(*id));
-            let lacking = known.lacking(*id, copy.keys, nothing);
+            let lacking = known.lacking(*id, &copy.keys, nothing);
             assert!(lacking.is_empty());
             known.merge(*id, None, lacking, Origin::Archive);
         }
         assert_eq!(known.matching(&message(key(0, false), Origin::Archive), nothing), None);
         // A key that proves another message to be the same stays with it.
-        let copy = vec![key(0, true), key(1, true), key(50, true), key(50, true)];
-        let lacking = known.lacking(ids[0], copy, nothing);
+        let copy = [key(0, true), key(1, true), key(50, true), key(50, true)];
+        let lacking = known.lacking(ids[0], &copy, nothing);
         assert_eq!(lacking, [key(50, true), key(50, true)]);
         known.merge(ids[0], None, lacking, Origin::Carbon);
         assert_eq!(known.exact(&key(50, true), nothing), Some(ids[0]));
         assert_eq!((known.counts(), known.keys_of_gone()), ((17, 8), 17));
         // They are forgotten in the order in which they came.
         let others = LogId::new(first + 8);
-        let identity = known.add(others, vec![key(200, true)], Origin::Live, SystemTime::UNIX_EPOCH);
+        let identity = known.add(others, &[key(200, true)], Origin::Live, SystemTime::UNIX_EPOCH);
         known.leave(others, identity, |_| false);
         assert_eq!((known.exact(&key(0, true), nothing), known.exact(&key(50, true), nothing)), (None, None));
         assert_eq!(known.exact(&key(1, true), nothing), Some(ids[1]));

@@ -3,11 +3,12 @@
 //! Log ids and positions come from one counter, so a message that is delivered at once has equal ones, and the age of
 //! what is kept is one order: what stands in the feed by its position, what does not by its log id.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use hashbrown::HashMap;
 use jid::Jid;
 use slab::Slab;
 
@@ -152,8 +153,8 @@ impl Log {
         if let Some(id) = self.known.matching(&message, |id| self.messages.get(id).map(|entry| &entry.identity)) {
             return (self.merge(id, *message), Vec::new());
         }
-        let (when_new, keys) = (std::mem::take(&mut message.when_new), std::mem::take(&mut message.keys));
-        let NewMessage { record, origin, feed, order, .. } = &*message;
+        let when_new = std::mem::take(&mut message.when_new);
+        let NewMessage { record, origin, keys, feed, order, .. } = &*message;
         let (origin, feed) = (*origin, *feed);
         let id = LogId::new(self.count());
         let identity = self.known.add(id, keys, origin, record.stamp);
@@ -212,7 +213,7 @@ impl Log {
     /// A copy of a message that is known: takes from it what the message lacks.
     fn merge(&mut self, id: LogId, copy: NewMessage) -> Appended {
         let NewMessage { record, origin, keys, feed, .. } = copy;
-        let lacking = self.known.lacking(id, keys, |id| self.messages.get(id).map(|entry| &entry.identity));
+        let lacking = self.known.lacking(id, &keys, |id| self.messages.get(id).map(|entry| &entry.identity));
         self.known.merge(id, self.messages.get_mut(id).map(|entry| &mut entry.identity), lacking, origin);
         self.set_flags(id, record.flags, MessageFlags::NONE);
         if !record.archive_ids.is_empty() || record.origin_id.is_some() {
@@ -502,7 +503,7 @@ impl Log {
         let page = found.into_iter().take(limit);
         let read = |(place, unread): (Place, u64)| {
             let newest = self.get(place.id, outbox)?;
-            Some(Conversation::new(newest.conversation.clone(), newest, unread))
+            Some(Conversation::new(newest.conversation.clone().into(), newest, unread))
         };
         page.filter_map(read).collect()
     }

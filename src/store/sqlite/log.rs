@@ -46,7 +46,7 @@ pub(super) fn append(writing: &mut Writing<'_>, message: &NewMessage) -> Outcome
             number_of(&record.direction),
             number_of(&record.kind),
             record.from.as_ref().map(|from| from.to_bare().to_string()),
-            record.from.as_ref().and_then(Jid::resource).map(|resource| resource.as_str()),
+            record.from.as_deref().and_then(Jid::resource).map(|resource| resource.as_str()),
             record.id.as_deref(),
             record.origin_id.as_deref(),
             archive_ids,

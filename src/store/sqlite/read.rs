@@ -12,7 +12,7 @@ use super::{log, sent};
 use crate::store::encoding::{choice, damaged, from_bytes, time};
 use crate::store::{
     ArchiveCursor, Conversation, Copies, Cursor, Direction, Feed, FeedItem, GapKind, GapRecord, LogId, LoggedMessage,
-    MessageFlags, MessageRecord, Place, Position, Roster, Row, Secret, StoredSession, StoredText, StoredXml,
+    MessageFlags, MessageRecord, Place, Position, Roster, Row, Secret, StoredJid, StoredSession, StoredText, StoredXml,
 };
 
 /// One account, being read.
@@ -55,7 +55,7 @@ impl Reading<'_> {
         let mut record =
             MessageRecord::new(jid(row.get(0)?)?, choice(row.get(5)?)?, row.get::<_, String>(15)?, time(row.get(12)?)?);
         record.kind = choice(row.get(6)?)?;
-        record.from = from;
+        record.from = from.map(StoredJid::from);
         let text = |index| row.get::<_, Option<String>>(index).map(|text| text.map(StoredText::from));
         (record.id, record.origin_id) = (text(9)?, text(10)?);
         record.archive_ids = archive_ids.map(|ids| from_bytes(&ids)).transpose()?.unwrap_or_default();

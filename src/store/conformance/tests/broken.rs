@@ -225,7 +225,7 @@ impl BrokenAccount {
                     let before = self.spoil_message(&mut message, &keys_before);
                     changes.push(Change::Append(message));
                     changes.extend(before);
-                    keys_before.extend(keys);
+                    keys_before.extend(keys.iter());
                 }
                 change => self.spoil_change(change, &mut changes),
             }
@@ -255,7 +255,7 @@ impl BrokenAccount {
             OrdersByArrival => message.order = None,
             OrdersByStamp => message.order = message.order.or(Some(Place::order_of(record.stamp))),
             ListsReceipts => record.text = Some(record.text.take().unwrap_or_else(|| "".into())),
-            NoDuplicates => message.keys.clear(),
+            NoDuplicates => message.keys.retain(|_| false),
             OneKeyForAll => message.keys.iter_mut().for_each(|key| *key = IdentityKey::from_bytes([0; 16], key.is_exact())),
             CopyAddsNothing if known.is_some() => {
                 (record.archive_ids, record.flags, record.origin_id) = (Vec::new(), MessageFlags::NONE, None);
@@ -265,7 +265,7 @@ impl BrokenAccount {
                     |m: LoggedMessage| Change::SetContent { id: m.log_id, xml: record.xml.clone(), text: record.text.clone() };
                 more.extend(known.map(replace));
             }
-            OnlyFirstKey => message.keys.truncate(1),
+            OnlyFirstKey => message.keys = message.keys.iter().copied().take(1).collect(),
             CopyTeachesNoKey if known.is_some() => {
                 message.keys.retain(|key| now(self.inner.find(key)).expect("find").is_some());
             }
@@ -277,7 +277,7 @@ impl BrokenAccount {
             SimilarIsNothing => message.keys.retain(IdentityKey::is_exact),
             RemovedComesBack => {
                 let salt = self.removals.load(Ordering::Relaxed) as u8;
-                for key in &mut message.keys {
+                for key in message.keys.iter_mut() {
                     let mut bytes = *key.as_bytes();
                     bytes[0] ^= salt;
                     *key = IdentityKey::from_bytes(bytes, key.is_exact());
