@@ -104,7 +104,7 @@ pub(super) struct Session {
     is_resumed: bool,
     lane: Box<Lane>,
     /// When something was read last.
-    read_at: SystemTime,
+    read_at: (SystemTime, Instant),
     pulse: Pulse,
     /// Why the stream is being closed from this side, where that is an error.
     cause: Option<Error>,
@@ -169,7 +169,7 @@ impl Session {
             online_since: None,
             is_resumed: false,
             lane: carried.lane.take().unwrap_or_default(),
-            read_at: SystemTime::now(),
+            read_at: (SystemTime::now(), now()),
             pulse,
             cause: None,
             order: None,
@@ -239,7 +239,7 @@ impl Session {
                 self.acked(acked);
                 self.surface.session_lost(h);
             }
-            stream::Event::Inbound { seq, stanza } => self.inbound(Numbered { seq, stanza, received: self.read_at }),
+            stream::Event::Inbound { seq, stanza } => self.inbound(Numbered { seq, stanza, received: self.read_at.0 }),
             stream::Event::Reply { token, result } => self.surface.reply(token, result),
             stream::Event::Authenticated { mechanism, success } => self.surface.authenticated(&mechanism, success),
             stream::Event::KeysRefused => self.surface.keys_refused(),
@@ -301,7 +301,7 @@ impl Session {
                 self.surface.presence(inbound);
                 self.dealt_with(seq);
             }
-            _ => self.lane.add(inbound, now()),
+            _ => self.lane.add(inbound, self.read_at.1),
         }
     }
 
@@ -540,11 +540,12 @@ impl Session {
         let Some(io) = &mut self.io else { return };
         match event {
             IoEvent::Read(range) => {
-                self.pulse.heard(now());
-                self.read_at = SystemTime::now();
+                let now = now();
+                self.pulse.heard(now);
+                self.read_at = (SystemTime::now(), now);
                 let bytes = io.bytes(&range);
                 self.log.received(bytes, || self.core.buffered(), &*self.surface);
-                self.core.handle(Input::Bytes(bytes), now());
+                self.core.handle(Input::Bytes(bytes), now);
             }
             IoEvent::Eof => self.core.handle(Input::Eof, now()),
             IoEvent::Failed(error) => {

@@ -10,6 +10,7 @@ use super::decode;
 use super::frame::{Frame, NodeData};
 use super::node::{Node, lang_str};
 use super::scope::{NsRef, Span};
+use super::syntax::plain_name;
 
 /// The attributes of a start tag as written, declarations included.
 #[derive(Clone)]
@@ -24,16 +25,21 @@ impl<'a> Iterator for RawAttrs<'a> {
 
     fn next(&mut self) -> Option<(&'a str, &'a str)> {
         let bytes = self.text.as_bytes();
-        // In what has been checked nothing up to the space is anything but space.
-        let start = skip(bytes, self.pos, |byte| byte <= b' ');
-        self.pos = start;
-        if matches!(bytes[start], b'>' | b'/') {
-            return None;
-        }
-        let end = skip(bytes, start, |byte| byte > b' ' && byte != b'=');
-        let quote = skip(bytes, end, |byte| !matches!(byte, b'"' | b'\''));
-        let from = quote + 1;
-        let to = from + memchr::memchr(bytes[quote], &bytes[from..]).unwrap_or(0);
+        let (start, end, from, quote) = match plain_name(bytes, self.pos) {
+            Some((_, len, quote)) => (self.pos + 1, self.pos + 1 + len, self.pos + len + 3, quote),
+            None => {
+                // In what has been checked nothing up to the space is anything but space.
+                let start = skip(bytes, self.pos, |byte| byte <= b' ');
+                self.pos = start;
+                if matches!(bytes[start], b'>' | b'/') {
+                    return None;
+                }
+                let end = skip(bytes, start, |byte| byte > b' ' && byte != b'=');
+                let quote = skip(bytes, end, |byte| !matches!(byte, b'"' | b'\''));
+                (start, end, quote + 1, bytes[quote])
+            }
+        };
+        let to = from + memchr::memchr(quote, &bytes[from..]).unwrap_or(0);
         self.pos = to + 1;
         Some((&self.text[start..end], &self.text[from..to]))
     }

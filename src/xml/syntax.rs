@@ -115,6 +115,16 @@ pub(super) fn qname(text: &str, bytes: &[u8], start: usize, checks: Checks) -> R
 /// Gives the offset of the value and of its closing quotation mark. Whatever else stands there is `None` here.
 #[inline(always)]
 pub(super) fn plain_attribute(bytes: &[u8], i: usize) -> Option<(QName, Key, usize, usize)> {
+    let (word, len, quote) = plain_name(bytes, i)?;
+    let name = QName { start: (i + 1) as u32, end: (i + 1 + len) as u32, colon: 0 };
+    let start = i + 1 + len + 2;
+    let end = start + memchr::memchr3(quote, b'<', b'&', bytes.get(start..)?)?;
+    (bytes[end] == quote).then_some((name, low_bytes(word, len), start, end))
+}
+
+/// The name of such an attribute: it and what follows, its length, and the quotation mark.
+#[inline(always)]
+pub(super) fn plain_name(bytes: &[u8], i: usize) -> Option<(u64, usize, u8)> {
     let chunk = bytes.get(i..)?.first_chunk::<9>()?;
     let word = u64::from_le_bytes(*chunk.last_chunk()?);
     let len = leading_lowercase(word);
@@ -122,13 +132,7 @@ pub(super) fn plain_attribute(bytes: &[u8], i: usize) -> Option<(QName, Key, usi
         return None;
     }
     let [equals, quote] = ((word >> (8 * len)) as u16).to_le_bytes();
-    if (equals != b'=') | ((quote != b'\'') & (quote != b'"')) {
-        return None;
-    }
-    let name = QName { start: (i + 1) as u32, end: (i + 1 + len) as u32, colon: 0 };
-    let start = i + 1 + len + 2;
-    let end = start + memchr::memchr3(quote, b'<', b'&', bytes.get(start..)?)?;
-    (bytes[end] == quote).then_some((name, low_bytes(word, len), start, end))
+    ((equals == b'=') & ((quote == b'\'') | (quote == b'"'))).then_some((word, len, quote))
 }
 
 #[inline(always)]

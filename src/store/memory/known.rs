@@ -102,6 +102,11 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    /// Without keys as yet.
+    pub(super) fn new(origin: Origin, stamp: SystemTime) -> Self {
+        Self { keys: SmallVec::new(), copies: Copies::of(origin), stamp }
+    }
+
     fn learn(&mut self, key: IdentityKey, id: LogId, owners: &mut Owners) {
         // It may have been proposed twice.
         if !self.keys.contains(&key) {
@@ -137,14 +142,12 @@ impl Known {
         })
     }
 
-    /// A new message: one that [`matching`](Self::matching) did not find.
-    pub(super) fn add(&mut self, id: LogId, keys: &[IdentityKey], origin: Origin, stamp: SystemTime) -> Identity {
+    /// The keys of a new message: one that [`matching`](Self::matching) did not find.
+    pub(super) fn add(&mut self, id: LogId, identity: &mut Identity, keys: &[IdentityKey]) {
         self.newest = id.get();
-        let mut identity = Identity { keys: SmallVec::new(), copies: Copies::of(origin), stamp };
         for key in keys {
             identity.learn(*key, id, &mut self.owners);
         }
-        identity
     }
 
     /// Those of the keys of a copy that its message lacks. One that proves another message to be the same stays with that.
@@ -261,7 +264,8 @@ mod tests {
         let ids: Vec<_> = (first..first + 8).map(LogId::new).collect();
         let mut known = Known::new(8);
         for (n, id) in ids.iter().enumerate() {
-            let identity = known.add(*id, &[key(n as u8, true), key(0, false)], Origin::Live, SystemTime::UNIX_EPOCH);
+            let mut identity = Identity::new(Origin::Live, SystemTime::UNIX_EPOCH);
+            known.add(*id, &mut identity, &[key(n as u8, true), key(0, false)]);
             known.leave(*id, identity, |_| false);
         }
         for (n, id) in ids.iter().enumerate() {
@@ -287,7 +291,8 @@ mod tests {
         assert_eq!((known.counts(), known.keys_of_gone()), ((17, 8), 17));
         // They are forgotten in the order in which they came.
         let others = LogId::new(first + 8);
-        let identity = known.add(others, &[key(200, true)], Origin::Live, SystemTime::UNIX_EPOCH);
+        let mut identity = Identity::new(Origin::Live, SystemTime::UNIX_EPOCH);
+        known.add(others, &mut identity, &[key(200, true)]);
         known.leave(others, identity, |_| false);
         assert_eq!((known.exact(&key(0, true), nothing), known.exact(&key(50, true), nothing)), (None, None));
         assert_eq!(known.exact(&key(1, true), nothing), Some(ids[1]));

@@ -157,7 +157,6 @@ impl Log {
         let NewMessage { record, origin, keys, feed, order, .. } = &*message;
         let (origin, feed) = (*origin, *feed);
         let id = LogId::new(self.count());
-        let identity = self.known.add(id, keys, origin, record.stamp);
         let at = self.timeline_of(record.conversation.as_str());
         let timeline = &mut self.timelines[at];
         let end = timeline.places.last().map_or(i64::MIN, |place| place.order.saturating_add(1));
@@ -168,7 +167,7 @@ impl Log {
             order,
             feed,
             position,
-            identity,
+            identity: Identity::new(origin, record.stamp),
             timeline: at,
             received: record.received,
             flags: record.flags,
@@ -186,10 +185,10 @@ impl Log {
             }
             None => drop(self.unfed.insert(id)),
         }
-        // Last: what follows need not wait until all of it has found its way into memory.
-        let slot = self.packed.put(record);
+        // In its place and last, so that nothing waits until all of it has found its way into memory.
         if let Some(entry) = self.messages.last_mut() {
-            entry.record = slot;
+            self.known.add(id, &mut entry.identity, keys);
+            entry.record = self.packed.put(record);
             self.bytes += entry.cost();
         }
         (Appended::new(id, position, false), when_new)
