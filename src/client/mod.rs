@@ -5,6 +5,7 @@ mod connect;
 mod dispatch;
 mod handle;
 mod identity;
+mod ids;
 mod intake;
 mod limits;
 mod login;

@@ -348,11 +348,7 @@ impl Shared {
     /// An id that nobody can guess and that is never used again.
     #[allow(clippy::unused_self, reason = "a client's ids are its own matter")]
     pub(crate) fn new_id(&self) -> Result<String> {
-        use base64::Engine as _;
-        let mut bytes = [0; 15];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| Error::new(ErrorKind::Io).with_context(format!("no random numbers: {error}")))?;
-        Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+        super::ids::random()
     }
 
     pub(crate) fn check_size(&self, size: usize) -> Result<()> {

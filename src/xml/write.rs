@@ -58,6 +58,11 @@ pub fn escape_attr(value: &str) -> Cow<'_, str> {
 }
 
 fn escape(text: &str, with: impl Fn(u8) -> Option<&'static str>) -> Cow<'_, str> {
+    // Without a way out of the loop it is made of vector instructions; nearly always there is nothing.
+    let may_be = |b: u8| (b < 0x20) | (b == b'&') | (b == b'<') | (b == b'>') | (b == b'\'') | (b == b'"');
+    if !text.bytes().fold(false, |special, b| special | may_be(b)) {
+        return Cow::Borrowed(text);
+    }
     let Some(first) = text.bytes().position(|b| with(b).is_some()) else { return Cow::Borrowed(text) };
     let mut out = String::with_capacity(text.len() + 16);
     let mut done = 0;

@@ -173,8 +173,9 @@ impl Known {
         lacking.into_iter().for_each(|key| identity.learn(key, id, owners));
     }
 
-    /// A message left the log. Its keys stay known until enough others have followed it; `is_logged` tells of those in the log.
-    pub(super) fn leave(&mut self, id: LogId, identity: Identity, is_logged: impl Fn(LogId) -> bool) {
+    /// A message left the log. Its keys stay known until enough others have followed it; `is_logged` tells of those in the log, of
+    /// which this is the first.
+    pub(super) fn leave(&mut self, id: LogId, identity: Identity, first: Option<LogId>, is_logged: impl Fn(LogId) -> bool) {
         let index = match self.gone.back() {
             Some((last, _)) if *last > id => self.gone.partition_point(|(gone, _)| *gone < id),
             _ => self.gone.len(),
@@ -184,9 +185,11 @@ impl Known {
             && let Some((_, forgotten)) = self.gone.pop_front()
         {
             let (newest, gone) = (self.newest, &self.gone);
+            let oldest = first.into_iter().chain(gone.front().map(|(id, _)| *id)).min();
             self.owners.forget(forgotten.keys.len(), |owner| {
                 let id = owner.message(newest);
-                is_logged(id) || find(gone, id).is_some()
+                // Nearly all are older.
+                oldest.is_some_and(|oldest| id >= oldest) && (is_logged(id) || find(gone, id).is_some())
             });
         }
     }
@@ -266,7 +269,7 @@ mod tests {
         for (n, id) in ids.iter().enumerate() {
             let mut identity = Identity::new(Origin::Live, SystemTime::UNIX_EPOCH);
             known.add(*id, &mut identity, &[key(n as u8, true), key(0, false)]);
-            known.leave(*id, identity, |_| false);
+            known.leave(*id, identity, None, |_| false);
         }
         for (n, id) in ids.iter().enumerate() {
             assert_eq!(known.exact(&key(n as u8, true), nothing), Some(*id));
@@ -293,7 +296,7 @@ mod tests {
         let others = LogId::new(first + 8);
         let mut identity = Identity::new(Origin::Live, SystemTime::UNIX_EPOCH);
         known.add(others, &mut identity, &[key(200, true)]);
-        known.leave(others, identity, |_| false);
+        known.leave(others, identity, None, |_| false);
         assert_eq!((known.exact(&key(0, true), nothing), known.exact(&key(50, true), nothing)), (None, None));
         assert_eq!(known.exact(&key(1, true), nothing), Some(ids[1]));
         assert_eq!((known.counts(), known.keys_of_gone()), ((15, 8), 15));

@@ -361,7 +361,8 @@ impl Log {
                 self.timelines.remove(entry.timeline);
             }
         }
-        self.known.leave(id, entry.identity, |id| self.messages.get(id).is_some());
+        let first = self.messages.first().map(|entry| entry.id);
+        self.known.leave(id, entry.identity, first, |id| self.messages.get(id).is_some());
     }
 
     fn close_gap(&mut self, position: Position, leaving: Leaving) {
