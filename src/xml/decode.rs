@@ -155,3 +155,61 @@ fn push_other_reference<'a>(out: &mut String, raw: &'a str) -> &'a str {
 fn line_end_len(bytes: &[u8]) -> usize {
     if bytes.starts_with(b"\r\n") { 2 } else { 1 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same, piece by piece.
+    fn slowly(mut raw: &str) -> String {
+        let mut out = String::new();
+        while let Some(c) = raw.chars().next() {
+            raw = &raw[c.len_utf8()..];
+            match c {
+                '&' => {
+                    let (name, rest) = raw.split_once(';').expect("a reference");
+                    out.extend(reference(name.as_bytes()));
+                    raw = rest;
+                }
+                '\r' => {
+                    raw = raw.strip_prefix('\n').unwrap_or(raw);
+                    out.push('\n');
+                }
+                c => out.push(c),
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn text_is_decoded_wherever_in_it_something_stands() {
+        let pieces = [
+            "&lt;",
+            "&gt;",
+            "&amp;",
+            "&quot;",
+            "&apos;",
+            "&#9;",
+            "&#x1F600;",
+            "\r",
+            "\r\n",
+            "\n",
+            "a",
+            "'",
+            "%",
+            "ü",
+            "漢",
+            "😀",
+        ];
+        for one in pieces {
+            for other in pieces {
+                for between in 0..20 {
+                    for (before, after) in [("", ""), ("x", "y"), ("seven b", "é"), ("", "more than eight bytes")] {
+                        let raw = format!("{before}{one}{}{other}{after}", "-".repeat(between));
+                        assert_eq!(text(&raw), slowly(&raw), "{raw:?}");
+                    }
+                }
+            }
+        }
+    }
+}
