@@ -289,6 +289,10 @@ fn unwrap(draft: &mut InboundDraft, cx: &Ctx) {
             "delay" if child.has_ns(ns::DELAY) => delay = delay.or(Some(child)),
             _ => {}
         }
+        // What follows takes a look at the whole message.
+        if message.is_some() && delay.is_some() {
+            break;
+        }
     }
     let message: Option<Stanza> = message.and_then(|message| stanza.inner(message));
     let stamp = delay.and_then(|delay| delay.attr("stamp")).and_then(|stamp| parse_datetime(&stamp));

@@ -199,6 +199,29 @@ pub(super) fn name_end(bytes: &[u8], start: usize) -> (usize, Option<usize>) {
     (end, colon)
 }
 
+/// Where an element ends, and its child elements, whose ends are known then: in one pass.
+pub(super) fn children_and_end(node: Node<'_>) -> (usize, SmallVec<[NodeData; 8]>) {
+    let (frame, data, mut children) = (node.frame(), node.data(), SmallVec::new());
+    let text: &str = frame.inner_ref().text();
+    let mut at = data.content as usize;
+    if node.is_empty_tag() {
+        return (at, children);
+    }
+    loop {
+        match next_content(text, at) {
+            Content::Text(run) => at = run.end as usize,
+            Content::Cdata { end, .. } => at = end,
+            Content::End => return (end_of_end_tag(text.as_bytes(), at), children),
+            Content::Start => {
+                let mut child = start_tag(frame, at, data.default, data.lang);
+                at = Node::new(frame, child).range().1;
+                child.end = at as u32;
+                children.push(child);
+            }
+        }
+    }
+}
+
 fn skip(bytes: &[u8], mut i: usize, goes_on: impl Fn(u8) -> bool) -> usize {
     while goes_on(bytes[i]) {
         i += 1;

@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use jid::Jid;
-use smallvec::SmallVec;
 use xso::FromXml;
 
 use super::error::PayloadError;
 use super::frame::{Frame, Header, NodeData};
 use super::jids::Address;
 use super::node::{Children, Node};
+use super::read::children_and_end;
 use super::scope::Span;
 use super::{ns, payload};
 use crate::error::{StanzaError, StanzaErrorType};
@@ -100,9 +100,8 @@ struct Part {
 impl Part {
     fn index(&self, frame: &Frame) -> &(u32, Box<[NodeData]>) {
         self.index.get_or_init(|| {
-            let node = Node::new(frame, self.data);
-            let children: SmallVec<[NodeData; 8]> = node.children().map(Node::data).collect();
-            (node.range().1 as u32, children.as_slice().into())
+            let (end, children) = children_and_end(Node::new(frame, self.data));
+            (end as u32, children.as_slice().into())
         })
     }
 }
