@@ -97,7 +97,7 @@ impl<'a> IntoIterator for &'a IdentityKeys {
 pub(crate) enum KeyLife {
     /// In files: one digest for all processes.
     BeyondProcess,
-    /// In this process: a hash under a key that nobody else knows (HighwayHash), which takes a tenth of the time.
+    /// In this process: a hash under a key that nobody else knows (HighwayHash), which takes a third of the time.
     InProcess,
 }
 

@@ -167,3 +167,20 @@ fn the_archive_is_asked_from_what_it_had_before_the_first_writing() {
     outbox.session_lost(None);
     assert_eq!(outbox.unresolved()[0].archive_after, Some(archive("a")));
 }
+
+#[test]
+fn what_nobody_asks_about_any_more_is_not_remembered() {
+    let outbox = Outbox::default();
+    let held =
+        outbox.add("held".to_owned(), message("held", "juliet@capulet.example"), false, SystemTime::now()).expect("accepted");
+    for n in 0..1_000 {
+        accept(&outbox, &n.to_string());
+        write(&outbox);
+        assert!(outbox.lock().records.len() <= super::FEW);
+    }
+    assert_eq!(outbox.sent("held").expect("its token").status(), held.status());
+    assert!(outbox.sent("5").is_none());
+    // Those that are not sent yet are remembered, however many.
+    (0..1_000).for_each(|n| accept(&outbox, &n.to_string()));
+    assert!((0..1_000).all(|n| outbox.sent(&n.to_string()).is_some()));
+}
