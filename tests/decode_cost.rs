@@ -33,8 +33,8 @@ fn decoding_takes_no_more_allocations_than_it_took() {
     let routes = Routes::new();
     for (what, measured, counted) in [
         ("frames, routed by kind and payload", 0.18, allocations(|frame, tally| routes.route(frame, tally))),
-        ("what a chat application reads", 2.2, allocations(reading::read)),
-        ("every payload converted", 38.75, allocations(reading::convert)),
+        ("what a chat application reads", 1.85, allocations(reading::read)),
+        ("every payload converted", 35.5, allocations(reading::convert)),
     ] {
         println!("{what}: {counted}");
         assert!(counted <= measured * (1.0 + TOLERANCE), "{what}: {counted} allocations of a stanza, there were {measured}");

@@ -478,7 +478,7 @@ impl Shared {
 pub(super) fn record(stanza: &Stanza, conversation: StoredJid, direction: Direction, at: SystemTime) -> MessageRecord {
     let mut record = MessageRecord::new(conversation, direction, stanza, at);
     record.kind = MessageKind::from_attribute(stanza.stanza_type().as_deref());
-    record.from = stanza.shared_from().map(StoredJid::from);
+    record.from = stanza.sender().cloned().map(StoredJid::from);
     record.id = stanza.id().map(|id| StoredText::of(stanza, id));
     let (mut origin_id, mut body, mut delay) = (None, None, None);
     for child in stanza.children() {

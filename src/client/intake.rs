@@ -13,7 +13,7 @@ use crate::error::{ErrorKind, Result};
 use crate::event::Inbound;
 use crate::ext::{Ctx, InboundDraft, Intake, Notes, TakenIn};
 use crate::store::{
-    Applied, Batch, Change, Direction, Feed, IdentityKey, LoggedMessage, MessageFlags, NewMessage, Origin, Place, StoredJid,
+    Applied, Batch, Change, Direction, Feed, IdentityKey, LoggedMessage, MessageFlags, NewMessage, Origin, Place,
 };
 use crate::xml::belongs_to;
 
@@ -63,7 +63,7 @@ impl Shared {
         let (direction, other) = if own {
             (Direction::Outgoing, stanza.to_jid().map(|to| to.into_bare().into()))
         } else {
-            (Direction::Incoming, stanza.shared_from_bare().map(StoredJid::from))
+            (Direction::Incoming, stanza.sender().map(|from| from.bare().into()))
         };
         let conversation = other.unwrap_or_else(|| BareJid::clone(&self.account).into());
         let mut record = record(stanza, conversation, direction, inbound.received());

@@ -1,11 +1,13 @@
 //! An address that many messages share.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use jid::{BareJid, FullJid, Jid};
+
+use crate::xml::SharedJid;
 
 /// An address in a message of the log: a [`Jid`] that costs nothing to copy, since many messages have the same one.
 ///
@@ -19,8 +21,8 @@ use jid::{BareJid, FullJid, Jid};
 /// assert_eq!(Jid::from(stored), Jid::from(juliet));
 /// # Ok::<(), xmppkit::Error>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StoredJid(Arc<Jid>);
+#[derive(Clone)]
+pub struct StoredJid(SharedJid);
 
 impl Deref for StoredJid {
     type Target = Jid;
@@ -30,15 +32,15 @@ impl Deref for StoredJid {
     }
 }
 
-impl From<Arc<Jid>> for StoredJid {
-    fn from(jid: Arc<Jid>) -> Self {
+impl From<SharedJid> for StoredJid {
+    fn from(jid: SharedJid) -> Self {
         Self(jid)
     }
 }
 
 impl From<Jid> for StoredJid {
     fn from(jid: Jid) -> Self {
-        Self(Arc::new(jid))
+        Self(jid.into())
     }
 }
 
@@ -64,7 +66,21 @@ impl FromStr for StoredJid {
 
 impl From<StoredJid> for Jid {
     fn from(jid: StoredJid) -> Self {
-        Arc::unwrap_or_clone(jid.0)
+        jid.0.into_jid()
+    }
+}
+
+impl PartialEq for StoredJid {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for StoredJid {}
+
+impl Hash for StoredJid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
     }
 }
 
@@ -82,12 +98,12 @@ impl PartialEq<StoredJid> for Jid {
 
 impl fmt::Display for StoredJid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        fmt::Display::fmt(&**self, f)
     }
 }
 
 impl fmt::Debug for StoredJid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        fmt::Debug::fmt(&**self, f)
     }
 }

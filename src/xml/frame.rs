@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use xso::FromXml;
 
 use super::error::{PayloadError, XmlError, XmlErrorKind};
-use super::jids::Address;
+use super::jids::SharedJid;
 use super::limits::Limits;
 use super::node::{Children, Node};
 use super::packed::{self, Row};
@@ -68,7 +68,7 @@ pub(super) struct Inner {
     /// Whether a prefix stands in it that the stream's header declares.
     outer_prefix: bool,
     /// The sender, once somebody asked.
-    sender: OnceLock<Option<Address>>,
+    sender: OnceLock<Option<SharedJid>>,
 }
 
 /// The attributes every stanza is routed by (RFC 6120 §8.1), where they stand.
@@ -413,7 +413,7 @@ impl Inner {
         }
     }
 
-    pub(super) fn sender(&self) -> &OnceLock<Option<Address>> {
+    pub(super) fn sender(&self) -> &OnceLock<Option<SharedJid>> {
         &self.sender
     }
 

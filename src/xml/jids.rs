@@ -1,6 +1,8 @@
 //! Addresses that came on a stream, so that those that come often are not looked at letter by letter each time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jid::Jid;
 
@@ -10,27 +12,44 @@ use super::address::bare_of;
 const FIRST: usize = 8;
 const MOST: usize = 1_024;
 
-/// An address of a stanza.
-#[derive(Debug, Clone)]
-pub(super) struct Address {
-    pub(super) jid: Arc<Jid>,
-    /// Without the resource, if that is at hand.
-    bare: Option<Arc<Jid>>,
+/// An address that is shared by all who have to do with it.
+#[derive(Clone)]
+pub(crate) struct SharedJid(Arc<Named>);
+
+struct Named {
+    jid: Jid,
+    /// The same without its resource, once somebody asked.
+    bare: OnceLock<SharedJid>,
 }
 
-impl Address {
-    /// One that is not remembered.
-    pub(super) fn of(jid: Jid) -> Self {
-        Self { jid: Arc::new(jid), bare: None }
+impl SharedJid {
+    pub(crate) fn bare(&self) -> Self {
+        if self.is_bare() { self.clone() } else { self.0.bare.get_or_init(|| Jid::from(bare_of(self)).into()).clone() }
     }
 
-    pub(super) fn bare(&self) -> Arc<Jid> {
-        self.bare.clone().unwrap_or_else(|| bare(&self.jid))
+    pub(crate) fn into_jid(self) -> Jid {
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.jid.clone(), |named| named.jid)
     }
 }
 
-fn bare(jid: &Arc<Jid>) -> Arc<Jid> {
-    if jid.is_bare() { Arc::clone(jid) } else { Arc::new(bare_of(jid).into()) }
+impl From<Jid> for SharedJid {
+    fn from(jid: Jid) -> Self {
+        Self(Arc::new(Named { jid, bare: OnceLock::new() }))
+    }
+}
+
+impl Deref for SharedJid {
+    type Target = Jid;
+
+    fn deref(&self) -> &Jid {
+        &self.0.jid
+    }
+}
+
+impl fmt::Debug for SharedJid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.jid.fmt(f)
+    }
 }
 
 /// Each address has two places, which it shares with others: those that came last have them.
@@ -39,49 +58,48 @@ pub(super) struct Jids(Mutex<Places>);
 
 #[derive(Debug, Default)]
 struct Places {
-    pairs: Vec<[Option<Address>; 2]>,
+    pairs: Vec<[Option<SharedJid>; 2]>,
     /// How often one has put out another since there were more places.
     evicted: usize,
 }
 
 impl Jids {
     /// The JID that this is (RFC 7622).
-    pub(super) fn address(&self, address: &str) -> Option<Address> {
+    pub(super) fn jid(&self, address: &str) -> Option<SharedJid> {
         let at = hash(address);
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(at, address);
         if known.is_some() {
             return known;
         }
-        let mut known = Address::of(Jid::new(address).ok()?);
+        let jid = SharedJid::from(Jid::new(address).ok()?);
         // Only what is written as it is normalised is found again by what is written.
-        if known.jid.as_str() == address {
-            known.bare = Some(bare(&known.jid));
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).put(at, &known);
+        if jid.as_str() == address {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).put(at, &jid);
         }
-        Some(known)
+        Some(jid)
     }
 }
 
 impl Places {
-    fn get(&self, at: usize, address: &str) -> Option<Address> {
+    fn get(&self, at: usize, address: &str) -> Option<SharedJid> {
         let pair = self.pairs.get(at & self.pairs.len().wrapping_sub(1))?;
-        pair.iter().flatten().find(|known| known.jid.as_str() == address).cloned()
+        pair.iter().flatten().find(|jid| jid.as_str() == address).cloned()
     }
 
-    fn put(&mut self, at: usize, address: &Address) {
+    fn put(&mut self, at: usize, jid: &SharedJid) {
         let len = self.pairs.len();
         if len == 0 {
             self.pairs.resize(FIRST / 2, [const { None }; 2]);
         } else if self.evicted >= len && 2 * len < MOST {
             self.evicted = 0;
-            for known in std::mem::replace(&mut self.pairs, vec![[const { None }; 2]; 2 * len]).into_iter().flatten().flatten() {
-                self.put(hash(known.jid.as_str()), &known);
+            for jid in std::mem::replace(&mut self.pairs, vec![[const { None }; 2]; 2 * len]).into_iter().flatten().flatten() {
+                self.put(hash(jid.as_str()), &jid);
             }
         }
         let at = at & (self.pairs.len() - 1);
         let [first, second] = &mut self.pairs[at];
         std::mem::swap(first, second);
-        self.evicted += usize::from(first.replace(address.clone()).is_some());
+        self.evicted += usize::from(first.replace(jid.clone()).is_some());
     }
 }
 
@@ -106,10 +124,10 @@ mod tests {
         for _ in 0..3 {
             for n in 0..2_000 {
                 let address = format!("contact{n}@montague.example/Balcony {}", n % 3);
-                assert_eq!(jids.address(&address).map(|known| known.jid).as_deref(), Jid::new(&address).ok().as_ref());
+                assert_eq!(jids.jid(&address).as_deref(), Jid::new(&address).ok().as_ref());
             }
             for odd in ["JULIET@Capulet.Example/x", "a@b./c", "b", "b/", "", "@", "a@b/c/d@e", "\u{212b}@x", "a@b/\u{212b}"] {
-                assert_eq!(jids.address(odd).map(|known| known.jid).as_deref(), Jid::new(odd).ok().as_ref(), "{odd}");
+                assert_eq!(jids.jid(odd).as_deref(), Jid::new(odd).ok().as_ref(), "{odd}");
             }
         }
         let places = jids.0.lock().expect("nobody panicked");
@@ -123,7 +141,7 @@ mod tests {
         let jids = Jids::default();
         for _ in 0..1_000 {
             for address in ["a@b/c", "d@e/f"] {
-                assert!(jids.address(address).is_some());
+                assert!(jids.jid(address).is_some());
             }
         }
         assert_eq!(jids.0.lock().expect("nobody panicked").pairs.len(), FIRST / 2);

@@ -70,6 +70,7 @@ pub use datetime::{format_datetime, parse_datetime};
 pub use error::{PayloadError, XmlError, XmlErrorKind};
 pub use frame::Frame;
 pub use framer::{Framer, StreamHeader, StreamItem};
+pub(crate) use jids::SharedJid;
 pub use limits::Limits;
 pub use node::{Attr, Attrs, Children, Node};
 pub use out::OutStanza;

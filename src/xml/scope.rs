@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock, OnceLock};
 
 use jid::Jid;
 
-use super::jids::{Address, Jids};
+use super::jids::{Jids, SharedJid};
 use super::ns;
 
 /// A range of bytes in a frame's text.
@@ -214,9 +214,9 @@ impl StreamScope {
     }
 
     /// The JID that a stanza's sender or receiver is, if it is one.
-    pub(super) fn address(&self, address: &str) -> Option<Address> {
+    pub(super) fn address(&self, address: &str) -> Option<SharedJid> {
         // What stands alone is of no stream, and has this in common with everything that does.
-        if self.bindings.is_empty() { Jid::new(address).ok().map(Address::of) } else { self.jids.address(address) }
+        if self.bindings.is_empty() { Jid::new(address).ok().map(SharedJid::from) } else { self.jids.jid(address) }
     }
 
     pub(super) fn uri(&self, index: usize) -> &str {

@@ -9,7 +9,7 @@ use xso::FromXml;
 
 use super::error::PayloadError;
 use super::frame::{Frame, Header, NodeData};
-use super::jids::Address;
+use super::jids::SharedJid;
 use super::node::{Children, Node};
 use super::read::children_and_end;
 use super::scope::Span;
@@ -92,7 +92,7 @@ struct Part {
     header: Header,
     kind: StanzaKind,
     /// The sender, once somebody asked.
-    sender: OnceLock<Option<Address>>,
+    sender: OnceLock<Option<SharedJid>>,
     /// Where it ends, and its children, once somebody asked.
     index: OnceLock<(u32, Box<[NodeData]>)>,
 }
@@ -159,20 +159,11 @@ impl Stanza {
     /// The sender; none if there is none, or no valid JID (RFC 7622). It is read once, for all clones.
     #[must_use]
     pub fn from_jid(&self) -> Option<&Jid> {
-        self.sender().map(|sender| &*sender.jid)
+        self.sender().map(|sender| &**sender)
     }
 
     /// The same, to keep.
-    pub(crate) fn shared_from(&self) -> Option<Arc<Jid>> {
-        self.sender().map(|sender| Arc::clone(&sender.jid))
-    }
-
-    /// The sender without its resource.
-    pub(crate) fn shared_from_bare(&self) -> Option<Arc<Jid>> {
-        self.sender().map(Address::bare)
-    }
-
-    fn sender(&self) -> Option<&Address> {
+    pub(crate) fn sender(&self) -> Option<&SharedJid> {
         let sender = self.part.as_ref().map_or_else(|| self.frame.inner_ref().sender(), |part| &part.sender);
         sender.get_or_init(|| self.frame.inner_ref().scope().address(&self.from()?)).as_ref()
     }
@@ -180,7 +171,7 @@ impl Stanza {
     /// The receiver; none if there is none, or no valid JID (RFC 7622).
     #[must_use]
     pub fn to_jid(&self) -> Option<Jid> {
-        self.frame.inner_ref().scope().address(&self.to()?).map(|receiver| Arc::unwrap_or_clone(receiver.jid))
+        self.frame.inner_ref().scope().address(&self.to()?).map(SharedJid::into_jid)
     }
 
     /// The language in force in the stanza (`xml:lang`, inherited where it has none of its own); none if undefined.
