@@ -16,6 +16,8 @@ pub(super) struct Known {
     max_gone: usize,
     /// The number of the newest message.
     newest: u64,
+    /// The latest stamp of those of which there is a copy from an archive or offline storage.
+    latest_kept: Option<SystemTime>,
 }
 
 /// Who has which key. The keys themselves are with the messages: this is small enough to stay at hand.
@@ -107,6 +109,11 @@ impl Identity {
         Self { keys: SmallVec::new(), copies: Copies::of(origin), stamp }
     }
 
+    /// Its stamp, if there is a copy of it from an archive or offline storage.
+    fn kept_elsewhere(&self) -> Option<SystemTime> {
+        is_kept_elsewhere(self.copies).then_some(self.stamp)
+    }
+
     fn learn(&mut self, key: IdentityKey, id: LogId, owners: &mut Owners) {
         // It may have been proposed twice.
         if !self.keys.contains(&key) {
@@ -122,7 +129,7 @@ impl Identity {
 
 impl Known {
     pub(super) fn new(max_gone: usize) -> Self {
-        Self { owners: Owners::default(), gone: VecDeque::new(), max_gone, newest: 0 }
+        Self { owners: Owners::default(), gone: VecDeque::new(), max_gone, newest: 0, latest_kept: None }
     }
 
     /// The message that this key proves to be the same, if it alone proves any; `logged` gives what is known of those in the log.
@@ -132,14 +139,25 @@ impl Known {
 
     /// The message this is a copy of; `logged` gives what is known of those in the log.
     pub(super) fn matching<'a>(&'a self, message: &NewMessage, logged: impl Fn(LogId) -> Option<&'a Identity>) -> Option<LogId> {
+        let may_be_similar = self.may_be_similar(message);
         message.keys.iter().find_map(|key| {
             if key.is_exact() {
                 return self.exact(key, &logged);
+            }
+            if !may_be_similar {
+                return None;
             }
             let is_copy =
                 |known: &Identity| IdentityKey::similar_match(known.copies, known.stamp, message.origin, message.record.stamp);
             self.having(key, &logged).filter(|(_, known)| is_copy(known)).map(|(id, _)| id).min()
         })
+    }
+
+    /// Whether there may be a message that is similar to this one: what comes live is only to what is kept elsewhere, of the same time.
+    fn may_be_similar(&self, message: &NewMessage) -> bool {
+        let apart = |latest: SystemTime| message.record.stamp.duration_since(latest).unwrap_or_default();
+        is_kept_elsewhere(Copies::of(message.origin))
+            || self.latest_kept.is_some_and(|latest| apart(latest) <= IdentityKey::SIMILAR_WITHIN)
     }
 
     /// The keys of a new message: one that [`matching`](Self::matching) did not find.
@@ -148,6 +166,7 @@ impl Known {
         for key in keys {
             identity.learn(*key, id, &mut self.owners);
         }
+        self.latest_kept = self.latest_kept.max(identity.kept_elsewhere());
     }
 
     /// Those of the keys of a copy that its message lacks. One that proves another message to be the same stays with that.
@@ -163,7 +182,7 @@ impl Known {
 
     /// A copy of a message brings keys that it [lacks](Self::lacking); `logged` is what is known of it if it is in the log.
     pub(super) fn merge(&mut self, id: LogId, logged: Option<&mut Identity>, lacking: Vec<IdentityKey>, origin: Origin) {
-        let Self { owners, gone, .. } = self;
+        let Self { owners, gone, latest_kept, .. } = self;
         let identity = match (logged, gone.binary_search_by_key(&id, |(id, _)| *id)) {
             (Some(logged), _) => logged,
             (None, Ok(index)) => &mut gone[index].1,
@@ -171,6 +190,7 @@ impl Known {
         };
         identity.copies = identity.copies.with(origin);
         lacking.into_iter().for_each(|key| identity.learn(key, id, owners));
+        *latest_kept = (*latest_kept).max(identity.kept_elsewhere());
     }
 
     /// A message left the log. Its keys stay known until enough others have followed it; `is_logged` tells of those in the log, of
@@ -207,6 +227,10 @@ impl Known {
             known.keys.contains(&key).then_some((id, known))
         })
     }
+}
+
+fn is_kept_elsewhere(copies: Copies) -> bool {
+    copies.intersects(Copies::of(Origin::Archive).with(Origin::Offline))
 }
 
 fn find(gone: &VecDeque<(LogId, Identity)>, id: LogId) -> Option<&Identity> {

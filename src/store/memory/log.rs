@@ -149,12 +149,12 @@ impl Log {
         self.head
     }
 
-    pub(super) fn append(&mut self, mut message: Box<NewMessage>) -> (Appended, Vec<RowChange>) {
-        if let Some(id) = self.known.matching(&message, |id| self.messages.get(id).map(|entry| &entry.identity)) {
-            return (self.merge(id, *message), Vec::new());
+    pub(super) fn append(&mut self, message: &mut NewMessage) -> (Appended, Vec<RowChange>) {
+        if let Some(id) = self.known.matching(message, |id| self.messages.get(id).map(|entry| &entry.identity)) {
+            return (self.merge(id, message), Vec::new());
         }
         let when_new = std::mem::take(&mut message.when_new);
-        let NewMessage { record, origin, keys, feed, order, .. } = &*message;
+        let NewMessage { record, origin, keys, feed, order, .. } = message;
         let (origin, feed) = (*origin, *feed);
         let id = LogId::new(self.count());
         let at = self.timeline_of(record.conversation.as_str());
@@ -210,19 +210,20 @@ impl Log {
     }
 
     /// A copy of a message that is known: takes from it what the message lacks.
-    fn merge(&mut self, id: LogId, copy: NewMessage) -> Appended {
+    fn merge(&mut self, id: LogId, copy: &mut NewMessage) -> Appended {
         let NewMessage { record, origin, keys, feed, .. } = copy;
-        let lacking = self.known.lacking(id, &keys, |id| self.messages.get(id).map(|entry| &entry.identity));
+        let (origin, feed) = (*origin, *feed);
+        let lacking = self.known.lacking(id, keys, |id| self.messages.get(id).map(|entry| &entry.identity));
         self.known.merge(id, self.messages.get_mut(id).map(|entry| &mut entry.identity), lacking, origin);
         self.set_flags(id, record.flags, MessageFlags::NONE);
         if !record.archive_ids.is_empty() || record.origin_id.is_some() {
             self.modify(id, |known| {
-                for archive_id in record.archive_ids {
+                for archive_id in std::mem::take(&mut record.archive_ids) {
                     if !known.archive_ids.contains(&archive_id) {
                         known.archive_ids.push(archive_id);
                     }
                 }
-                known.origin_id = known.origin_id.take().or(record.origin_id);
+                known.origin_id = known.origin_id.take().or_else(|| record.origin_id.take());
             });
         }
         let known_feed = self.messages.get(id).map(|entry| entry.feed);
