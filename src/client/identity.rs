@@ -120,9 +120,6 @@ fn with_content<T>(stanza: &Stanza, mut body: Option<&str>, make: impl FnOnce(&[
 
 /// Whether an element is added, or taken away, between the sender and whoever keeps the message.
 fn is_on_the_way(child: Node<'_>) -> bool {
-    if child.has_ns(ns::CLIENT) {
-        return false;
-    }
     match &*child.ns() {
         ns::DELAY | ns::SID | ns::HINTS | ns::CHAT_STATES | ns::CARBONS | ns::MUC_USER | "urn:xmpp:mam:tmp" => true,
         ns::RECEIPTS => child.name() == "request",
