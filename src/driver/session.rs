@@ -103,7 +103,7 @@ pub(super) struct Session {
     online_since: Option<Instant>,
     is_resumed: bool,
     lane: Box<Lane>,
-    /// When something was read last.
+    /// When something was read last, by the clock on the wall and by the one that only goes forward.
     read_at: (SystemTime, Instant),
     pulse: Pulse,
     /// Why the stream is being closed from this side, where that is an error.

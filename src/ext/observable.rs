@@ -78,7 +78,7 @@ struct Inner<S: Observe> {
 struct Queue<S: Observe> {
     items: VecDeque<Observed<S>>,
     /// More changes were missed than are kept: the next item is the state as it is when it is asked for, so that a
-    /// watcher nobody reads costs nothing however large the state.
+    /// watcher nobody reads costs nothing any more, however large the state.
     behind: bool,
     waker: Option<Waker>,
     ended: bool,

@@ -275,8 +275,7 @@ impl<T: Encode> Encode for Option<T> {
 
 impl<T: Encode> Encode for Vec<T> {
     fn encode(&self, out: &mut Writer) {
-        (self.len() as u64).encode(out);
-        self.iter().for_each(|item| item.encode(out));
+        encode_each(self, out);
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self> {
         let length = u64::decode(input)?;
@@ -287,13 +286,16 @@ impl<T: Encode> Encode for Vec<T> {
 
 impl Encode for IdentityKeys {
     fn encode(&self, out: &mut Writer) {
-        (self.len() as u64).encode(out);
-        self.iter().for_each(|key| key.encode(out));
+        encode_each(self, out);
     }
     fn decode(input: &mut Reader<'_>) -> Result<Self> {
-        let length = u64::decode(input)?;
-        (0..length).map(|_| IdentityKey::decode(input)).collect()
+        Ok(Vec::decode(input)?.into_iter().collect())
     }
+}
+
+fn encode_each<T: Encode>(items: &[T], out: &mut Writer) {
+    (items.len() as u64).encode(out);
+    items.iter().for_each(|item| item.encode(out));
 }
 
 impl<A: Encode, B: Encode> Encode for (A, B) {

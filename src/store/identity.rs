@@ -190,8 +190,7 @@ impl IdentityKey {
     pub fn similar_match(known: Copies, known_stamp: SystemTime, origin: Origin, stamp: SystemTime) -> bool {
         let apart = stamp.duration_since(known_stamp).unwrap_or_else(|e| e.duration());
         let live = Copies::of(Origin::Live).with(Origin::Carbon);
-        let kept = Copies::of(Origin::Archive).with(Origin::Offline);
-        let other_side = if live.contains(origin) { kept } else { live };
+        let other_side = if live.contains(origin) { Copies::kept_elsewhere() } else { live };
         apart <= Self::SIMILAR_WITHIN && known.intersects(other_side) && !known.contains(origin)
     }
 

@@ -118,6 +118,11 @@ impl Copies {
         })
     }
 
+    /// Of what is kept elsewhere: by an archive, or in offline storage.
+    pub(crate) const fn kept_elsewhere() -> Self {
+        Self::of(Origin::Archive).with(Origin::Offline)
+    }
+
     /// This set and one origin more.
     #[must_use]
     pub const fn with(self, origin: Origin) -> Self {

@@ -12,9 +12,7 @@ use super::log::Log;
 use super::outbox::Outbox;
 use super::small::SmallMap;
 use crate::error::{ErrorKind, Result};
-use crate::store::{
-    Applied, ArchiveCursor, Batch, Change, Cursor, NewMessage, Roster, Row, RowChange, Secret, StoredSession, StoredXml,
-};
+use crate::store::{Applied, ArchiveCursor, Batch, Change, Cursor, Roster, Row, RowChange, Secret, StoredSession, StoredXml};
 
 /// How many hashes of entity capabilities are kept.
 const MAX_CAPS: usize = 1_000;
@@ -62,14 +60,11 @@ impl Areas {
         if batch.changes().len() > 1 {
             applied.appended.reserve(batch.changes().len());
         }
-        // They are let go of together, at the end: counting down what they share waits for all that was written before.
-        let mut spent = Vec::with_capacity(batch.changes().len());
         for change in batch.into_changes() {
-            self.make(change, &mut applied, &mut spent);
+            self.make(change, &mut applied);
         }
         self.log.retain_within_bounds();
         applied.head = self.log.head();
-        drop(spent);
         Ok(applied)
     }
 
@@ -95,12 +90,10 @@ impl Areas {
         Ok(())
     }
 
-    #[allow(clippy::vec_box, reason = "they are in boxes already")]
-    fn make(&mut self, change: Change, applied: &mut Applied, spent: &mut Vec<Box<NewMessage>>) {
+    fn make(&mut self, change: Change, applied: &mut Applied) {
         match change {
             Change::Append(mut message) => {
                 let (appended, when_new) = self.log.append(&mut message);
-                spent.push(message);
                 applied.appended.push(appended);
                 for row in when_new {
                     self.rows.change(row);

@@ -111,7 +111,7 @@ impl Identity {
 
     /// Its stamp, if there is a copy of it from an archive or offline storage.
     fn kept_elsewhere(&self) -> Option<SystemTime> {
-        is_kept_elsewhere(self.copies).then_some(self.stamp)
+        self.copies.intersects(Copies::kept_elsewhere()).then_some(self.stamp)
     }
 
     fn learn(&mut self, key: IdentityKey, id: LogId, owners: &mut Owners) {
@@ -156,7 +156,7 @@ impl Known {
     /// Whether there may be a message that is similar to this one: what comes live is only to what is kept elsewhere, of the same time.
     fn may_be_similar(&self, message: &NewMessage) -> bool {
         let apart = |latest: SystemTime| message.record.stamp.duration_since(latest).unwrap_or_default();
-        is_kept_elsewhere(Copies::of(message.origin))
+        Copies::kept_elsewhere().contains(message.origin)
             || self.latest_kept.is_some_and(|latest| apart(latest) <= IdentityKey::SIMILAR_WITHIN)
     }
 
@@ -227,10 +227,6 @@ impl Known {
             known.keys.contains(&key).then_some((id, known))
         })
     }
-}
-
-fn is_kept_elsewhere(copies: Copies) -> bool {
-    copies.intersects(Copies::of(Origin::Archive).with(Origin::Offline))
 }
 
 fn find(gone: &VecDeque<(LogId, Identity)>, id: LogId) -> Option<&Identity> {

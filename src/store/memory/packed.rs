@@ -32,13 +32,13 @@ struct Piece {
 /// Where a message stands.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Slot {
-    /// The number of the piece, and where in it. Together, so that a slot is two values to the processor, which it need not wait for.
-    at: u64,
+    piece: u32,
+    start: u32,
     len: u32,
 }
 
 impl Slot {
-    pub(super) const NOTHING: Self = Self { at: 0, len: 0 };
+    pub(super) const NOTHING: Self = Self { piece: 0, start: 0, len: 0 };
 
     /// How many bytes it takes.
     pub(super) fn len(self) -> usize {
@@ -46,7 +46,7 @@ impl Slot {
     }
 
     fn range(self) -> Range<usize> {
-        let start = self.at as u32 as usize;
+        let start = self.start as usize;
         start..start + self.len()
     }
 }
@@ -107,13 +107,12 @@ impl Packed {
         self.all += len;
         // A piece is as large as one message more than it should be, and no stanza has 4 GiB; pieces may be numbered from the
         // start again, for there are never as many at once.
-        let piece = self.first.wrapping_add(index as u32);
-        Slot { at: u64::from(piece) << 32 | start as u64, len: len as u32 }
+        Slot { piece: self.first.wrapping_add(index as u32), start: start as u32, len: len as u32 }
     }
 
     /// Where its piece stands.
     fn index(&self, slot: Slot) -> Option<usize> {
-        let index = ((slot.at >> 32) as u32).wrapping_sub(self.first) as usize;
+        let index = slot.piece.wrapping_sub(self.first) as usize;
         (index < self.pieces.len()).then_some(index)
     }
 
