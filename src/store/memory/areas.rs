@@ -56,6 +56,7 @@ impl Areas {
     /// Checks everything that can fail, then changes everything: so a batch is made wholly or not at all.
     pub(super) fn apply(&mut self, batch: Batch) -> Result<Applied> {
         self.check(batch.changes())?;
+        self.log.expect(batch.changes());
         let mut applied = Applied::default();
         if batch.changes().len() > 1 {
             applied.appended.reserve(batch.changes().len());

@@ -1,18 +1,18 @@
 //! Which identity keys belong to which message (R17), also for some time after it left the log.
 
-use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use super::sorted::{Keyed, Sorted};
 use crate::store::{Copies, IdentityKey, LogId, NewMessage, Origin};
 
 #[derive(Debug)]
 pub(super) struct Known {
     owners: Owners,
-    /// Of messages that left the log, by log id.
-    gone: VecDeque<(LogId, Identity)>,
+    /// Of messages that left the log.
+    gone: Sorted<(LogId, Identity)>,
     max_gone: usize,
     /// The number of the newest message.
     newest: u64,
@@ -95,6 +95,18 @@ fn insert(table: &mut HashTable<Owner>, owner: Owner) {
     table.insert_unique(hash(owner.key), owner, |other| hash(other.key));
 }
 
+impl Keyed for (LogId, Identity) {
+    type Key = LogId;
+
+    fn key(&self) -> LogId {
+        self.0
+    }
+
+    fn between(first: LogId, id: LogId) -> usize {
+        id.get().saturating_sub(first.get()) as usize
+    }
+}
+
 /// What is known of one message.
 #[derive(Debug)]
 pub(super) struct Identity {
@@ -129,7 +141,7 @@ impl Identity {
 
 impl Known {
     pub(super) fn new(max_gone: usize) -> Self {
-        Self { owners: Owners::default(), gone: VecDeque::new(), max_gone, newest: 0, latest_kept: None }
+        Self { owners: Owners::default(), gone: Sorted::default(), max_gone, newest: 0, latest_kept: None }
     }
 
     /// The message that this key proves to be the same, if it alone proves any; `logged` gives what is known of those in the log.
@@ -160,6 +172,12 @@ impl Known {
             || self.latest_kept.is_some_and(|latest| apart(latest) <= IdentityKey::SIMILAR_WITHIN)
     }
 
+    /// These keys are looked up next, one after the other. Where each stands is far away in memory: here the processor waits for
+    /// all of them at once.
+    pub(super) fn expect<'a>(&self, keys: impl Iterator<Item = &'a IdentityKey>) {
+        std::hint::black_box(keys.map(|key| self.owners.alike(beginning(key)).count()).sum::<usize>());
+    }
+
     /// The keys of a new message: one that [`matching`](Self::matching) did not find.
     pub(super) fn add(&mut self, id: LogId, identity: &mut Identity, keys: &[IdentityKey]) {
         self.newest = id.get();
@@ -183,11 +201,7 @@ impl Known {
     /// A copy of a message brings keys that it [lacks](Self::lacking); `logged` is what is known of it if it is in the log.
     pub(super) fn merge(&mut self, id: LogId, logged: Option<&mut Identity>, lacking: Vec<IdentityKey>, origin: Origin) {
         let Self { owners, gone, latest_kept, .. } = self;
-        let identity = match (logged, gone.binary_search_by_key(&id, |(id, _)| *id)) {
-            (Some(logged), _) => logged,
-            (None, Ok(index)) => &mut gone[index].1,
-            (None, Err(_)) => return,
-        };
+        let Some(identity) = logged.or_else(|| gone.get_mut(id).map(|(_, identity)| identity)) else { return };
         identity.copies = identity.copies.with(origin);
         lacking.into_iter().for_each(|key| identity.learn(key, id, owners));
         *latest_kept = (*latest_kept).max(identity.kept_elsewhere());
@@ -196,20 +210,16 @@ impl Known {
     /// A message left the log. Its keys stay known until enough others have followed it; `is_logged` tells of those in the log, of
     /// which this is the first.
     pub(super) fn leave(&mut self, id: LogId, identity: Identity, first: Option<LogId>, is_logged: impl Fn(LogId) -> bool) {
-        let index = match self.gone.back() {
-            Some((last, _)) if *last > id => self.gone.partition_point(|(gone, _)| *gone < id),
-            _ => self.gone.len(),
-        };
-        self.gone.insert(index, (id, identity));
+        self.gone.insert((id, identity));
         if self.gone.len() > self.max_gone
-            && let Some((_, forgotten)) = self.gone.pop_front()
+            && let Some((_, forgotten)) = self.gone.take_first()
         {
             let (newest, gone) = (self.newest, &self.gone);
-            let oldest = first.into_iter().chain(gone.front().map(|(id, _)| *id)).min();
+            let oldest = first.into_iter().chain(gone.first().map(|(id, _)| *id)).min();
             self.owners.forget(forgotten.keys.len(), |owner| {
                 let id = owner.message(newest);
                 // Nearly all are older.
-                oldest.is_some_and(|oldest| id >= oldest) && (is_logged(id) || find(gone, id).is_some())
+                oldest.is_some_and(|oldest| id >= oldest) && (is_logged(id) || gone.contains(id))
             });
         }
     }
@@ -223,15 +233,10 @@ impl Known {
         let key = *key;
         self.owners.alike(beginning(&key)).filter_map(move |owner| {
             let id = owner.message(self.newest);
-            let known = logged(id).or_else(|| find(&self.gone, id))?;
+            let known = logged(id).or_else(|| self.gone.get(id).map(|(_, identity)| identity))?;
             known.keys.contains(&key).then_some((id, known))
         })
     }
-}
-
-fn find(gone: &VecDeque<(LogId, Identity)>, id: LogId) -> Option<&Identity> {
-    let index = gone.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-    Some(&gone[index].1)
 }
 
 #[cfg(test)]

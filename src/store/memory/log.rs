@@ -17,8 +17,8 @@ use super::outbox::Outbox;
 use super::packed::{Packed, Slot};
 use super::sorted::{Keyed, Sorted};
 use crate::store::{
-    Appended, Conversation, Direction, Feed, FeedItem, GapRecord, IdentityKey, LogId, LoggedMessage, MessageFlags, MessagePage,
-    MessageQuery, MessageRecord, NewMessage, PageFrom, Place, Position, RowChange,
+    Appended, Change, Conversation, Direction, Feed, FeedItem, GapRecord, IdentityKey, LogId, LoggedMessage, MessageFlags,
+    MessagePage, MessageQuery, MessageRecord, NewMessage, PageFrom, Place, Position, RowChange,
 };
 
 /// What a message costs beside its bytes, and what a gap does.
@@ -78,6 +78,10 @@ impl Keyed for Entry {
 
     fn key(&self) -> LogId {
         self.id
+    }
+
+    fn between(first: LogId, id: LogId) -> usize {
+        id.get().saturating_sub(first.get()) as usize
     }
 }
 
@@ -147,6 +151,15 @@ impl Log {
 
     pub(super) fn head(&self) -> Position {
         self.head
+    }
+
+    /// These changes come next.
+    pub(super) fn expect(&self, changes: &[Change]) {
+        let messages = changes.iter().filter_map(|change| match change {
+            Change::Append(message) => Some(&**message),
+            _ => None,
+        });
+        self.known.expect(messages.flat_map(|message| &message.keys));
     }
 
     pub(super) fn append(&mut self, message: &mut NewMessage) -> (Appended, Vec<RowChange>) {
@@ -363,7 +376,7 @@ impl Log {
             }
         }
         let first = self.messages.first().map(|entry| entry.id);
-        self.known.leave(id, entry.identity, first, |id| self.messages.get(id).is_some());
+        self.known.leave(id, entry.identity, first, |id| self.messages.contains(id));
     }
 
     fn close_gap(&mut self, position: Position, leaving: Leaving) {

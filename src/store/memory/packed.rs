@@ -7,9 +7,8 @@ use std::ops::Range;
 use crate::store::MessageRecord;
 use crate::store::encoding::{append, from_bytes};
 
-/// About how large a piece becomes. The first ones are smaller.
-const PIECE: usize = 64 * 1024;
-const FIRST_PIECE: usize = 4 * 1024;
+/// About how large a piece becomes.
+const PIECE: usize = 32 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Packed {
@@ -22,7 +21,7 @@ pub(super) struct Packed {
     all: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Piece {
     bytes: Vec<u8>,
     /// How many bytes of it are kept.
@@ -87,15 +86,16 @@ impl Packed {
     }
 
     fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Slot {
-        let size = match self.pieces.back() {
-            None => Some(FIRST_PIECE),
-            Some(last) if last.bytes.len() >= last.bytes.capacity() / 8 * 7 => {
-                Some((2 * last.bytes.len()).clamp(FIRST_PIECE, PIECE))
+        match self.pieces.back_mut() {
+            None => self.pieces.push_back(Piece::default()),
+            // What it was written in is at hand, and memory to keep it in is far: it is taken there at once, and not word by word.
+            Some(last) if last.bytes.len() >= PIECE / 8 * 7 => {
+                let kept = last.bytes.as_slice().to_vec();
+                let mut bytes = std::mem::replace(&mut last.bytes, kept);
+                bytes.clear();
+                self.pieces.push_back(Piece { bytes, live: 0 });
             }
-            Some(_) => None,
-        };
-        if let Some(size) = size {
-            self.pieces.push_back(Piece { bytes: Vec::with_capacity(size), live: 0 });
+            Some(_) => {}
         }
         let index = self.pieces.len() - 1;
         let piece = &mut self.pieces[index];

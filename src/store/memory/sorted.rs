@@ -12,6 +12,11 @@ pub(super) trait Keyed {
     type Key: Ord + Copy;
 
     fn key(&self) -> Self::Key;
+
+    /// How many keys there may be from the first up to this one, where keys are numbers that are given out in turn.
+    fn between(_first: Self::Key, _key: Self::Key) -> usize {
+        0
+    }
 }
 
 impl<T: Keyed> Sorted<T> {
@@ -25,6 +30,10 @@ impl<T: Keyed> Sorted<T> {
 
     pub(super) fn first(&self) -> Option<&T> {
         self.0.front()
+    }
+
+    pub(super) fn take_first(&mut self) -> Option<T> {
+        self.0.pop_front()
     }
 
     pub(super) fn last(&self) -> Option<&T> {
@@ -86,9 +95,17 @@ impl<T: Keyed> Sorted<T> {
         self.0.range(self.0.partition_point(|value| value.key() <= key)..)
     }
 
+    /// Whether there is one with this key.
+    pub(super) fn contains(&self, key: T::Key) -> bool {
+        let (Some(first), Some(last)) = (self.0.front().map(T::key), self.0.back().map(T::key)) else { return false };
+        let is_every_one_there = T::between(first, last) + 1 == self.0.len();
+        (first..=last).contains(&key) && (is_every_one_there || self.at(key).is_some())
+    }
+
     fn at(&self, key: T::Key) -> Option<usize> {
-        if self.0.front()?.key() == key {
-            return Some(0);
+        let expected = T::between(self.0.front()?.key(), key);
+        if self.0.get(expected).is_some_and(|value| value.key() == key) {
+            return Some(expected);
         }
         self.0.binary_search_by_key(&key, T::key).ok()
     }
