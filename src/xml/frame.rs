@@ -69,7 +69,20 @@ pub(super) struct Inner {
     outer_prefix: bool,
     /// The sender, once somebody asked.
     sender: OnceLock<Option<SharedJid>>,
+    /// The first text in it that is not what it means, with what it means, once somebody asked: nearly always the body, and those
+    /// who read a message all ask for it.
+    decoded: OnceLock<Decoded>,
 }
+
+#[derive(Clone)]
+struct Decoded {
+    /// Where it begins.
+    at: u32,
+    text: String,
+}
+
+/// The longest text that a frame keeps beside the one it came with.
+const MAX_DECODED: usize = 16 * 1024;
 
 /// The attributes every stanza is routed by (RFC 6120 §8.1), where they stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -391,6 +404,7 @@ impl Inner {
             names: 0,
             outer_prefix: false,
             sender: OnceLock::new(),
+            decoded: OnceLock::new(),
         }
     }
 
@@ -399,6 +413,7 @@ impl Inner {
         self.buffer.clear();
         self.scope = None;
         self.sender = OnceLock::new();
+        self.decoded = OnceLock::new();
     }
 
     /// How many bytes its text has room for.
@@ -415,6 +430,30 @@ impl Inner {
 
     pub(super) fn sender(&self) -> &OnceLock<Option<SharedJid>> {
         &self.sender
+    }
+
+    /// What the run of text that begins here means, if that has been found out and is kept.
+    pub(super) fn known_text(&self, at: u32) -> Option<&str> {
+        self.decoded.get().filter(|decoded| decoded.at == at).map(|decoded| &*decoded.text)
+    }
+
+    /// What a run of text means.
+    pub(super) fn decoded(&self, run: Span) -> Cow<'_, str> {
+        match decode::text(run.of(self.text())) {
+            Cow::Owned(text) if text.len() <= MAX_DECODED && self.decoded.get().is_none() => {
+                match self.decoded.set(Decoded { at: run.start, text }) {
+                    Ok(()) => Cow::Borrowed(self.known_text(run.start).unwrap_or_default()),
+                    // Another thread was faster.
+                    Err(late) => Cow::Owned(late.text),
+                }
+            }
+            text => text,
+        }
+    }
+
+    /// The text that is kept beside the one it came with.
+    pub(super) fn kept_text(&self) -> &str {
+        self.decoded.get().map_or("", |decoded| &decoded.text)
     }
 
     /// Whether the part that begins here may have prefixes in it that are declared outside of it.

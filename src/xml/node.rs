@@ -130,22 +130,26 @@ impl<'a> Node<'a> {
 
     /// The text of an element that has nothing else in it, as nearly all have that have any.
     pub(super) fn simple_text(self) -> Option<Cow<'a, str>> {
-        self.raw_text().map(decode::text)
+        let inner = self.frame.inner_ref();
+        match inner.known_text(self.data.content) {
+            Some(text) => Some(Cow::Borrowed(text)),
+            None => self.run_of_text().map(|run| inner.decoded(run)),
+        }
     }
 
     /// Whether the element has nothing but text in it, or nothing at all.
     pub(super) fn has_simple_text(self) -> bool {
-        self.raw_text().is_some()
+        self.frame.inner_ref().known_text(self.data.content).is_some() || self.run_of_text().is_some()
     }
 
-    fn raw_text(self) -> Option<&'a str> {
-        if self.is_empty_tag() {
-            return Some("");
-        }
-        let text = self.text_of_frame();
+    fn run_of_text(self) -> Option<Span> {
         let start = self.data.content as usize;
-        let end = next_markup(text.as_bytes(), start);
-        (text.as_bytes()[end + 1] == b'/').then(|| &text[start..end])
+        if self.is_empty_tag() {
+            return Some(Span::new(start, start));
+        }
+        let bytes = self.text_of_frame().as_bytes();
+        let end = next_markup(bytes, start);
+        (bytes[end + 1] == b'/').then(|| Span::new(start, end))
     }
 
     fn mixed_text(self) -> Cow<'a, str> {

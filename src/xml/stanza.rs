@@ -273,6 +273,10 @@ impl Stanza {
     /// A text that is borrowed from the stanza, shared with it; none if it stands elsewhere.
     pub(crate) fn share(&self, text: &str) -> Option<InStanza> {
         let whole = self.frame.inner_ref().text();
+        let kept = self.frame.inner_ref().kept_text();
+        if std::ptr::eq(text, kept) && !kept.is_empty() {
+            return Some(InStanza { frame: self.frame.clone(), span: Span::NONE });
+        }
         let start = (text.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
         let end = start.checked_add(text.len())?;
         // What is at an address within the frame's text is a part of it.
@@ -318,12 +322,14 @@ impl Stanza {
 #[derive(Clone)]
 pub(crate) struct InStanza {
     frame: Frame,
+    /// None: it is the one that is kept beside the stanza's.
     span: Span,
 }
 
 impl InStanza {
     pub(crate) fn as_str(&self) -> &str {
-        self.span.of(self.frame.inner_ref().text())
+        let inner = self.frame.inner_ref();
+        if self.span.is_none() { inner.kept_text() } else { self.span.of(inner.text()) }
     }
 }
 

@@ -108,6 +108,33 @@ fn header_values_and_text_are_decoded() {
 }
 
 #[test]
+fn a_text_says_the_same_whenever_it_is_asked_for_and_whatever_was_before() {
+    let long = "&amp;".repeat(20_000);
+    let stanza = |first: &str, second: &str| {
+        let frame = one(&format!(
+            "<message><body>{first}</body><subject>plain</subject><subject>{second}</subject>             <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>&lt;in</body></message></forwarded></message>"
+        ));
+        frame.stanza().expect("a stanza")
+    };
+    let texts =
+        [("a &amp; b", "a & b".to_owned()), ("c &gt; d", "c > d".to_owned()), (&*long, "&".repeat(20_000)), ("", String::new())];
+    // In an order of its own for each: the frames before are gone, and their memory is used again.
+    for (n, ((first, said_first), (second, said_second))) in
+        texts.iter().flat_map(|first| texts.iter().map(move |second| (first, second))).enumerate()
+    {
+        let stanza = stanza(first, second);
+        let nodes: Vec<_> = stanza.children().collect();
+        let inside = nodes[3].child(ns::CLIENT, "message").and_then(|m| m.child(ns::CLIENT, "body")).expect("a body");
+        let expected = [&**said_first, "plain", said_second, "<in"];
+        let all = [nodes[0], nodes[1], nodes[2], inside];
+        for turn in 0..8 {
+            let at = (n * (turn + 1) + turn) % 4;
+            assert_eq!(all[at].text(), expected[at], "{n} {turn}");
+        }
+    }
+}
+
+#[test]
 fn a_stanza_moves_from_tcp_to_websocket() {
     let frame = one("<message to='a@b'><body>1 &lt; 2</body><d:delay stamp='2024-06-07T12:00:00Z'/>\
          <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='c@d'><body>in</body></message></forwarded></message>");
