@@ -1,5 +1,6 @@
 //! The surface the driver hands everything to: the lanes, the stages, the log, the hooks.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -354,6 +355,14 @@ impl Surface for Shared {
     }
 }
 
+thread_local! {
+    /// Where messages go through the stages: as much memory as that takes is far to fetch.
+    static DRAFTS: Cell<Vec<InboundDraft>> = const { Cell::new(Vec::new()) };
+}
+
+/// For how many the thread keeps room.
+const MAX_DRAFTS: usize = 64;
+
 impl Shared {
     /// Lane 3: stages, one batch to the store, then the subscribers.
     async fn take_messages(&self, messages: Vec<Numbered>, handled: Option<Handled>) -> Vec<u64> {
@@ -365,9 +374,10 @@ impl Shared {
         let mut appended = 0;
         // Each step is taken with all of them before the next: what a step needs stays at hand.
         let draft = |message: Numbered| InboundDraft::new(Inbound::new(message.stanza, message.seq, message.received));
-        let mut drafts: Vec<_> = messages.into_iter().map(draft).collect();
+        let mut drafts = DRAFTS.take();
+        drafts.extend(messages.into_iter().map(draft));
         self.run_stages(&mut drafts, &cx, 0);
-        for draft in drafts {
+        for draft in drafts.drain(..) {
             match self.staged(draft) {
                 Staged::Discarded(inbound, changes) => {
                     taken.push(inbound.number());
@@ -385,6 +395,9 @@ impl Shared {
                 }
             }
         }
+        if drafts.capacity() <= MAX_DRAFTS {
+            DRAFTS.set(drafts);
+        }
         if let Some(Handled { h, above, delivered }) = handled {
             batch = batch.and(self.take_session_rows()).handled(h, above, SystemTime::now());
             if self.is_by_handling() {
@@ -392,8 +405,7 @@ impl Shared {
             }
         }
         let applied = if batch.is_empty() { None } else { self.commit(batch).await };
-        let mut news = Vec::with_capacity(ready.len());
-        for (mut inbound, index) in ready {
+        ready.retain_mut(|(inbound, index)| {
             let outcome = index.and_then(|(index, feed)| Some((applied.as_ref()?.appended.get(index)?, feed)));
             if let Some((outcome, feed)) = outcome {
                 if let Some(position) = outcome.position {
@@ -404,16 +416,16 @@ impl Shared {
                     if !(self.is_by_handling() && self.delivered_before(inbound.number())) {
                         tracing::debug!("a second copy of a message was dropped");
                         taken.push(inbound.number());
-                        continue;
+                        return false;
                     }
                     inbound.set_redelivered(true);
                 }
             }
-            news.push(inbound);
-        }
-        self.consume(news.iter().filter(|inbound| !inbound.redelivered()));
+            true
+        });
+        self.consume(ready.iter().map(|(inbound, _)| inbound).filter(|inbound| !inbound.redelivered()));
         let now = crate::driver::now();
-        for inbound in news {
+        for (inbound, _) in ready {
             let claimed = || self.registry.claims.iter().any(|route| route.matches(&inbound));
             if self.hub.deliver_message(&inbound, now, claimed) {
                 taken.push(inbound.number());
