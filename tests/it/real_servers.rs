@@ -1,11 +1,16 @@
 //! The suite on real servers, one test per server, and the certificates they serve.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
+use futures::FutureExt;
 use xmppkit::client::{Client, TlsMode};
 use xmppkit::error::{CertificateErrorKind, ErrorKind, RegisterError};
 use xmppkit::register::Registers;
 
 use crate::suite;
-use crate::support::{Cert, Kind, RawStream, Registering, Server, ServerUnderTest, StartError, Trust, report, servers_required};
+use crate::support::{
+    Cert, Kind, RawStream, Registering, Server, ServerUnderTest, StartError, Trust, panic_text, report, servers_required,
+};
 
 /// Starts the server; none, with a word about it, if it is missing and may be.
 async fn start(kind: Kind) -> Option<Server> {
@@ -34,10 +39,19 @@ async fn run_suite(heading: &str, server: &ServerUnderTest) {
 /// Everything on one server: starting takes longer than most of what is tried.
 async fn everything_on(kind: Kind) {
     let Some(mut server) = start(kind).await else { return };
-    run_suite(&kind.to_string(), &server.under_test()).await;
-    accounts_survive_a_restart(&mut server).await;
-    bad_certificates_are_served_and_refused(&mut server).await;
-    refusals_of_a_registration_say_why(&mut server).await;
+    let everything = async {
+        run_suite(&kind.to_string(), &server.under_test()).await;
+        accounts_survive_a_restart(&mut server).await;
+        bad_certificates_are_served_and_refused(&mut server).await;
+        refusals_of_a_registration_say_why(&mut server).await;
+    };
+    if let Err(panic) = AssertUnwindSafe(everything).catch_unwind().await {
+        // What is wrong stands behind the server's log once more: the end of an output is what is read.
+        report(&format!("{kind}, its log's end:\n{}\n{kind}: {}", server.log_tail(60), panic_text(&*panic)));
+        server.stop().await;
+        drop(server);
+        resume_unwind(panic);
+    }
 }
 
 async fn accounts_survive_a_restart(server: &mut Server) {

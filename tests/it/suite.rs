@@ -50,7 +50,7 @@ use crate::main_job::{
     a_contact_is_renamed_regrouped_and_removed_on_every_client, a_message_sent_to_an_offline_account_is_there_at_the_next_login,
     a_roster_that_has_not_changed_is_not_sent_again, registration_and_login_are_one_call,
 };
-use crate::support::{Account, Failure, RawStream, ServerUnderTest};
+use crate::support::{Account, Failure, RawStream, ServerUnderTest, panic_text};
 
 /// How long one case may take; the machine may be busy with a build.
 const CASE: Duration = Duration::from_secs(120);
@@ -186,7 +186,7 @@ async fn run_case(case: &Case, server: &ServerUnderTest) -> (&'static str, Durat
     let start = Instant::now();
     let result = match tokio::time::timeout(CASE, AssertUnwindSafe((case.run)(server)).catch_unwind()).await {
         Ok(Ok(result)) => result.map_err(|e| e.to_string()),
-        Ok(Err(_)) => Err("panicked; its message is above".to_owned()),
+        Ok(Err(panic)) => Err(format!("it panicked: {}", panic_text(&*panic))),
         Err(_) => Err(format!("not done after {} s", CASE.as_secs())),
     };
     (case.name, start.elapsed(), result)

@@ -11,6 +11,7 @@ mod raw;
 mod server;
 mod target;
 
+use std::any::Any;
 use std::io::Write as _;
 
 pub(crate) use breaker::Breaker;
@@ -21,6 +22,13 @@ pub(crate) use target::{Account, ServerUnderTest, Trust};
 
 /// What a test on a real server fails with: any error, or a text.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a panic says.
+#[allow(dead_code, reason = "not every program that starts servers asks")]
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("something that is no text")
+}
 
 /// Tells a person something although the test may pass: the test harness holds back what `println!` prints, this it does not.
 pub(crate) fn report(text: &str) {
