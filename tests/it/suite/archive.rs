@@ -36,7 +36,7 @@ async fn caught_up(client: &Client) -> Result<CatchUp, Failure> {
 }
 
 /// The server has seen what was sent so far, and what it sent has arrived.
-async fn settle(client: &Client) -> Result<(), Failure> {
+pub(super) async fn settle(client: &Client) -> Result<(), Failure> {
     let domain: Jid = client.account().domain().as_str().parse()?;
     for _ in 0..2 {
         client.iq_get(Some(domain.clone()), &Ping).await?;
