@@ -21,20 +21,21 @@ use crate::xml::belongs_to;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A message that passed the stages.
+#[expect(clippy::large_enum_variant, reason = "nearly all are logged")]
 pub(super) enum Staged {
     /// It is neither stored nor delivered; what was noted is.
     Discarded(Inbound, Vec<Change>),
     /// It is delivered and not kept.
     Unlogged(Inbound, Vec<Change>),
     /// It is kept, and delivered unless it is known.
-    Logged(Inbound, Box<NewMessage>, Vec<Change>),
+    Logged(Inbound, NewMessage, Vec<Change>),
 }
 
 impl Shared {
     /// What becomes of a message that passed the stages.
     pub(super) fn staged(&self, draft: InboundDraft) -> Staged {
         // Without a sender it is the account that speaks: one that is no JID must not end up in its conversation.
-        let has_sender = draft.stanza().from().is_none() || draft.stanza().from_jid().is_some();
+        let has_sender = draft.stanza().from_jid().is_some() || draft.stanza().from().is_none();
         let discarded = draft.discarded();
         if discarded.is_none() && !has_sender {
             tracing::warn!(from = ?draft.stanza().from(), "a message from what is no JID; only raw subscribers see it");
@@ -43,7 +44,7 @@ impl Shared {
         let (inbound, mut notes) = draft.into_parts();
         let mut changes = std::mem::take(&mut notes.changes);
         if discarded.is_none() && logged {
-            let message = Box::new(self.new_message(&inbound, notes));
+            let message = self.new_message(&inbound, notes);
             return Staged::Logged(inbound, message, changes);
         }
         changes.extend(notes.rows.into_iter().map(Change::from));
@@ -154,7 +155,7 @@ impl Shared {
                         message.feed = Feed::History;
                     }
                     ready.push((Some(inbound), Some(message.feed), order));
-                    batch.push(Change::Append(Box::new(message)));
+                    batch.push(Change::Append(message));
                     batch.extend(changes);
                 }
             }

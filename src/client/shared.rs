@@ -466,7 +466,7 @@ impl Shared {
         let ephemeral = !super::dispatch::logged_by_default(&sent);
         let mut batch = Batch::with_room_for(2);
         if let Some(to) = stanza.to_jid().filter(|_| !ephemeral) {
-            batch.push(Change::Append(Box::new(self.logged(&id, to, &sent, now))));
+            batch.push(Change::Append(self.logged(&id, to, &sent, now)));
         }
         let logged = !batch.is_empty();
         if self.persistent {

@@ -36,9 +36,10 @@ pub struct Batch {
 /// keeps all of it, and one that does not answers [`ErrorKind::StoreTooOld`](crate::ErrorKind::StoreTooOld).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "nearly all that are many are messages, and a batch is one piece of memory")]
 pub enum Change {
     /// [`Batch::append`].
-    Append(Box<NewMessage>),
+    Append(NewMessage),
     /// [`Batch::set_flags`].
     #[non_exhaustive]
     SetFlags {
@@ -267,7 +268,7 @@ impl Batch {
     /// [`Applied::appended`] says which it was.
     #[must_use]
     pub fn append(self, message: NewMessage) -> Self {
-        self.with(Change::Append(Box::new(message)))
+        self.with(Change::Append(message))
     }
 
     /// Sets and clears marks of a message. One that is not there is no error.

@@ -21,9 +21,9 @@ const END: u8 = 4;
 /// with a reserved prefix (`xml:lang`) none. `text` is that of the element if it is known already.
 pub(super) fn write(out: &mut Vec<u8>, node: Node<'_>, text: Option<&str>) {
     let data = node.data();
-    let writer = Writer { frame: node.frame(), text: node.frame().inner_ref().text() };
+    let mut writer = Writer { frame: node.frame(), text: node.frame().inner_ref().text(), attributes: SmallVec::new() };
     let tag = writer.attributes(data.name.end as usize, data.default);
-    writer.start(out, data.start as usize, data.ns, data.name.of(writer.text), tag.attributes);
+    writer.start(out, data.start as usize, data.ns, data.name.of(writer.text));
     match text {
         Some(text) if node.has_simple_text() => {
             out.extend_from_slice(text.as_bytes());
@@ -37,12 +37,12 @@ pub(super) fn write(out: &mut Vec<u8>, node: Node<'_>, text: Option<&str>) {
 struct Writer<'a> {
     frame: &'a Frame,
     text: &'a str,
+    /// Names and values of the start tag that was read last, as they are written, without declarations.
+    attributes: SmallVec<[(&'a str, &'a str); 4]>,
 }
 
-/// What stands in a start tag behind the name.
-struct Tag<'a> {
-    /// Names and values as they are written, without declarations.
-    attributes: SmallVec<[(&'a str, &'a str); 4]>,
+/// What a start tag says beside its name and its attributes.
+struct Tag {
     default: NsRef,
     content: usize,
     empty: bool,
@@ -50,7 +50,7 @@ struct Tag<'a> {
 
 impl<'a> Writer<'a> {
     /// The inside of an element, and its end.
-    fn content(&self, out: &mut Vec<u8>, mut pos: usize, default: NsRef) {
+    fn content(&mut self, out: &mut Vec<u8>, mut pos: usize, default: NsRef) {
         let bytes = self.text.as_bytes();
         // The default namespaces of the elements that are open.
         let mut open: SmallVec<[NsRef; 8]> = SmallVec::new();
@@ -74,7 +74,7 @@ impl<'a> Writer<'a> {
                         None => (tag.default, &self.text[pos + 1..name_end]),
                         Some(colon) => (self.prefix(pos, &self.text[pos + 1..colon]), &self.text[colon + 1..name_end]),
                     };
-                    self.start(out, pos, ns, name, tag.attributes);
+                    self.start(out, pos, ns, name);
                     pos = tag.content;
                     if tag.empty {
                         out.push(END);
@@ -96,10 +96,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Reads a start tag from behind its name on.
-    fn attributes(&self, name_end: usize, default: NsRef) -> Tag<'a> {
+    fn attributes(&mut self, name_end: usize, default: NsRef) -> Tag {
+        self.attributes.clear();
         let base = self.text.as_ptr() as usize;
         let mut raw = RawAttrs { text: self.text, pos: name_end };
-        let mut tag = Tag { attributes: SmallVec::new(), default, content: 0, empty: false };
+        let mut tag = Tag { default, content: 0, empty: false };
         for (name, value) in raw.by_ref() {
             match name.strip_prefix("xml") {
                 Some("ns") => {
@@ -107,7 +108,7 @@ impl<'a> Writer<'a> {
                     tag.default = self.frame.inner_ref().declared(Span::new(at, at + value.len()));
                 }
                 Some(rest) if rest.starts_with(':') || rest.starts_with("ns:") => {}
-                _ => tag.attributes.push((name, value)),
+                _ => self.attributes.push((name, value)),
             }
         }
         tag.empty = self.text.as_bytes()[raw.pos] == b'/';
@@ -115,18 +116,19 @@ impl<'a> Writer<'a> {
         tag
     }
 
-    fn start(&self, out: &mut Vec<u8>, at: usize, ns: NsRef, name: &str, mut attributes: SmallVec<[(&'a str, &'a str); 4]>) {
+    /// With the attributes that were read last.
+    fn start(&mut self, out: &mut Vec<u8>, at: usize, ns: NsRef, name: &str) {
         write_name(out, ELEMENT, &self.ns(ns), name);
-        if attributes.iter().all(|(name, _)| !name.contains(':')) {
+        if self.attributes.iter().all(|(name, _)| !name.contains(':')) {
             // As nearly all are.
-            attributes.sort_unstable_by_key(|(name, _)| *name);
-            attributes.into_iter().for_each(|(name, value)| write_attribute(out, "", name, value));
+            self.attributes.sort_unstable_by_key(|(name, _)| *name);
+            self.attributes.iter().for_each(|(name, value)| write_attribute(out, "", name, value));
         } else {
             let qualified = |(name, value): (&'a str, &'a str)| match name.split_once(':') {
                 None => (Cow::Borrowed(""), name, value),
                 Some((prefix, name)) => (self.frame.inner_ref().ns_str(self.prefix(at, prefix)), name, value),
             };
-            let mut attributes: Vec<_> = attributes.into_iter().map(qualified).collect();
+            let mut attributes: Vec<_> = self.attributes.iter().copied().map(qualified).collect();
             attributes.sort();
             attributes.into_iter().for_each(|(ns, name, value)| write_attribute(out, &ns, name, value));
         }

@@ -481,7 +481,11 @@ impl Inner {
 
     /// What a default namespace is that is declared by this value.
     pub(super) fn declared(&self, value: Span) -> NsRef {
-        let uri = decode::attribute(value.of(self.text()));
+        let raw = value.of(self.text());
+        if !self.scope().may_be_special(raw.len()) && decode::is_plain(raw.as_bytes()) {
+            return NsRef::text(value, false, false);
+        }
+        let uri = decode::attribute(raw);
         if uri.is_empty() {
             return NsRef::NONE;
         }

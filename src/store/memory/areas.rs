@@ -12,7 +12,9 @@ use super::log::Log;
 use super::outbox::Outbox;
 use super::small::SmallMap;
 use crate::error::{ErrorKind, Result};
-use crate::store::{Applied, ArchiveCursor, Batch, Change, Cursor, Roster, Row, RowChange, Secret, StoredSession, StoredXml};
+use crate::store::{
+    Applied, ArchiveCursor, Batch, Change, Cursor, NewMessage, Roster, Row, RowChange, Secret, StoredSession, StoredXml,
+};
 
 /// How many hashes of entity capabilities are kept.
 const MAX_CAPS: usize = 1_000;
@@ -61,8 +63,11 @@ impl Areas {
         if batch.changes().len() > 1 {
             applied.appended.reserve(batch.changes().len());
         }
-        for change in batch.into_changes() {
-            self.make(change, &mut applied);
+        for change in &mut batch.into_changes() {
+            match change {
+                Change::Append(message) => self.append(message, &mut applied),
+                other => self.make(std::mem::replace(other, Change::Unknown), &mut applied),
+            }
         }
         self.log.retain_within_bounds();
         applied.head = self.log.head();
@@ -91,15 +96,17 @@ impl Areas {
         Ok(())
     }
 
+    fn append(&mut self, message: &mut NewMessage, applied: &mut Applied) {
+        let (appended, when_new) = self.log.append(message);
+        applied.appended.push(appended);
+        for row in when_new {
+            self.rows.change(row);
+        }
+    }
+
     fn make(&mut self, change: Change, applied: &mut Applied) {
         match change {
-            Change::Append(mut message) => {
-                let (appended, when_new) = self.log.append(&mut message);
-                applied.appended.push(appended);
-                for row in when_new {
-                    self.rows.change(row);
-                }
-            }
+            Change::Append(mut message) => self.append(&mut message, applied),
             Change::SetFlags { id, set, clear } => {
                 self.log.set_flags(id, set, clear);
             }

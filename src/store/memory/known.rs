@@ -10,7 +10,7 @@ use crate::store::{Copies, IdentityKey, LogId, NewMessage, Origin};
 
 #[derive(Debug)]
 pub(super) struct Known {
-    owners: Owners,
+    owners: Index,
     /// Of messages that left the log.
     gone: Sorted<(LogId, Identity)>,
     max_gone: usize,
@@ -21,6 +21,15 @@ pub(super) struct Known {
 }
 
 /// Who has which key. The keys themselves are with the messages: this is small enough to stay at hand.
+#[derive(Debug, Default)]
+struct Index {
+    exact: Owners,
+    /// Of similar keys: made when one is looked for, since what only comes live is compared with nothing by them.
+    similar: Option<Owners>,
+    /// How many messages came since one was looked for.
+    unused: usize,
+}
+
 #[derive(Debug, Default)]
 struct Owners {
     young: HashTable<Owner>,
@@ -60,6 +69,28 @@ fn beginning(key: &IdentityKey) -> u32 {
 /// A table looks at the upper bits as well.
 fn hash(beginning: u32) -> u64 {
     u64::from(beginning).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+impl Index {
+    fn of(&self, key: &IdentityKey) -> Option<&Owners> {
+        if key.is_exact() { Some(&self.exact) } else { self.similar.as_ref() }
+    }
+
+    fn add(&mut self, key: &IdentityKey, id: LogId) {
+        let owners = if key.is_exact() { Some(&mut self.exact) } else { self.similar.as_mut() };
+        if let Some(owners) = owners {
+            owners.add(Owner::new(key, id));
+        }
+    }
+
+    /// A message that had these keys is no longer known.
+    fn forget(&mut self, keys: &[IdentityKey], is_known: impl Fn(Owner) -> bool) {
+        let exact = keys.iter().filter(|key| key.is_exact()).count();
+        self.exact.forget(exact, &is_known);
+        if let Some(similar) = &mut self.similar {
+            similar.forget(keys.len() - exact, &is_known);
+        }
+    }
 }
 
 impl Owners {
@@ -126,10 +157,10 @@ impl Identity {
         self.copies.intersects(Copies::kept_elsewhere()).then_some(self.stamp)
     }
 
-    fn learn(&mut self, key: IdentityKey, id: LogId, owners: &mut Owners) {
+    fn learn(&mut self, key: IdentityKey, id: LogId, owners: &mut Index) {
         // It may have been proposed twice.
         if !self.keys.contains(&key) {
-            owners.add(Owner::new(&key, id));
+            owners.add(&key, id);
             self.keys.push(key);
         }
     }
@@ -141,7 +172,7 @@ impl Identity {
 
 impl Known {
     pub(super) fn new(max_gone: usize) -> Self {
-        Self { owners: Owners::default(), gone: Sorted::default(), max_gone, newest: 0, latest_kept: None }
+        Self { owners: Index::default(), gone: Sorted::default(), max_gone, newest: 0, latest_kept: None }
     }
 
     /// The message that this key proves to be the same, if it alone proves any; `logged` gives what is known of those in the log.
@@ -149,9 +180,17 @@ impl Known {
         if key.is_exact() { self.having(key, logged).next().map(|(id, _)| id) } else { None }
     }
 
-    /// The message this is a copy of; `logged` gives what is known of those in the log.
-    pub(super) fn matching<'a>(&'a self, message: &NewMessage, logged: impl Fn(LogId) -> Option<&'a Identity>) -> Option<LogId> {
+    /// The message this is a copy of; `logged` gives what is known of one in the log, `all` of each there.
+    pub(super) fn matching<'a>(
+        &'a mut self,
+        message: &NewMessage,
+        logged: impl Fn(LogId) -> Option<&'a Identity>,
+        all: impl Iterator<Item = (LogId, &'a Identity)>,
+    ) -> Option<LogId> {
         let may_be_similar = self.may_be_similar(message);
+        if may_be_similar {
+            self.index_similar(all);
+        }
         message.keys.iter().find_map(|key| {
             if key.is_exact() {
                 return self.exact(key, &logged);
@@ -172,10 +211,26 @@ impl Known {
             || self.latest_kept.is_some_and(|latest| apart(latest) <= IdentityKey::SIMILAR_WITHIN)
     }
 
+    /// Similar keys are looked for.
+    fn index_similar<'a>(&mut self, logged: impl Iterator<Item = (LogId, &'a Identity)>) {
+        let Index { similar, unused, .. } = &mut self.owners;
+        *unused = 0;
+        if similar.is_some() {
+            return;
+        }
+        let owners = similar.insert(Owners::default());
+        let mut index = |id: LogId, identity: &Identity| {
+            identity.keys.iter().filter(|key| !key.is_exact()).for_each(|key| owners.add(Owner::new(key, id)));
+        };
+        self.gone.iter().for_each(|(id, identity)| index(*id, identity));
+        logged.for_each(|(id, identity)| index(id, identity));
+    }
+
     /// These keys are looked up next, one after the other. Where each stands is far away in memory: here the processor waits for
     /// all of them at once.
     pub(super) fn expect<'a>(&self, keys: impl Iterator<Item = &'a IdentityKey>) {
-        std::hint::black_box(keys.map(|key| self.owners.alike(beginning(key)).count()).sum::<usize>());
+        let alike = |key: &IdentityKey| self.owners.of(key).map_or(0, |owners| owners.alike(beginning(key)).count());
+        std::hint::black_box(keys.map(alike).sum::<usize>());
     }
 
     /// The keys of a new message: one that [`matching`](Self::matching) did not find.
@@ -185,6 +240,10 @@ impl Known {
             identity.learn(*key, id, &mut self.owners);
         }
         self.latest_kept = self.latest_kept.max(identity.kept_elsewhere());
+        self.owners.unused += 1;
+        if self.owners.unused > self.max_gone {
+            self.owners.similar = None;
+        }
     }
 
     /// Those of the keys of a copy that its message lacks. One that proves another message to be the same stays with that.
@@ -194,7 +253,9 @@ impl Known {
         keys: &[IdentityKey],
         logged: impl Fn(LogId) -> Option<&'a Identity>,
     ) -> Vec<IdentityKey> {
-        let is_had = |key: &IdentityKey| self.having(key, &logged).any(|(owner, _)| owner == id || key.is_exact());
+        let known = self.identity(id, &logged);
+        let has = |key: &IdentityKey| known.is_some_and(|known| known.keys.contains(key));
+        let is_had = |key: &IdentityKey| has(key) || (key.is_exact() && self.having(key, &logged).next().is_some());
         keys.iter().copied().filter(|key| !is_had(key)).collect()
     }
 
@@ -216,7 +277,7 @@ impl Known {
         {
             let (newest, gone) = (self.newest, &self.gone);
             let oldest = first.into_iter().chain(gone.first().map(|(id, _)| *id)).min();
-            self.owners.forget(forgotten.keys.len(), |owner| {
+            self.owners.forget(&forgotten.keys, |owner| {
                 let id = owner.message(newest);
                 // Nearly all are older.
                 oldest.is_some_and(|oldest| id >= oldest) && (is_logged(id) || gone.contains(id))
@@ -231,32 +292,41 @@ impl Known {
         logged: impl Fn(LogId) -> Option<&'a Identity>,
     ) -> impl Iterator<Item = (LogId, &'a Identity)> {
         let key = *key;
-        self.owners.alike(beginning(&key)).filter_map(move |owner| {
+        let alike = self.owners.of(&key).into_iter().flat_map(move |owners| owners.alike(beginning(&key)));
+        alike.filter_map(move |owner| {
             let id = owner.message(self.newest);
-            let known = logged(id).or_else(|| self.gone.get(id).map(|(_, identity)| identity))?;
+            let known = self.identity(id, &logged)?;
             known.keys.contains(&key).then_some((id, known))
         })
+    }
+
+    /// What is known of a message, be it in the log or not.
+    fn identity<'a>(&'a self, id: LogId, logged: impl Fn(LogId) -> Option<&'a Identity>) -> Option<&'a Identity> {
+        logged(id).or_else(|| self.gone.get(id).map(|(_, identity)| identity))
     }
 }
 
 #[cfg(test)]
 impl Known {
-    /// How many keys are known, and how many messages that left the log.
+    /// How many keys there are that a message is found by, and how many messages that left the log.
     pub(super) fn counts(&self) -> (usize, usize) {
         assert!(self.gone.len() <= self.max_gone && self.gone.iter().map(|(id, _)| id).is_sorted());
-        let Owners { young, old, live } = &self.owners;
-        let all = young.len() + old.len();
-        assert!((*live..=2 * (live + LEFT)).contains(&all), "{live} of {all}");
-        (*live, self.gone.len())
+        let counted = |Owners { young, old, live }: &Owners| {
+            let all = young.len() + old.len();
+            assert!((*live..=2 * (live + LEFT)).contains(&all), "{live} of {all}");
+            *live
+        };
+        (counted(&self.owners.exact) + self.owners.similar.as_ref().map_or(0, counted), self.gone.len())
     }
 
-    /// How many keys this message has; each of them leads to it.
+    /// How many keys this message has that it is found by; each of them leads to it.
     pub(super) fn keys_of(&self, id: LogId, identity: &Identity) -> usize {
-        for key in &identity.keys {
+        let found = identity.keys.iter().filter_map(|key| Some((key, self.owners.of(key)?)));
+        let check = |(key, owners): (&IdentityKey, &Owners)| {
             let owner = Owner::new(key, id);
-            assert!(self.owners.alike(owner.key).any(|other| *other == owner));
-        }
-        identity.keys.len()
+            assert!(owners.alike(owner.key).any(|other| *other == owner));
+        };
+        found.map(check).count()
     }
 
     pub(super) fn keys_of_gone(&self) -> usize {
@@ -299,17 +369,17 @@ mod tests {
         for (n, id) in ids.iter().enumerate() {
             assert_eq!(known.exact(&key(n as u8, true), nothing), Some(*id));
             assert_eq!(known.exact(&key(n as u8 + 100, true), nothing), None);
-            assert_eq!(known.matching(&message(key(n as u8, true), Origin::Live), nothing), Some(*id));
+            assert_eq!(known.matching(&message(key(n as u8, true), Origin::Live), nothing, [].into_iter()), Some(*id));
         }
         // The oldest of those that are alike takes the copy, and each takes one.
         for id in &ids {
             let copy = message(key(0, false), Origin::Archive);
-            assert_eq!(known.matching(&copy, nothing), Some(*id));
+            assert_eq!(known.matching(&copy, nothing, [].into_iter()), Some(*id));
             let lacking = known.lacking(*id, &copy.keys, nothing);
             assert!(lacking.is_empty());
             known.merge(*id, None, lacking, Origin::Archive);
         }
-        assert_eq!(known.matching(&message(key(0, false), Origin::Archive), nothing), None);
+        assert_eq!(known.matching(&message(key(0, false), Origin::Archive), nothing, [].into_iter()), None);
         // A key that proves another message to be the same stays with it.
         let copy = [key(0, true), key(1, true), key(50, true), key(50, true)];
         let lacking = known.lacking(ids[0], &copy, nothing);

@@ -156,14 +156,15 @@ impl Log {
     /// These changes come next.
     pub(super) fn expect(&self, changes: &[Change]) {
         let messages = changes.iter().filter_map(|change| match change {
-            Change::Append(message) => Some(&**message),
+            Change::Append(message) => Some(message),
             _ => None,
         });
         self.known.expect(messages.flat_map(|message| &message.keys));
     }
 
     pub(super) fn append(&mut self, message: &mut NewMessage) -> (Appended, Vec<RowChange>) {
-        if let Some(id) = self.known.matching(message, |id| self.messages.get(id).map(|entry| &entry.identity)) {
+        let all = self.messages.iter().map(|entry| (entry.id, &entry.identity));
+        if let Some(id) = self.known.matching(message, |id| self.messages.get(id).map(|entry| &entry.identity), all) {
             return (self.merge(id, message), Vec::new());
         }
         let when_new = std::mem::take(&mut message.when_new);

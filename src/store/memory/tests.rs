@@ -98,9 +98,35 @@ fn keys_outlive_their_messages_for_a_while_and_are_then_forgotten() {
     for n in 0..1_000 {
         apply(&mut areas, Batch::new().append(message(0, 1, n).key(key(n)).key(similar(n))));
     }
-    assert_eq!(areas.log.known_keys(), 40, "those of 10 in the log, and 10 that left it");
+    assert_eq!(areas.log.known_keys(), 20, "those of 10 in the log, and 10 that left it");
     assert!(apply(&mut areas, Batch::new().append(message(0, 1, 0).key(key(985)))).appended[0].duplicate);
     assert!(!apply(&mut areas, Batch::new().append(message(0, 1, 0).key(key(5)))).appended[0].duplicate);
+}
+
+#[test]
+fn what_is_similar_is_found_also_after_nobody_looked_for_it_for_long() {
+    let mut areas = areas(10, usize::MAX);
+    let is_copy = |areas: &mut Areas, n: u64, origin: Origin, stamp: u64| {
+        let copy = NewMessage::new(message(0, 1, stamp).record, origin).key(similar(n));
+        let appended = apply(areas, Batch::new().append(copy)).appended[0];
+        areas.log.check();
+        appended.duplicate
+    };
+    for round in 0..3 {
+        let first = round * 10_000;
+        for n in first..first + 100 {
+            apply(&mut areas, Batch::new().append(message(0, 1, 1_000 * n).key(similar(n))));
+        }
+        assert_eq!(areas.log.known_keys(), 0, "what comes live is similar to nothing");
+        // One that is in the log, one that left it, and one that nobody knows any more.
+        for (n, known) in [(95, true), (85, true), (75, false)].map(|(n, known)| (first + n, known)) {
+            assert_eq!(is_copy(&mut areas, n, Origin::Archive, 1_000 * n), known, "{n}");
+        }
+        // It was a copy once: a second one is a second message. And what comes live is a copy of what the archive had.
+        assert!(!is_copy(&mut areas, first + 95, Origin::Archive, 1_000 * (first + 95)));
+        assert!(is_copy(&mut areas, first + 75, Origin::Live, 1_000 * (first + 75) + 60));
+        assert!(areas.log.known_keys() > 10, "they are looked for now");
+    }
 }
 
 fn similar(n: u64) -> IdentityKey {
