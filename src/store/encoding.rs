@@ -99,13 +99,11 @@ pub(super) fn from_bytes<T: Encode>(bytes: &[u8]) -> Result<T> {
 }
 
 /// The number of a value that is one of few.
-#[cfg(feature = "sqlite")]
 pub(super) fn number_of(choice: &impl Choice) -> u8 {
     choice.number()
 }
 
 /// The value of this number.
-#[cfg(feature = "sqlite")]
 pub(super) fn choice<T: Choice>(number: u8) -> Result<T> {
     T::of_number(number)
 }

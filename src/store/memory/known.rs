@@ -168,6 +168,10 @@ impl Identity {
     pub(super) fn copies(&self) -> Copies {
         self.copies
     }
+
+    pub(super) fn stamp(&self) -> SystemTime {
+        self.stamp
+    }
 }
 
 impl Known {

@@ -18,7 +18,7 @@ use super::packed::{Packed, Slot};
 use super::sorted::{Keyed, Sorted};
 use crate::store::{
     Appended, Change, Conversation, Direction, Feed, FeedItem, GapRecord, IdentityKey, LogId, LoggedMessage, MessageFlags,
-    MessagePage, MessageQuery, MessageRecord, NewMessage, PageFrom, Place, Position, RowChange,
+    MessagePage, MessageQuery, MessageRecord, NewMessage, PageFrom, Place, Position, RowChange, StoredJid,
 };
 
 /// What a message costs beside its bytes, and what a gap does.
@@ -55,7 +55,6 @@ struct Entry {
     /// Of its conversation.
     timeline: usize,
     received: SystemTime,
-    /// These say what is set, not those that are packed.
     flags: MessageFlags,
     is_incoming: bool,
     is_readable: bool,
@@ -261,9 +260,9 @@ impl Log {
 
     /// Changes what is kept of a message beside its marks, if it is there.
     pub(super) fn modify(&mut self, id: LogId, change: impl FnOnce(&mut MessageRecord)) {
+        let Some(mut record) = self.messages.get(id).and_then(|entry| self.record(entry)) else { return };
+        change(&mut record);
         self.change(id, |entry, packed| {
-            let Some(mut record) = packed.get(entry.record) else { return };
-            change(&mut record);
             packed.remove(entry.record);
             (entry.record, entry.is_readable) = (packed.put(&record), record.is_readable());
         });
@@ -450,8 +449,7 @@ impl Log {
 
     pub(super) fn get(&self, id: LogId, outbox: &Outbox) -> Option<LoggedMessage> {
         let entry = self.messages.get(id)?;
-        let mut record = self.packed.get(entry.record)?;
-        record.flags = entry.flags;
+        let record = self.record(entry)?;
         let status = match (record.direction, &record.id) {
             (Direction::Outgoing, Some(id)) => outbox.status(id),
             _ => None,
@@ -465,6 +463,16 @@ impl Log {
             record: Arc::new(record),
             status,
         })
+    }
+
+    /// What is kept of a message.
+    fn record(&self, entry: &Entry) -> Option<MessageRecord> {
+        let conversation: StoredJid = self.timelines.get(entry.timeline)?.name.parse().ok()?;
+        let direction = if entry.is_incoming { Direction::Incoming } else { Direction::Outgoing };
+        let mut record = MessageRecord::new(conversation, direction, "", entry.identity.stamp());
+        (record.received, record.flags) = (entry.received, entry.flags);
+        self.packed.fill(entry.record, &mut record)?;
+        Some(record)
     }
 
     pub(super) fn find(&self, key: &IdentityKey) -> Option<LogId> {
@@ -541,10 +549,8 @@ impl Log {
             assert!(self.timelines[entry.timeline].places.get(Place::new(entry.order, entry.id)).is_some());
         }
         for entry in self.messages.iter() {
-            let record = self.packed.get(entry.record).expect("what is kept is readable");
-            let name = &*self.timelines[entry.timeline].name;
-            assert_eq!((record.conversation.as_str(), record.is_readable()), (name, entry.is_readable));
-            assert_eq!(record.direction == Direction::Incoming, entry.is_incoming);
+            let record = self.record(entry).expect("what is kept is readable");
+            assert_eq!(record.is_readable(), entry.is_readable);
         }
         assert_eq!(
             self.timelines.iter().map(|(_, timeline)| timeline.unread).sum::<u64>(),

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::store::MessageRecord;
-use crate::store::encoding::{append, from_bytes};
+use crate::store::encoding::{append, choice, from_bytes, number_of};
+use crate::store::{MessageRecord, StoredJid};
 
 /// About how large a piece becomes.
 const PIECE: usize = 32 * 1024;
@@ -51,13 +51,18 @@ impl Slot {
 }
 
 impl Packed {
+    /// Keeps of a message what the log keeps nowhere else.
     pub(super) fn put(&mut self, record: &MessageRecord) -> Slot {
-        self.write(|bytes| append(record, bytes))
+        self.write(|bytes| pack(record, bytes))
     }
 
-    /// The message that stands there.
-    pub(super) fn get(&self, slot: Slot) -> Option<MessageRecord> {
-        from_bytes(self.bytes(slot)?).inspect_err(|error| tracing::error!(%error, "a message in the log is not readable")).ok()
+    /// Fills in what is kept of the message that stands there.
+    pub(super) fn fill(&self, slot: Slot, record: &mut MessageRecord) -> Option<()> {
+        let filled = unpack(self.bytes(slot)?, record);
+        if filled.is_none() {
+            tracing::error!("a message in the log is not readable");
+        }
+        filled
     }
 
     /// Nobody needs it any more.
@@ -119,6 +124,54 @@ impl Packed {
     fn bytes(&self, slot: Slot) -> Option<&[u8]> {
         self.pieces.get(self.index(slot)?)?.bytes.get(slot.range())
     }
+}
+
+/// How many texts a message has here: sender, id, origin-id, what is searched, the stanza. Archive ids stand behind them.
+const TEXTS: usize = 5;
+/// The length of a text that is not there.
+const NONE: u32 = u32::MAX;
+
+/// The kind, the lengths of the texts, and the texts: what has a length of its own before it takes several times as long to write.
+fn pack(record: &MessageRecord, bytes: &mut Vec<u8>) {
+    let xml = record.xml.parts();
+    let texts =
+        [record.from.as_ref().map(|jid| jid.as_str()), record.id.as_deref(), record.origin_id.as_deref(), record.text.as_deref()];
+    let mut head = [0; 1 + 4 * TEXTS];
+    head[0] = number_of(&record.kind);
+    let lengths = texts.iter().map(|text| text.map_or(NONE, |text| text.len() as u32));
+    let lengths = lengths.chain([xml.iter().map(|part| part.len() as u32).sum()]);
+    for (place, length) in head[1..].chunks_exact_mut(4).zip(lengths) {
+        place.copy_from_slice(&length.to_le_bytes());
+    }
+    bytes.extend_from_slice(&head);
+    texts.into_iter().flatten().for_each(|text| bytes.extend_from_slice(text.as_bytes()));
+    xml.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+    if !record.archive_ids.is_empty() {
+        append(&record.archive_ids, bytes);
+    }
+}
+
+/// Nothing if these are not the bytes of [`pack`].
+fn unpack(bytes: &[u8], record: &mut MessageRecord) -> Option<()> {
+    let (kind, rest) = bytes.split_first()?;
+    let (lengths, mut rest) = rest.split_at_checked(4 * TEXTS)?;
+    let mut lengths = lengths.as_chunks::<4>().0.iter().map(|length| u32::from_le_bytes(*length));
+    let mut text = || {
+        let length = lengths.next().filter(|length| *length != NONE)?;
+        let (text, behind) = rest.split_at_checked(length as usize)?;
+        rest = behind;
+        std::str::from_utf8(text).ok()
+    };
+    record.kind = choice(*kind).ok()?;
+    record.from = text().and_then(|jid| jid.parse::<StoredJid>().ok());
+    record.id = text().map(Into::into);
+    record.origin_id = text().map(Into::into);
+    record.text = text().map(Into::into);
+    record.xml = text()?.into();
+    if !rest.is_empty() {
+        record.archive_ids = from_bytes(rest).ok()?;
+    }
+    Some(())
 }
 
 #[cfg(test)]
