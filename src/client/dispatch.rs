@@ -1,6 +1,5 @@
 //! The surface the driver hands everything to: the lanes, the stages, the log, the hooks.
 
-use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -355,14 +354,6 @@ impl Surface for Shared {
     }
 }
 
-thread_local! {
-    /// Where messages go through the stages: as much memory as that takes is far to fetch.
-    static DRAFTS: Cell<Vec<InboundDraft>> = const { Cell::new(Vec::new()) };
-}
-
-/// For how many the thread keeps room.
-const MAX_DRAFTS: usize = 64;
-
 impl Shared {
     /// Lane 3: stages, one batch to the store, then the subscribers.
     async fn take_messages(&self, messages: Vec<Numbered>, handled: Option<Handled>) -> Vec<u64> {
@@ -374,10 +365,9 @@ impl Shared {
         let mut appended = 0;
         // Each step is taken with all of them before the next: what a step needs stays at hand.
         let draft = |message: Numbered| InboundDraft::new(Inbound::new(message.stanza, message.seq, message.received));
-        let mut drafts = DRAFTS.take();
-        drafts.extend(messages.into_iter().map(draft));
+        let mut drafts: Vec<_> = messages.into_iter().map(draft).collect();
         self.run_stages(&mut drafts, &cx, 0);
-        for draft in drafts.drain(..) {
+        for draft in drafts {
             match self.staged(draft) {
                 Staged::Discarded(inbound, changes) => {
                     taken.push(inbound.number());
@@ -394,9 +384,6 @@ impl Shared {
                     appended += 1;
                 }
             }
-        }
-        if drafts.capacity() <= MAX_DRAFTS {
-            DRAFTS.set(drafts);
         }
         if let Some(Handled { h, above, delivered }) = handled {
             batch = batch.and(self.take_session_rows()).handled(h, above, SystemTime::now());

@@ -122,8 +122,8 @@ impl fmt::Debug for StoredXml {
 
 /// A text of a stanza as a store keeps it: an id, what a person wrote.
 ///
-/// One that [stands in a stanza](Self::of) as it is shares the stanza's bytes, and keeps them for as long as it lives; `String::from` gives
-/// one that does not. It is a `str` to whoever reads it.
+/// One that [stands in a stanza](Self::of) as it is, or that the stanza keeps decoded, shares the stanza's memory, and keeps it for as long
+/// as it lives; `String::from` gives one that does not. It is a `str` to whoever reads it.
 ///
 /// ```
 /// use xmppkit::store::StoredText;

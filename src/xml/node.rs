@@ -123,6 +123,9 @@ impl<'a> Node<'a> {
     }
 
     /// The text directly inside, decoded: the text of child elements is not part of it.
+    ///
+    /// The first text of a frame that means something else than is written (`&amp;`) is kept with the frame, up to 16 KiB: a body is
+    /// decoded once, however many read it.
     #[must_use]
     pub fn text(self) -> Cow<'a, str> {
         self.simple_text().unwrap_or_else(|| self.mixed_text())

@@ -125,11 +125,6 @@ impl Scanner {
         }
     }
 
-    /// What follows is read within these limits.
-    pub(super) fn limit(&mut self, limits: Limits) {
-        self.limits = limits;
-    }
-
     /// Forgets what was read, for the next element.
     pub(super) fn reset(&mut self) {
         self.pos = 0;

@@ -1,7 +1,6 @@
 //! Elements outside a stream: read from text of their own, and written so that they can be.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 
 use super::chars;
 use super::checks::Checks;
@@ -41,8 +40,7 @@ pub(super) fn parse(xml: &str, limits: &Limits) -> Result<Frame, XmlError> {
     }
 
     let scope = StreamScope::standalone();
-    let mut scanner = SCANNER.take().unwrap_or_else(|| Scanner::new(Limits::default(), Checks::default()));
-    scanner.limit(limits.clamped());
+    let mut scanner = Scanner::new(limits.clamped(), Checks::default());
     let len = scanner.element(rest, &scope).map_err(|fail| parse_error(fail.kind, start + fail.at()))?;
     let len = len.ok_or_else(|| ended(text.len(), Kind::Incomplete))?;
     if let Some(i) = rest[len..].bytes().position(|b| !chars::is_space(b)) {
@@ -51,15 +49,7 @@ pub(super) fn parse(xml: &str, limits: &Limits) -> Result<Frame, XmlError> {
     if text.len() < xml.len() {
         return Err(parse_error(Kind::Character, text.len()));
     }
-    let frame = Frame::new(&rest[..len], &scanner, &scope);
-    scanner.reset();
-    SCANNER.set(Some(scanner));
-    Ok(frame)
-}
-
-thread_local! {
-    /// What read the last text and is ready for the next: it has memory of its own. One that refused a text is not used again.
-    static SCANNER: Cell<Option<Scanner>> = const { Cell::new(None) };
+    Ok(Frame::new(&rest[..len], &scanner, &scope))
 }
 
 /// The element with everything written out that it takes from outside: default namespace, prefixes, language. In parts: its

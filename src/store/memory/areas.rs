@@ -106,7 +106,6 @@ impl Areas {
 
     fn make(&mut self, change: Change, applied: &mut Applied) {
         match change {
-            Change::Append(mut message) => self.append(&mut message, applied),
             Change::SetFlags { id, set, clear } => {
                 self.log.set_flags(id, set, clear);
             }
@@ -155,8 +154,8 @@ impl Areas {
             Change::Row(row) => self.rows.change(row),
             Change::DeleteRows { namespace, prefix } => self.rows.delete(&namespace, &prefix),
             Change::Schema { namespace, version } => self.schemas.insert(namespace, version),
-            // `check` has refused it.
-            Change::Unknown => {}
+            // `apply` has made the one, and `check` has refused the other.
+            Change::Append(_) | Change::Unknown => {}
         }
     }
 

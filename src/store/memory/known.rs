@@ -30,6 +30,7 @@ struct Index {
     unused: usize,
 }
 
+/// The same of keys of one sort.
 #[derive(Debug, Default)]
 struct Owners {
     young: HashTable<Owner>,

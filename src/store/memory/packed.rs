@@ -98,6 +98,8 @@ impl Packed {
                 let kept = last.bytes.as_slice().to_vec();
                 let mut bytes = std::mem::replace(&mut last.bytes, kept);
                 bytes.clear();
+                // What one large message took is given back.
+                bytes.shrink_to(2 * PIECE);
                 self.pieces.push_back(Piece { bytes, live: 0 });
             }
             Some(_) => {}
