@@ -471,7 +471,7 @@ impl Log {
         let direction = if entry.is_incoming { Direction::Incoming } else { Direction::Outgoing };
         let mut record = MessageRecord::new(conversation, direction, "", entry.identity.stamp());
         (record.received, record.flags) = (entry.received, entry.flags);
-        self.packed.fill(entry.record, &mut record)?;
+        self.packed.unpack_into(entry.record, &mut record)?;
         Some(record)
     }
 

@@ -57,12 +57,12 @@ impl Packed {
     }
 
     /// Fills in what is kept of the message that stands there.
-    pub(super) fn fill(&self, slot: Slot, record: &mut MessageRecord) -> Option<()> {
-        let filled = unpack(self.bytes(slot)?, record);
-        if filled.is_none() {
+    pub(super) fn unpack_into(&self, slot: Slot, record: &mut MessageRecord) -> Option<()> {
+        let unpacked = unpack(self.bytes(slot)?, record);
+        if unpacked.is_none() {
             tracing::error!("a message in the log is not readable");
         }
-        filled
+        unpacked
     }
 
     /// Nobody needs it any more.
