@@ -2,7 +2,7 @@
 //! states may be sent (XEP-0085 §5).
 
 use hashbrown::HashMap;
-use jid::{BareJid, Jid};
+use jid::{BareJid, FullJid, Jid};
 
 use super::ChatState;
 use crate::xml::bare_str;
@@ -13,8 +13,8 @@ const MAX_LOCKS: usize = 4096;
 /// The contacts' resources that conversations are locked to.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
-    /// The resource, by the contact's bare JID.
-    locked: HashMap<String, String>,
+    /// By the contact's bare JID.
+    locked: HashMap<String, FullJid>,
 }
 
 impl Locks {
@@ -22,14 +22,15 @@ impl Locks {
     /// it is unlocked.
     pub(super) fn message(&mut self, from: &Jid) {
         let contact = bare_str(from);
-        let Some(resource) = from.resource() else { return self.unlock(from) };
+        let Ok(full) = from.try_as_full() else { return self.unlock(from) };
         match self.locked.get_mut(contact) {
-            Some(locked) => resource.as_str().clone_into(locked),
+            Some(locked) if locked == full => {}
+            Some(locked) => *locked = full.clone(),
             None => {
                 if self.locked.len() >= MAX_LOCKS {
                     self.locked.clear();
                 }
-                self.locked.insert(contact.to_owned(), resource.to_string());
+                self.locked.insert(contact.to_owned(), full.clone());
             }
         }
     }
@@ -46,9 +47,10 @@ impl Locks {
 
     /// Where the next message to this contact goes.
     pub(super) fn address(&self, contact: &BareJid) -> Jid {
-        let resource = self.locked.get(contact.as_str());
-        let full = resource.and_then(|resource| contact.with_resource_str(resource).ok());
-        full.map_or_else(|| contact.clone().into(), Jid::from)
+        match self.locked.get(contact.as_str()) {
+            Some(full) => full.clone().into(),
+            None => contact.clone().into(),
+        }
     }
 }
 

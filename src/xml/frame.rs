@@ -440,13 +440,11 @@ impl Inner {
     /// What a run of text means.
     pub(super) fn decoded(&self, run: Span) -> Cow<'_, str> {
         match decode::text(run.of(self.text())) {
-            Cow::Owned(text) if text.len() <= MAX_DECODED && self.decoded.get().is_none() => {
-                match self.decoded.set(Decoded { at: run.start, text }) {
-                    Ok(()) => Cow::Borrowed(self.known_text(run.start).unwrap_or_default()),
-                    // Another thread was faster.
-                    Err(late) => Cow::Owned(late.text),
-                }
-            }
+            Cow::Owned(text) if text.len() <= MAX_DECODED => match self.decoded.set(Decoded { at: run.start, text }) {
+                Ok(()) => Cow::Borrowed(self.kept_text()),
+                // Another was asked for before.
+                Err(late) => Cow::Owned(late.text),
+            },
             text => text,
         }
     }

@@ -48,7 +48,6 @@ async fn everything_on(kind: Kind) {
     if let Err(panic) = AssertUnwindSafe(everything).catch_unwind().await {
         // What is wrong stands behind the server's log once more: the end of an output is what is read.
         report(&format!("{kind}, its log's end:\n{}\n{kind}: {}", server.log_tail(60), panic_text(&*panic)));
-        server.stop().await;
         drop(server);
         resume_unwind(panic);
     }

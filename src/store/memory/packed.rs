@@ -133,7 +133,7 @@ const TEXTS: usize = 5;
 /// The length of a text that is not there.
 const NONE: u32 = u32::MAX;
 
-/// The kind, the lengths of the texts, and the texts: what has a length of its own before it takes several times as long to write.
+/// The kind, the lengths of the texts, and the texts.
 fn pack(record: &MessageRecord, bytes: &mut Vec<u8>) {
     let xml = record.xml.parts();
     let texts =

@@ -112,7 +112,8 @@ fn a_text_says_the_same_whenever_it_is_asked_for_and_whatever_was_before() {
     let long = "&amp;".repeat(20_000);
     let stanza = |first: &str, second: &str| {
         let frame = one(&format!(
-            "<message><body>{first}</body><subject>plain</subject><subject>{second}</subject>             <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>&lt;in</body></message></forwarded></message>"
+            "<message><body>{first}</body><subject>plain</subject><subject>{second}</subject>\
+             <forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>&lt;in</body></message></forwarded></message>"
         ));
         frame.stanza().expect("a stanza")
     };
