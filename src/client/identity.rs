@@ -3,12 +3,11 @@
 //! Stages may propose stronger ones before: the id an archive gave it, an occupant's.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 
 use jid::{BareJid, Jid};
 
-use crate::store::{IdentityKey, IdentityKeys, KeyLife, MessageKind, MessageRecord};
-use crate::xml::{Node, Stanza, bare_str, belongs_to, ns};
+use crate::store::{IdentityKey, IdentityKeys, KeyLife, MessageKind, MessageRecord, NewMessage, Origin, with_content};
+use crate::xml::{Stanza, bare_str, belongs_to};
 
 /// What a record of the log holds of its stanza already, and the keys are made of too.
 struct Parts<'a> {
@@ -25,57 +24,73 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Adds the keys of a message that came, by whichever way. `record` is what the log is to keep of it.
-pub(super) fn received(keys: &mut IdentityKeys, life: KeyLife, account: &BareJid, stanza: &Stanza, record: &MessageRecord) {
-    let to = stanza.to();
-    let to = to.as_deref().map_or(Cow::Borrowed(""), |to| normal(to, account));
-    propose(keys, life, account, stanza, stanza.from_jid().unwrap_or(account), &to, &Parts::of(record));
-}
-
-/// The keys of a message that is sent here to this address, under this id. It has no sender's address yet: the record's is the
-/// session's, if there is one.
-pub(super) fn sent(
+/// A message that came, by whichever way, with the keys that stages proposed and its own.
+pub(super) fn received(
+    record: MessageRecord,
+    origin: Origin,
+    mut keys: IdentityKeys,
     life: KeyLife,
     account: &BareJid,
     stanza: &Stanza,
-    to: &Jid,
-    record: &MessageRecord,
-    id: &str,
-) -> IdentityKeys {
-    // Without a session it is not known from which resource it will go.
-    let is_similar_known = record.from.is_some();
-    let from = record.from.as_deref().unwrap_or(account);
+) -> NewMessage {
+    let (sender, parts) = (stanza.from_jid().unwrap_or(account), Parts::of(&record));
+    keys.extend(exact(life, account, stanza, sender, &parts));
+    let is_later = may_be_later(life, &keys, &record);
+    if !is_later {
+        let to = stanza.to();
+        let to = to.as_deref().map_or(Cow::Borrowed(""), |to| normal(to, account));
+        keys.push(similar(life, stanza, sender, &to, &parts));
+    }
+    proposed(record, origin, keys, is_later)
+}
+
+/// A message that is sent here to this address, under this id. It has no sender's address yet: the record's is the session's, if there
+/// is one.
+pub(super) fn sent(record: MessageRecord, life: KeyLife, account: &BareJid, stanza: &Stanza, to: &Jid, id: &str) -> NewMessage {
+    let (sender, parts) = (record.from.as_deref().unwrap_or(account), Parts::of(&record));
     let mut keys = IdentityKeys::from_iter([IdentityKey::own(id)]);
-    propose(&mut keys, life, account, stanza, from, to.as_str(), &Parts::of(record));
-    keys.retain(|key| key.is_exact() || is_similar_known);
-    keys
+    keys.extend(exact(life, account, stanza, sender, &parts));
+    let is_later = may_be_later(life, &keys, &record);
+    // Without a session it is not known from which resource it will go.
+    if !is_later && record.from.is_some() {
+        keys.push(similar(life, stanza, sender, to.as_str(), &parts));
+    }
+    proposed(record, Origin::Live, keys, is_later)
 }
 
-fn propose(
-    keys: &mut IdentityKeys,
-    life: KeyLife,
-    account: &BareJid,
-    stanza: &Stanza,
-    sender: &Jid,
-    to: &str,
-    parts: &Parts<'_>,
-) {
+/// Whether the similar key may be made once it is looked for: the record has all that it is made of, and what somebody wrote is known
+/// again by another key, too.
+fn may_be_later(life: KeyLife, keys: &IdentityKeys, record: &MessageRecord) -> bool {
+    let has_other = || keys.iter().any(IdentityKey::is_exact);
+    life == KeyLife::InProcess && record.from.is_some() && (record.text.is_none() || has_other())
+}
+
+fn proposed(record: MessageRecord, origin: Origin, keys: IdentityKeys, is_similar_later: bool) -> NewMessage {
+    let mut message = NewMessage::new(record, origin);
+    message.set_keys(keys);
+    if is_similar_later {
+        message.make_similar_later();
+    }
+    message
+}
+
+/// The key that alone proves a message to be the same, if it has one.
+fn exact(life: KeyLife, account: &BareJid, stanza: &Stanza, sender: &Jid, parts: &Parts<'_>) -> Option<IdentityKey> {
     let origin =
         |sender: &str, id: &str| with_content(stanza, parts.body, |content| IdentityKey::origin_of(life, sender, id, content));
     match (parts.kind, parts.origin_id) {
         // A bounce carries back what was sent, its ids included.
-        (MessageKind::Error, _) => {}
+        (MessageKind::Error, _) => None,
         // In a room everybody writes from the room's address.
-        (MessageKind::Groupchat, Some(origin_id)) => keys.push(origin(sender.as_str(), origin_id)),
-        (_, Some(origin_id)) => keys.push(origin(bare_str(sender), origin_id)),
-        (_, None) if belongs_to(sender, account) => keys.extend(parts.id.filter(|id| is_ours(id)).map(IdentityKey::own)),
-        (_, None) => {}
+        (MessageKind::Groupchat, Some(origin_id)) => Some(origin(sender.as_str(), origin_id)),
+        (_, Some(origin_id)) => Some(origin(bare_str(sender), origin_id)),
+        (_, None) if belongs_to(sender, account) => parts.id.filter(|id| is_ours(id)).map(IdentityKey::own),
+        (_, None) => None,
     }
-    let similar = |body: &[u8]| IdentityKey::similar_of(life, sender.as_str(), to, parts.kind.as_str(), parts.id, body);
-    keys.push(match parts.body {
-        Some(body) => similar(body.as_bytes()),
-        None => with_content(stanza, None, similar),
-    });
+}
+
+fn similar(life: KeyLife, stanza: &Stanza, sender: &Jid, to: &str, parts: &Parts<'_>) -> IdentityKey {
+    IdentityKey::similar_in(life, stanza, sender.as_str(), to, parts.kind, parts.id, parts.body)
 }
 
 /// An address as [`Jid`] normalises it; empty if it is none. Nearly all are the account's own, and need no look at Unicode.
@@ -92,40 +107,6 @@ fn normal<'a>(address: &'a str, account: &BareJid) -> Cow<'a, str> {
 /// each time they start, so another id says nothing without the sender's origin-id beside it.
 fn is_ours(id: &str) -> bool {
     id.len() == 20 && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-}
-
-thread_local! {
-    /// Where contents are written, one after another.
-    static CONTENT: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// The largest content that the thread keeps room for.
-const MAX_KEPT: usize = 64 * 1024;
-
-/// Makes something of what the sender wrote (C11), in a form of its own: names, attributes and text of what is in the message,
-/// without what relays add and archives take away. `body` is the text of the first body, decoded already.
-fn with_content<T>(stanza: &Stanza, mut body: Option<&str>, make: impl FnOnce(&[u8]) -> T) -> T {
-    let mut out = CONTENT.take();
-    out.clear();
-    for child in stanza.children().filter(|child| !is_on_the_way(*child)) {
-        let text = if child.is(ns::CLIENT, "body") { body.take() } else { None };
-        child.write_content(&mut out, text);
-    }
-    let made = make(&out);
-    if out.capacity() <= MAX_KEPT {
-        CONTENT.set(out);
-    }
-    made
-}
-
-/// Whether an element is added, or taken away, between the sender and whoever keeps the message.
-fn is_on_the_way(child: Node<'_>) -> bool {
-    match &*child.ns() {
-        ns::DELAY | ns::SID | ns::HINTS | ns::CHAT_STATES | ns::CARBONS | ns::MUC_USER | "urn:xmpp:mam:tmp" => true,
-        ns::RECEIPTS => child.name() == "request",
-        ns::CHAT_MARKERS => child.name() == "markable",
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -148,8 +129,8 @@ mod tests {
     fn keys_for(life: KeyLife, xml: &str) -> Vec<IdentityKey> {
         let stanza = Frame::parse(xml).expect("XML").stanza().expect("a stanza");
         let account = "juliet@capulet.example".parse().expect("a JID");
-        let mut keys = IdentityKeys::default();
-        received(&mut keys, life, &account, &stanza, &recorded(&stanza, Direction::Incoming));
+        let record = recorded(&stanza, Direction::Incoming);
+        let keys = received(record, Origin::Live, IdentityKeys::default(), life, &account, &stanza).keys().into_owned();
         keys.to_vec()
     }
 
@@ -268,9 +249,13 @@ mod tests {
         let from: Jid = "juliet@capulet.example/balcony".parse().expect("a JID");
         let mut record = recorded(&stanza, Direction::Outgoing);
         let to: Jid = "romeo@montague.example".parse().expect("a JID");
-        assert!(sent(KeyLife::BeyondProcess, &account, &stanza, &to, &record, id).iter().all(IdentityKey::is_exact));
+        let sent = |record: &MessageRecord| {
+            let message = sent(record.clone(), KeyLife::BeyondProcess, &account, &stanza, &to, id);
+            message.keys().into_owned()
+        };
+        assert!(sent(&record).iter().all(IdentityKey::is_exact));
         record.from = Some(from.into());
-        let kept = sent(KeyLife::BeyondProcess, &account, &stanza, &to, &record, id);
+        let kept = sent(&record);
         let own = format!("from='juliet@capulet.example/balcony' to='romeo@montague.example' id='{id}'");
         for copy in [message(&own, &inside), message(&own, "<body>hi</body>")] {
             assert!(exact(&copy).iter().any(|key| kept.contains(key)), "{copy:?}");

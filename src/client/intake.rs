@@ -73,10 +73,8 @@ impl Shared {
             record.flags = record.flags.union(MessageFlags::STAMPED);
         }
         record.archive_ids = notes.archive_ids;
-        let mut keys = notes.keys;
-        identity::received(&mut keys, self.key_life(), &self.account, stanza, &record);
-        let mut message = NewMessage::new(record, inbound.origin()).feed(notes.feed);
-        message.keys = keys;
+        let (keys, life) = (notes.keys, self.key_life());
+        let mut message = identity::received(record, inbound.origin(), keys, life, &self.account, stanza).feed(notes.feed);
         message.when_new = notes.rows;
         message
     }
@@ -188,7 +186,7 @@ impl Shared {
 
     /// The message in the log that this is certainly a copy of.
     async fn known(&self, message: &NewMessage) -> Result<Option<LoggedMessage>> {
-        for key in message.keys.iter().filter(|key| key.is_exact()) {
+        for key in message.made_keys().iter().filter(|key| key.is_exact()) {
             if let Some(known) = self.store.find(key).await? {
                 return Ok(Some(known));
             }

@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
 use crate::store::{
-    AccountStore, Batch, Change, Direction, Feed, KeyLife, MessageKind, NewMessage, Origin, OutboxEntry, RowChange,
+    AccountStore, Batch, Change, Direction, Feed, KeyLife, MessageKind, NewMessage, OutboxEntry, RowChange,
 };
 use crate::xml::{ElementWriter, Frame, OutStanza, Stanza, StanzaKind, bare_of, ns, write_element};
 
@@ -492,10 +492,7 @@ impl Shared {
     fn logged(&self, id: &str, to: &Jid, sent: &Stanza, now: SystemTime) -> NewMessage {
         let mut record = super::dispatch::record(sent, bare_of(to).into(), Direction::Outgoing, now);
         record.from = self.bound_jid().map(Into::into);
-        let keys = super::identity::sent(self.key_life(), &self.account, sent, to, &record, id);
-        let mut message = NewMessage::new(record, Origin::Live).feed(Feed::History);
-        message.keys = keys;
-        message
+        super::identity::sent(record, self.key_life(), &self.account, sent, to, id).feed(Feed::History)
     }
 }
 

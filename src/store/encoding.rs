@@ -344,13 +344,30 @@ fields! {
     ArchiveCursor: last first reached_start stamp;
     GapRecord: kind conversation archive after before since until;
     MessageRecord: conversation direction kind from id origin_id archive_ids stamp received xml text flags;
-    NewMessage: record origin keys feed order when_new;
     OutboxEntry: place id to xml ephemeral number archive_after cut settled status;
     Receipt: by at;
     SendStatus: queued written acked reflected received displayed bounced failed resent_unverified;
     SentUpdate: id number archive_after cut status settled;
     SessionRecord: id jid namespace location max;
     StanzaError: error_type condition text application;
+}
+
+impl Encode for NewMessage {
+    fn encode(&self, out: &mut Writer) {
+        self.record.encode(out);
+        self.origin.encode(out);
+        self.keys().encode(out);
+        self.feed.encode(out);
+        self.order.encode(out);
+        self.when_new.encode(out);
+    }
+    fn decode(input: &mut Reader<'_>) -> Result<Self> {
+        let mut message = Self::new(Encode::decode(input)?, Encode::decode(input)?);
+        message.set_keys(Encode::decode(input)?);
+        (message.feed, message.order) = (Encode::decode(input)?, Encode::decode(input)?);
+        message.when_new = Encode::decode(input)?;
+        Ok(message)
+    }
 }
 
 impl<T: Encode> Encode for Arc<T> {

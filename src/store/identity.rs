@@ -11,7 +11,9 @@ use jid::{BareJid, Jid};
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
-use super::log::{Copies, Origin};
+use super::log::{Copies, MessageKind, Origin};
+use super::with_content;
+use crate::xml::Stanza;
 
 /// One proof that a stanza is a copy of a message, as R17 lists them.
 ///
@@ -157,10 +159,27 @@ impl IdentityKey {
     }
 
     /// The same of addresses that are normalised, and empty where there is none.
-    pub(crate) fn similar_of(life: KeyLife, from: &str, to: &str, message_type: &str, id: Option<&str>, body: &[u8]) -> Self {
+    fn similar_of(life: KeyLife, from: &str, to: &str, message_type: &str, id: Option<&str>, body: &[u8]) -> Self {
         let given = if id.is_some() { "id" } else { "none" };
         let words = ["similar", from, to, message_type, given, id.unwrap_or("")];
         Self::of(life, false, words.map(str::as_bytes).into_iter().chain([body]))
+    }
+
+    /// The same of a message: without text it is what else it says that counts.
+    pub(crate) fn similar_in(
+        life: KeyLife,
+        stanza: &Stanza,
+        from: &str,
+        to: &str,
+        kind: MessageKind,
+        id: Option<&str>,
+        text: Option<&str>,
+    ) -> Self {
+        let of = |body: &[u8]| Self::similar_of(life, from, to, kind.as_str(), id, body);
+        match text {
+            Some(text) => of(text.as_bytes()),
+            None => with_content(stanza, None, of),
+        }
     }
 
     /// The key from the bytes of [`as_bytes`](Self::as_bytes) and the answer of [`is_exact`](Self::is_exact), for

@@ -1,12 +1,13 @@
 //! The message log, its feed, and the cursors that move over them.
 
+use std::borrow::Cow;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jid::{BareJid, Jid};
 
-use super::{IdentityKey, IdentityKeys, RowChange, SendStatus, StoredJid, StoredText, StoredXml};
+use super::{IdentityKey, IdentityKeys, KeyLife, RowChange, SendStatus, StoredJid, StoredText, StoredXml};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Names a message in the log for as long as it is there. Given by the store, never reused, rising.
@@ -316,6 +317,15 @@ impl MessageRecord {
         }
     }
 
+    /// The key that says which stanzas are similar to it (R17 4), for [this process](KeyLife::InProcess); `None` if its sender is not known.
+    pub(crate) fn similar_key(&self) -> Option<IdentityKey> {
+        let (from, stanza) = (self.from.as_ref()?, self.xml.stanza().ok()?);
+        let to = stanza.to_jid();
+        let to = to.as_ref().map_or("", Jid::as_str);
+        let (id, text) = (self.id.as_deref(), self.text.as_deref());
+        Some(IdentityKey::similar_in(KeyLife::InProcess, &stanza, from.as_str(), to, self.kind, id, text))
+    }
+
     /// Whether there is something to read in it: it has text and is no bounce. Lists of conversations count these.
     #[must_use]
     pub fn is_readable(&self) -> bool {
@@ -344,8 +354,10 @@ pub struct NewMessage {
     pub record: MessageRecord,
     /// Where this copy came from.
     pub origin: Origin,
-    /// The proofs of identity that apply, the strongest first (R17).
-    pub keys: IdentityKeys,
+    /// Those of its keys that are made.
+    keys: IdentityKeys,
+    /// Whether its record's similar key is one that is not made yet, and the last.
+    is_similar_unmade: bool,
     /// Whether durable subscriptions get it.
     pub feed: Feed,
     /// Its key in the timeline; `None` puts it at the end of its conversation. See [`at`](Self::at).
@@ -358,7 +370,59 @@ impl NewMessage {
     /// A message for the end of its conversation, which durable subscriptions get at once.
     #[must_use]
     pub fn new(record: MessageRecord, origin: Origin) -> Self {
-        Self { record, origin, keys: IdentityKeys::default(), feed: Feed::Deliver, order: None, when_new: Vec::new() }
+        Self {
+            record,
+            origin,
+            keys: IdentityKeys::default(),
+            is_similar_unmade: false,
+            feed: Feed::Deliver,
+            order: None,
+            when_new: Vec::new(),
+        }
+    }
+
+    /// The proofs of identity that apply, the strongest first (R17).
+    #[must_use]
+    pub fn keys(&self) -> Cow<'_, IdentityKeys> {
+        match self.unmade_key() {
+            None => Cow::Borrowed(&self.keys),
+            Some(similar) => {
+                let mut keys = self.keys.clone();
+                keys.push(similar);
+                Cow::Owned(keys)
+            }
+        }
+    }
+
+    /// Gives it these proofs of identity in place of those it has.
+    pub fn set_keys(&mut self, keys: IdentityKeys) {
+        (self.keys, self.is_similar_unmade) = (keys, false);
+    }
+
+    /// The keys that are made: all, or all but the last.
+    pub(crate) fn made_keys(&self) -> &IdentityKeys {
+        &self.keys
+    }
+
+    /// The same as [`keys`](Self::keys), made for good.
+    pub(crate) fn make_keys(&mut self) -> &IdentityKeys {
+        self.keys.extend(self.unmade_key());
+        self.is_similar_unmade = false;
+        &self.keys
+    }
+
+    /// Its last key is the similar one of its record, for [this process](KeyLife::InProcess), made only where it is looked for: most
+    /// messages are found by a stronger one, or are compared with nothing.
+    pub(crate) fn make_similar_later(&mut self) {
+        self.is_similar_unmade = true;
+    }
+
+    pub(crate) fn is_similar_unmade(&self) -> bool {
+        self.is_similar_unmade
+    }
+
+    fn unmade_key(&self) -> Option<IdentityKey> {
+        if self.is_similar_unmade { self.record.similar_key() } else { None }
     }
 
     /// Adds a proof of identity, weaker than those before.

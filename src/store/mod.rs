@@ -65,6 +65,7 @@ use crate::error::Result;
 mod batch;
 #[cfg(feature = "testing")]
 pub mod conformance;
+mod content;
 pub mod credential;
 mod encoding;
 mod extension;
@@ -81,6 +82,7 @@ mod stored_jid;
 mod text;
 
 pub use self::batch::{Appended, Applied, Batch, Change, RowChange};
+pub(crate) use self::content::with_content;
 pub use self::credential::Secret;
 pub use self::extension::ExtensionRows;
 pub(crate) use self::identity::KeyLife;

@@ -142,7 +142,10 @@ impl Keyed for (LogId, Identity) {
 /// What is known of one message.
 #[derive(Debug)]
 pub(super) struct Identity {
+    /// Those that are made.
     keys: SmallVec<[IdentityKey; 2]>,
+    /// Whether its similar key is not made.
+    is_similar_unmade: bool,
     copies: Copies,
     stamp: SystemTime,
 }
@@ -150,7 +153,11 @@ pub(super) struct Identity {
 impl Identity {
     /// Without keys as yet.
     pub(super) fn new(origin: Origin, stamp: SystemTime) -> Self {
-        Self { keys: SmallVec::new(), copies: Copies::of(origin), stamp }
+        Self { keys: SmallVec::new(), is_similar_unmade: false, copies: Copies::of(origin), stamp }
+    }
+
+    pub(super) fn is_similar_unmade(&self) -> bool {
+        self.is_similar_unmade
     }
 
     /// Its stamp, if there is a copy of it from an archive or offline storage.
@@ -185,18 +192,14 @@ impl Known {
         if key.is_exact() { self.having(key, logged).next().map(|(id, _)| id) } else { None }
     }
 
-    /// The message this is a copy of; `logged` gives what is known of one in the log, `all` of each there.
+    /// The message this is a copy of; `logged` gives what is known of one in the log.
     pub(super) fn matching<'a>(
-        &'a mut self,
+        &'a self,
         message: &NewMessage,
         logged: impl Fn(LogId) -> Option<&'a Identity>,
-        all: impl Iterator<Item = (LogId, &'a Identity)>,
     ) -> Option<LogId> {
         let may_be_similar = self.may_be_similar(message);
-        if may_be_similar {
-            self.index_similar(all);
-        }
-        message.keys.iter().find_map(|key| {
+        message.made_keys().iter().find_map(|key| {
             if key.is_exact() {
                 return self.exact(key, &logged);
             }
@@ -210,14 +213,19 @@ impl Known {
     }
 
     /// Whether there may be a message that is similar to this one: what comes live is only to what is kept elsewhere, of the same time.
-    fn may_be_similar(&self, message: &NewMessage) -> bool {
+    pub(super) fn may_be_similar(&self, message: &NewMessage) -> bool {
         let apart = |latest: SystemTime| message.record.stamp.duration_since(latest).unwrap_or_default();
         Copies::kept_elsewhere().contains(message.origin)
             || self.latest_kept.is_some_and(|latest| apart(latest) <= IdentityKey::SIMILAR_WITHIN)
     }
 
-    /// Similar keys are looked for.
-    fn index_similar<'a>(&mut self, logged: impl Iterator<Item = (LogId, &'a Identity)>) {
+    /// Whether messages are found by their similar keys: then each in the log has its own made.
+    pub(super) fn has_similar(&self) -> bool {
+        self.owners.similar.is_some()
+    }
+
+    /// Similar keys are looked for: `logged` are all messages in the log, with those keys made.
+    pub(super) fn index_similar<'a>(&mut self, logged: impl Iterator<Item = (LogId, &'a Identity)>) {
         let Index { similar, unused, .. } = &mut self.owners;
         *unused = 0;
         if similar.is_some() {
@@ -231,6 +239,12 @@ impl Known {
         logged.for_each(|(id, identity)| index(id, identity));
     }
 
+    /// The similar key of a message, that was not made before.
+    pub(super) fn make_similar(&mut self, id: LogId, identity: &mut Identity, key: IdentityKey) {
+        identity.is_similar_unmade = false;
+        identity.learn(key, id, &mut self.owners);
+    }
+
     /// These keys are looked up next, one after the other. Where each stands is far away in memory: here the processor waits for
     /// all of them at once.
     pub(super) fn expect<'a>(&self, keys: impl Iterator<Item = &'a IdentityKey>) {
@@ -239,11 +253,12 @@ impl Known {
     }
 
     /// The keys of a new message: one that [`matching`](Self::matching) did not find.
-    pub(super) fn add(&mut self, id: LogId, identity: &mut Identity, keys: &[IdentityKey]) {
+    pub(super) fn add(&mut self, id: LogId, identity: &mut Identity, message: &NewMessage) {
         self.newest = id.get();
-        for key in keys {
+        for key in message.made_keys() {
             identity.learn(*key, id, &mut self.owners);
         }
+        identity.is_similar_unmade = message.is_similar_unmade();
         self.latest_kept = self.latest_kept.max(identity.kept_elsewhere());
         self.owners.unused += 1;
         if self.owners.unused > self.max_gone {
@@ -344,10 +359,10 @@ mod tests {
     use super::*;
     use crate::store::{Direction, MessageRecord};
 
-    fn message(key: IdentityKey, origin: Origin) -> NewMessage {
+    fn message<const N: usize>(keys: [IdentityKey; N], origin: Origin) -> NewMessage {
         let romeo: jid::Jid = "romeo@montague.example".parse().expect("a JID");
         let record = MessageRecord::new(romeo, Direction::Incoming, "<message xmlns='jabber:client'/>", SystemTime::UNIX_EPOCH);
-        NewMessage::new(record, origin).key(key)
+        keys.into_iter().fold(NewMessage::new(record, origin), NewMessage::key)
     }
 
     /// Nothing is in the log.
@@ -368,23 +383,24 @@ mod tests {
         let mut known = Known::new(8);
         for (n, id) in ids.iter().enumerate() {
             let mut identity = Identity::new(Origin::Live, SystemTime::UNIX_EPOCH);
-            known.add(*id, &mut identity, &[key(n as u8, true), key(0, false)]);
+            known.add(*id, &mut identity, &message([key(n as u8, true), key(0, false)], Origin::Live));
             known.leave(*id, identity, None, |_| false);
         }
         for (n, id) in ids.iter().enumerate() {
             assert_eq!(known.exact(&key(n as u8, true), nothing), Some(*id));
             assert_eq!(known.exact(&key(n as u8 + 100, true), nothing), None);
-            assert_eq!(known.matching(&message(key(n as u8, true), Origin::Live), nothing, [].into_iter()), Some(*id));
+            assert_eq!(known.matching(&message([key(n as u8, true)], Origin::Live), nothing), Some(*id));
         }
         // The oldest of those that are alike takes the copy, and each takes one.
+        known.index_similar([].into_iter());
         for id in &ids {
-            let copy = message(key(0, false), Origin::Archive);
-            assert_eq!(known.matching(&copy, nothing, [].into_iter()), Some(*id));
-            let lacking = known.lacking(*id, &copy.keys, nothing);
+            let copy = message([key(0, false)], Origin::Archive);
+            assert_eq!(known.matching(&copy, nothing), Some(*id));
+            let lacking = known.lacking(*id, copy.made_keys(), nothing);
             assert!(lacking.is_empty());
             known.merge(*id, None, lacking, Origin::Archive);
         }
-        assert_eq!(known.matching(&message(key(0, false), Origin::Archive), nothing, [].into_iter()), None);
+        assert_eq!(known.matching(&message([key(0, false)], Origin::Archive), nothing), None);
         // A key that proves another message to be the same stays with it.
         let copy = [key(0, true), key(1, true), key(50, true), key(50, true)];
         let lacking = known.lacking(ids[0], &copy, nothing);
@@ -395,7 +411,7 @@ mod tests {
         // They are forgotten in the order in which they came.
         let others = LogId::new(first + 8);
         let mut identity = Identity::new(Origin::Live, SystemTime::UNIX_EPOCH);
-        known.add(others, &mut identity, &[key(200, true)]);
+        known.add(others, &mut identity, &message([key(200, true)], Origin::Live));
         known.leave(others, identity, None, |_| false);
         assert_eq!((known.exact(&key(0, true), nothing), known.exact(&key(50, true), nothing)), (None, None));
         assert_eq!(known.exact(&key(1, true), nothing), Some(ids[1]));

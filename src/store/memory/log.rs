@@ -158,16 +158,21 @@ impl Log {
             Change::Append(message) => Some(message),
             _ => None,
         });
-        self.known.expect(messages.flat_map(|message| &message.keys));
+        self.known.expect(messages.flat_map(NewMessage::made_keys));
     }
 
     pub(super) fn append(&mut self, message: &mut NewMessage) -> (Appended, Vec<RowChange>) {
-        let all = self.messages.iter().map(|entry| (entry.id, &entry.identity));
-        if let Some(id) = self.known.matching(message, |id| self.messages.get(id).map(|entry| &entry.identity), all) {
+        if self.known.may_be_similar(message) {
+            self.look_for_similar();
+        }
+        if self.known.has_similar() {
+            message.make_keys();
+        }
+        if let Some(id) = self.known.matching(message, |id| self.messages.get(id).map(|entry| &entry.identity)) {
             return (self.merge(id, message), Vec::new());
         }
         let when_new = std::mem::take(&mut message.when_new);
-        let NewMessage { record, origin, keys, feed, order, .. } = message;
+        let NewMessage { record, origin, feed, order, .. } = &*message;
         let (origin, feed) = (*origin, *feed);
         let id = LogId::new(self.count());
         let at = self.timeline_of(record.conversation.as_str());
@@ -200,11 +205,29 @@ impl Log {
         }
         // In its place and last, so that nothing waits until all of it has found its way into memory.
         if let Some(entry) = self.messages.last_mut() {
-            self.known.add(id, &mut entry.identity, keys);
-            entry.record = self.packed.put(record);
+            self.known.add(id, &mut entry.identity, message);
+            entry.record = self.packed.put(&message.record);
             self.bytes += entry.cost();
         }
         (Appended::new(id, position, false), when_new)
+    }
+
+    /// Similar keys are looked for, so each message in the log has to have its own.
+    fn look_for_similar(&mut self) {
+        if !self.known.has_similar() {
+            let unmade: Vec<_> = self.messages.iter().filter(|entry| entry.identity.is_similar_unmade()).map(|entry| entry.id).collect();
+            unmade.into_iter().for_each(|id| self.make_similar(id));
+        }
+        self.known.index_similar(self.messages.iter().map(|entry| (entry.id, &entry.identity)));
+    }
+
+    /// Makes the similar key of a message, if it is there and is not made: of what it says as long as it says it.
+    fn make_similar(&mut self, id: LogId) {
+        let unmade = self.messages.get(id).filter(|entry| entry.identity.is_similar_unmade());
+        let Some(key) = unmade.and_then(|entry| self.record(entry)?.similar_key()) else { return };
+        if let Some(entry) = self.messages.get_mut(id) {
+            self.known.make_similar(id, &mut entry.identity, key);
+        }
     }
 
     /// Where the timeline of a conversation stands, that there is or a new one.
@@ -224,9 +247,9 @@ impl Log {
 
     /// A copy of a message that is known: takes from it what the message lacks.
     fn merge(&mut self, id: LogId, copy: &mut NewMessage) -> Appended {
-        let NewMessage { record, origin, keys, feed, .. } = copy;
+        let lacking = self.known.lacking(id, copy.make_keys(), |id| self.messages.get(id).map(|entry| &entry.identity));
+        let NewMessage { record, origin, feed, .. } = copy;
         let (origin, feed) = (*origin, *feed);
-        let lacking = self.known.lacking(id, keys, |id| self.messages.get(id).map(|entry| &entry.identity));
         self.known.merge(id, self.messages.get_mut(id).map(|entry| &mut entry.identity), lacking, origin);
         self.set_flags(id, record.flags, MessageFlags::NONE);
         if !record.archive_ids.is_empty() || record.origin_id.is_some() {
@@ -260,6 +283,7 @@ impl Log {
 
     /// Changes what is kept of a message beside its marks, if it is there.
     pub(super) fn modify(&mut self, id: LogId, change: impl FnOnce(&mut MessageRecord)) {
+        self.make_similar(id);
         let Some(mut record) = self.messages.get(id).and_then(|entry| self.record(entry)) else { return };
         change(&mut record);
         self.change(id, |entry, packed| {
@@ -279,6 +303,7 @@ impl Log {
     }
 
     pub(super) fn remove(&mut self, id: LogId) {
+        self.make_similar(id);
         self.leave(id, Leaving::Removed);
     }
 

@@ -63,7 +63,7 @@ pub(super) fn append(writing: &mut Writing<'_>, message: &NewMessage) -> Outcome
     for known_as in ids.chain(record.archive_ids.iter().map(|archive_id| &*archive_id.id)) {
         refer(writing, conversation, known_as, id)?;
     }
-    message.keys.iter().try_for_each(|key| learn(writing, id, key))?;
+    message.keys().iter().try_for_each(|key| learn(writing, id, key))?;
     Ok(appended(id, position, false))
 }
 
@@ -77,7 +77,7 @@ fn known(writing: &Writing<'_>, message: &NewMessage) -> Outcome<Option<i64>> {
     if crate::sabotage::is("no-dedup") {
         return Ok(None);
     }
-    for key in &message.keys {
+    for key in &*message.keys() {
         let found = if key.is_exact() {
             find(writing.connection, writing.account, key)?
         } else {
@@ -121,7 +121,7 @@ fn learn(writing: &Writing<'_>, id: i64, key: &IdentityKey) -> Outcome<()> {
 
 /// A copy of a message that is known: takes from it what the message lacks.
 fn merge(writing: &mut Writing<'_>, id: i64, copy: &NewMessage) -> Outcome<Appended> {
-    copy.keys.iter().try_for_each(|key| learn(writing, id, key))?;
+    copy.keys().iter().try_for_each(|key| learn(writing, id, key))?;
     let origin = Copies::of(copy.origin).bits();
     let sql = "SELECT conversation, feed, position, copies, origin_id, archive_ids, flags FROM message WHERE id = ?1";
     let found = writing.statement(sql)?.query_row([id], |row| {

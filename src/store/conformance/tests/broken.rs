@@ -207,7 +207,7 @@ impl BrokenAccount {
     }
 
     fn known(&self, message: &NewMessage) -> Option<LoggedMessage> {
-        message.keys.iter().find_map(|key| now(self.inner.find(key)).expect("find"))
+        message.keys().iter().find_map(|key| now(self.inner.find(key)).expect("find"))
     }
 
     fn every_message(&self) -> Vec<LoggedMessage> {
@@ -221,7 +221,7 @@ impl BrokenAccount {
         for change in batch.into_changes() {
             match change {
                 Change::Append(mut message) => {
-                    let keys = message.keys.clone();
+                    let keys = message.keys().into_owned();
                     let before = self.spoil_message(&mut message, &keys_before);
                     changes.push(Change::Append(message));
                     changes.extend(before);
@@ -240,6 +240,7 @@ impl BrokenAccount {
         let mut more = Vec::new();
         let Some(fault) = self.fault else { return more };
         let known = self.known(message);
+        let mut keys = message.keys().into_owned();
         let record = &mut message.record;
         match fault {
             DropsField(0) => record.from = None,
@@ -255,8 +256,8 @@ impl BrokenAccount {
             OrdersByArrival => message.order = None,
             OrdersByStamp => message.order = message.order.or(Some(Place::order_of(record.stamp))),
             ListsReceipts => record.text = Some(record.text.take().unwrap_or_else(|| "".into())),
-            NoDuplicates => message.keys.retain(|_| false),
-            OneKeyForAll => message.keys.iter_mut().for_each(|key| *key = IdentityKey::from_bytes([0; 16], key.is_exact())),
+            NoDuplicates => keys.retain(|_| false),
+            OneKeyForAll => keys.iter_mut().for_each(|key| *key = IdentityKey::from_bytes([0; 16], key.is_exact())),
             CopyAddsNothing if known.is_some() => {
                 (record.archive_ids, record.flags, record.origin_id) = (Vec::new(), MessageFlags::NONE, None);
             }
@@ -265,19 +266,19 @@ impl BrokenAccount {
                     |m: LoggedMessage| Change::SetContent { id: m.log_id, xml: record.xml.clone(), text: record.text.clone() };
                 more.extend(known.map(replace));
             }
-            OnlyFirstKey => message.keys = message.keys.iter().copied().take(1).collect(),
+            OnlyFirstKey => keys = keys.iter().copied().take(1).collect(),
             CopyTeachesNoKey if known.is_some() => {
-                message.keys.retain(|key| now(self.inner.find(key)).expect("find").is_some());
+                keys.retain(|key| now(self.inner.find(key)).expect("find").is_some());
             }
-            LastKeyDecides => message.keys.reverse(),
-            BatchIsBlindToItself => message.keys.retain(|key| !keys_before.contains(key)),
+            LastKeyDecides => keys.reverse(),
+            BatchIsBlindToItself => keys.retain(|key| !keys_before.contains(key)),
             SimilarIsEnough => {
-                message.keys.iter_mut().for_each(|key| *key = IdentityKey::from_bytes(*key.as_bytes(), true));
+                keys.iter_mut().for_each(|key| *key = IdentityKey::from_bytes(*key.as_bytes(), true));
             }
-            SimilarIsNothing => message.keys.retain(IdentityKey::is_exact),
+            SimilarIsNothing => keys.retain(IdentityKey::is_exact),
             RemovedComesBack => {
                 let salt = self.removals.load(Ordering::Relaxed) as u8;
-                for key in message.keys.iter_mut() {
+                for key in keys.iter_mut() {
                     let mut bytes = *key.as_bytes();
                     bytes[0] ^= salt;
                     *key = IdentityKey::from_bytes(bytes, key.is_exact());
@@ -293,6 +294,7 @@ impl BrokenAccount {
             }
             _ => {}
         }
+        message.set_keys(keys);
         more
     }
 
