@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::client::dispatch::record;
-    use crate::store::Direction;
+    use crate::store::{Batch, Change, Direction};
     use crate::xml::Frame;
 
     fn recorded(stanza: &Stanza, direction: Direction) -> MessageRecord {
@@ -176,6 +176,38 @@ mod tests {
             assert!(
                 keys_for(KeyLife::InProcess, one).iter().zip(keys_of(one)).all(|(a, b)| *a != b && a.is_exact() == b.is_exact())
             );
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_made_later_is_the_one_that_is_made_at_once() {
+        let account: BareJid = "juliet@capulet.example".parse().expect("a JID");
+        let receipt = "<received xmlns='urn:xmpp:receipts' id='m1'/>";
+        // With what else is in it, and whether it waits.
+        let cases = [
+            (ROMEO, format!("<body>a &amp; b</body>{ORIGIN}"), true),
+            (ROMEO, "<body>hi</body>".to_owned(), false),
+            (ROMEO, receipt.to_owned(), true),
+            ("from='Romeo@montague.example./Orchard' to='juliet@capulet.example/two words'", receipt.to_owned(), true),
+            ("from='romeo@montague.example/orchard' to='@' id='&lt;1'", format!("<body>hi</body>{ORIGIN}"), true),
+            ("from='romeo@montague.example/orchard' type='groupchat'", format!("<subject>hi</subject>{ORIGIN}"), true),
+            ("to='juliet@capulet.example'", receipt.to_owned(), false),
+        ];
+        for (attributes, inside, waits) in cases {
+            let xml = format!("<message xmlns='jabber:client' {attributes}>{inside}</message>");
+            let stanza = Frame::parse(&xml).expect("XML").stanza().expect("a stanza");
+            let record = recorded(&stanza, Direction::Incoming);
+            let (sender, parts) = (stanza.from_jid().unwrap_or(&account), Parts::of(&record));
+            let to = stanza.to().map(|to| normal(&to, &account).into_owned()).unwrap_or_default();
+            let at_once = similar(KeyLife::InProcess, &stanza, sender, &to, &parts);
+            let mut message =
+                received(record.clone(), Origin::Live, IdentityKeys::default(), KeyLife::InProcess, &account, &stanza);
+            assert_eq!(message.is_similar_unmade(), waits, "{xml}");
+            assert_eq!(message.keys().last(), Some(&at_once), "{xml}");
+            let batch = Batch::from_bytes(&Batch::new().append(message.clone()).to_bytes()).expect("it is one");
+            assert!(matches!(batch.changes(), [Change::Append(read)] if read.keys() == message.keys()), "{xml}");
+            assert_eq!(message.make_keys().last(), Some(&at_once), "{xml}");
+            assert!(!message.is_similar_unmade());
         }
     }
 

@@ -129,6 +129,50 @@ fn what_is_similar_is_found_also_after_nobody_looked_for_it_for_long() {
     }
 }
 
+/// A message whose similar key is not made yet, with an exact one if it is given its number.
+fn unmade(n: u64, exact: Option<u64>, origin: Origin) -> NewMessage {
+    let mut record = message(0, 0, 1_000 * n).record;
+    record.xml = "<message xmlns='jabber:client' to='juliet@capulet.example'/>".into();
+    record.from = Some("peer0@montague.example/orchard".parse().expect("a JID"));
+    record.text = Some(n.to_string().into());
+    let mut message = NewMessage::new(record, origin);
+    message.set_keys(exact.map(|exact| IdentityKey::own(&exact.to_string())).into_iter().collect());
+    message.make_similar_later();
+    message
+}
+
+#[test]
+fn a_key_that_is_not_made_counts_as_long_as_the_message_is_there() {
+    let mut areas = areas(10, usize::MAX);
+    let append = |areas: &mut Areas, message: NewMessage| {
+        let appended = apply(areas, Batch::new().append(message)).appended[0];
+        areas.log.check();
+        appended
+    };
+    let live: Vec<_> = (0..20).map(|n| append(&mut areas, unmade(n, Some(n), Origin::Live)).id).collect();
+    assert_eq!(areas.log.known_keys(), 20, "those that are exact");
+    let other = "<message xmlns='jabber:client' to='juliet@capulet.example/balcony'/>";
+    apply(&mut areas, Batch::new().remove_message(live[12]).set_content(live[13], other, Some("changed".into())));
+    areas.log.check();
+    let mut is_copy = |n: u64, exact: Option<u64>| {
+        let appended = append(&mut areas, unmade(n, exact, Origin::Archive));
+        appended.duplicate && appended.id == live[n as usize]
+    };
+    // In the log, removed, and changed since.
+    for n in [19, 12, 13] {
+        assert!(is_copy(n, None), "{n}");
+    }
+    // One that left the log before anybody looked is known by its exact key alone.
+    assert!(!is_copy(5, None) && is_copy(6, Some(6)));
+    // One that leaves it now stays known.
+    for n in 20..32 {
+        append(&mut areas, unmade(n, Some(n), Origin::Live));
+    }
+    assert!(areas.log.get(live[19], &areas.outbox).is_none());
+    let appended = append(&mut areas, unmade(19, None, Origin::Offline));
+    assert_eq!((appended.duplicate, appended.id), (true, live[19]));
+}
+
 fn similar(n: u64) -> IdentityKey {
     IdentityKey::similar(None, None, "chat", None, &n.to_string())
 }
@@ -177,8 +221,14 @@ fn the_books_of_the_log_are_right_whatever_happens() {
         let batch = match random(12) {
             0..=4 => {
                 let feed = [Feed::Deliver, Feed::Deliver, Feed::Hold, Feed::History][random(4) as usize];
-                let key = IdentityKey::own(&random(300).to_string());
-                Batch::new().append(message(random(4), random(3_000) as usize, step).key(key).key(similar(random(9))).feed(feed))
+                let exact = random(300);
+                let message = if random(4) == 0 {
+                    unmade(step / 20, Some(exact), [Origin::Live, Origin::Archive][random(2) as usize])
+                } else {
+                    let key = IdentityKey::own(&exact.to_string());
+                    message(random(4), random(3_000) as usize, step).key(key).key(similar(random(9)))
+                };
+                Batch::new().append(message.feed(feed))
             }
             5 => Batch::new().release(None),
             6 => Batch::new().remove_message(known),
