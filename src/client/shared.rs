@@ -22,9 +22,7 @@ use crate::driver::{ConnectionInfo, Control, Drive, Outgoing, OutgoingSender, Pr
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{AckPolicy, Hub};
 use crate::ext::{Ctx, Observable, Observe, OutboundDraft, Registry};
-use crate::store::{
-    AccountStore, Batch, Change, Direction, Feed, KeyLife, MessageKind, NewMessage, OutboxEntry, RowChange,
-};
+use crate::store::{AccountStore, Batch, Change, Direction, Feed, KeyLife, MessageKind, NewMessage, OutboxEntry, RowChange};
 use crate::xml::{ElementWriter, Frame, OutStanza, Stanza, StanzaKind, bare_of, ns, write_element};
 
 pub(crate) struct Shared {

@@ -193,11 +193,7 @@ impl Known {
     }
 
     /// The message this is a copy of; `logged` gives what is known of one in the log.
-    pub(super) fn matching<'a>(
-        &'a self,
-        message: &NewMessage,
-        logged: impl Fn(LogId) -> Option<&'a Identity>,
-    ) -> Option<LogId> {
+    pub(super) fn matching<'a>(&'a self, message: &NewMessage, logged: impl Fn(LogId) -> Option<&'a Identity>) -> Option<LogId> {
         let may_be_similar = self.may_be_similar(message);
         message.made_keys().iter().find_map(|key| {
             if key.is_exact() {

@@ -215,7 +215,8 @@ impl Log {
     /// Similar keys are looked for, so each message in the log has to have its own.
     fn look_for_similar(&mut self) {
         if !self.known.has_similar() {
-            let unmade: Vec<_> = self.messages.iter().filter(|entry| entry.identity.is_similar_unmade()).map(|entry| entry.id).collect();
+            let unmade: Vec<_> =
+                self.messages.iter().filter(|entry| entry.identity.is_similar_unmade()).map(|entry| entry.id).collect();
             unmade.into_iter().for_each(|id| self.make_similar(id));
         }
         self.known.index_similar(self.messages.iter().map(|entry| (entry.id, &entry.identity)));
