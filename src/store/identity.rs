@@ -17,7 +17,7 @@ use crate::xml::Stanza;
 
 /// One proof that a stanza is a copy of a message, as R17 lists them.
 ///
-/// [`NewMessage`](super::NewMessage) carries those that apply, the strongest first. A store compares keys as bytes and
+/// [`NewMessage::keys`](super::NewMessage::keys) are those that apply, the strongest first. A store compares keys as bytes and
 /// never looks inside. What a client itself proposes for [`origin`](Self::origin) and [`similar`](Self::similar) is another
 /// digest where the store is not [persistent](super::Store::persistent): faster, and of this process alone.
 ///

@@ -381,7 +381,8 @@ impl NewMessage {
         }
     }
 
-    /// The proofs of identity that apply, the strongest first (R17).
+    /// The proofs of identity that apply, the strongest first (R17). Where the store is not [persistent](super::Store::persistent), the
+    /// last may be one that is made by this call.
     #[must_use]
     pub fn keys(&self) -> Cow<'_, IdentityKeys> {
         match self.unmade_key() {
@@ -394,7 +395,7 @@ impl NewMessage {
         }
     }
 
-    /// Gives it these proofs of identity in place of those it has.
+    /// Gives it these proofs of identity, the strongest first, in place of those it has.
     pub fn set_keys(&mut self, keys: IdentityKeys) {
         (self.keys, self.is_similar_unmade) = (keys, false);
     }
