@@ -111,11 +111,11 @@ fn is_ours(id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::client::dispatch::record;
-    use crate::store::{Batch, Change, Direction};
+    use crate::store::{Batch, Change, Direction, MemoryStore, Store as _};
     use crate::xml::Frame;
 
     fn recorded(stanza: &Stanza, direction: Direction) -> MessageRecord {
@@ -209,6 +209,58 @@ mod tests {
             assert_eq!(message.make_keys().last(), Some(&at_once), "{xml}");
             assert!(!message.is_similar_unmade());
         }
+    }
+
+    /// Of many copies, by whichever way, with and without ids and text, of few messages; some are removed or changed on the way.
+    #[tokio::test]
+    async fn what_is_made_later_finds_the_copies_that_what_is_made_at_once_finds() {
+        let account: BareJid = "juliet@capulet.example".parse().expect("a JID");
+        let stores = [MemoryStore::new(), MemoryStore::new()];
+        let [at_once, later] = [&stores[0], &stores[1]].map(|store| store.open_account(&account));
+        let (at_once, later) = (at_once.await.expect("opens"), later.await.expect("opens"));
+        let mut seed = 0x5EED_u64;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let (mut copies, mut unmade) = (0, 0);
+        for step in 0..4_000 {
+            // It is long ago that copies came from elsewhere, in between.
+            let only_live = step % 1_000 < 500;
+            let origins = [Origin::Live, Origin::Carbon, Origin::Archive, Origin::Offline];
+            let origin = origins[random(if only_live { 2 } else { 4 }) as usize];
+            let n = step / 100 * 20 + random(20);
+            let id = if random(2) == 0 { format!(" id='{n}'") } else { String::new() };
+            let text = if random(3) == 0 { "<received xmlns='urn:xmpp:receipts' id='m'/>" } else { "<body>hi</body>" };
+            let origin_id = if random(2) == 0 { format!("<origin-id xmlns='urn:xmpp:sid:0' id='{n}'/>") } else { String::new() };
+            let xml = format!(
+                "<message xmlns='jabber:client' type='chat' from='romeo@montague.example/{}' to='{account}'{id}>{text}{origin_id}</message>",
+                n % 3
+            );
+            let stanza = Frame::parse(&xml).expect("XML").stanza().expect("a stanza");
+            let mut record = recorded(&stanza, Direction::Incoming);
+            record.stamp += Duration::from_secs(300 * n + random(200));
+            let archived = (random(4) == 0).then(|| IdentityKey::archive(&account, &n.to_string()));
+            let propose = |life| {
+                let message = received(record.clone(), origin, archived.into_iter().collect(), life, &account, &stanza);
+                Batch::new().append(message)
+            };
+            let [one, other] = [KeyLife::BeyondProcess, KeyLife::InProcess].map(propose);
+            unmade += usize::from(matches!(other.changes(), [Change::Append(message)] if message.is_similar_unmade()));
+            let [one, other] = [at_once.apply(one), later.apply(other)];
+            let (one, other) = (one.await.expect("is applied"), other.await.expect("is applied"));
+            assert_eq!(one.appended, other.appended, "step {step}: {origin:?} {xml}");
+            copies += usize::from(one.appended[0].duplicate);
+            let change = match random(20) {
+                0 => Batch::new().remove_message(one.appended[0].id),
+                1 => Batch::new().set_content(one.appended[0].id, "<message xmlns='jabber:client'/>", Some("other".into())),
+                _ => continue,
+            };
+            for store in [&at_once, &later] {
+                store.apply(change.clone()).await.expect("is applied");
+            }
+        }
+        assert!(copies > 1_000 && unmade > 1_000, "{copies} {unmade}");
     }
 
     #[test]
