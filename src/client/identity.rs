@@ -215,7 +215,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_made_later_finds_the_copies_that_what_is_made_at_once_finds() {
         let account: BareJid = "juliet@capulet.example".parse().expect("a JID");
-        let stores = [MemoryStore::new(), MemoryStore::new()];
+        let stores = [(); 2].map(|()| MemoryStore::new().max_messages(2_000));
         let [at_once, later] = [&stores[0], &stores[1]].map(|store| store.open_account(&account));
         let (at_once, later) = (at_once.await.expect("opens"), later.await.expect("opens"));
         let mut seed = 0x5EED_u64;
@@ -224,12 +224,13 @@ mod tests {
             (seed >> 33) % below
         };
         let (mut copies, mut unmade) = (0, 0);
-        for step in 0..4_000 {
-            // It is long ago that copies came from elsewhere, in between.
-            let only_live = step % 1_000 < 500;
+        for step in 0..13_500 {
+            // At first all come live, for so long that nobody looks for what is similar any more; then copies of the last of them.
+            let (round, step) = (step / 4_500, step % 4_500);
+            let only_live = step < 3_000;
             let origins = [Origin::Live, Origin::Carbon, Origin::Archive, Origin::Offline];
             let origin = origins[random(if only_live { 2 } else { 4 }) as usize];
-            let n = step / 100 * 20 + random(20);
+            let n = 10_000 * round + if only_live { step + random(3) } else { 2_400 + random(600) };
             let id = if random(2) == 0 { format!(" id='{n}'") } else { String::new() };
             let text = if random(3) == 0 { "<received xmlns='urn:xmpp:receipts' id='m'/>" } else { "<body>hi</body>" };
             let origin_id = if random(2) == 0 { format!("<origin-id xmlns='urn:xmpp:sid:0' id='{n}'/>") } else { String::new() };
@@ -249,7 +250,7 @@ mod tests {
             unmade += usize::from(matches!(other.changes(), [Change::Append(message)] if message.is_similar_unmade()));
             let [one, other] = [at_once.apply(one), later.apply(other)];
             let (one, other) = (one.await.expect("is applied"), other.await.expect("is applied"));
-            assert_eq!(one.appended, other.appended, "step {step}: {origin:?} {xml}");
+            assert_eq!(one.appended, other.appended, "round {round}, step {step}: {origin:?} {xml}");
             copies += usize::from(one.appended[0].duplicate);
             let change = match random(20) {
                 0 => Batch::new().remove_message(one.appended[0].id),
