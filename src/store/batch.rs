@@ -226,9 +226,19 @@ impl Batch {
         &self.changes
     }
 
-    /// The changes, in order, for stores.
+    /// The changes, in order, for stores. The keys of its messages are made: a record may be changed before it is kept.
     #[must_use]
-    pub fn into_changes(self) -> Vec<Change> {
+    pub fn into_changes(mut self) -> Vec<Change> {
+        for change in &mut self.changes {
+            if let Change::Append(message) = change {
+                message.make_keys();
+            }
+        }
+        self.changes
+    }
+
+    /// The same, with keys that are made later left for later.
+    pub(super) fn into_changes_as_they_are(self) -> Vec<Change> {
         self.changes
     }
 

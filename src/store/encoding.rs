@@ -25,7 +25,8 @@ const FORMAT: u8 = 1;
 impl Batch {
     /// The batch as bytes, from which [`from_bytes`](Self::from_bytes) makes it again, in this release and in later ones.
     ///
-    /// Times are kept to the microsecond. Secrets are among the bytes as they are.
+    /// Times are kept to the microsecond. Secrets are among the bytes as they are. Identity keys that a client made for a store that is
+    /// not [persistent](super::Store::persistent) mean something in its process alone.
     ///
     /// ```
     /// use xmppkit::store::Batch;

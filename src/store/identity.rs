@@ -18,8 +18,10 @@ use crate::xml::Stanza;
 /// One proof that a stanza is a copy of a message, as R17 lists them.
 ///
 /// [`NewMessage::keys`](super::NewMessage::keys) are those that apply, the strongest first. A store compares keys as bytes and
-/// never looks inside. What a client itself proposes for [`origin`](Self::origin) and [`similar`](Self::similar) is another
-/// digest where the store is not [persistent](super::Store::persistent): faster, and of this process alone.
+/// never looks inside; [`Batch::append`](super::Batch::append) has the rule. What a client itself proposes for [`origin`](Self::origin)
+/// and [`similar`](Self::similar) is made of a content in a form of its own, and where the store is not
+/// [persistent](super::Store::persistent) it is another digest, faster and of this process alone: such keys are not for making anew
+/// to [find](super::AccountStore::find) a message by, as [`archive`](Self::archive) and [`own`](Self::own) are.
 ///
 /// ```
 /// use xmppkit::store::IdentityKey;

@@ -381,8 +381,9 @@ impl NewMessage {
         }
     }
 
-    /// The proofs of identity that apply, the strongest first (R17). Where the store is not [persistent](super::Store::persistent), the
-    /// last may be one that is made by this call.
+    /// The proofs of identity that apply, the strongest first (R17); [`Batch::append`](super::Batch::append) says what they decide. Where
+    /// the store is not [persistent](super::Store::persistent), the last may be one that this call makes from the record;
+    /// [`Batch::into_changes`](super::Batch::into_changes) makes it for good.
     #[must_use]
     pub fn keys(&self) -> Cow<'_, IdentityKeys> {
         match self.unmade_key() {

@@ -117,7 +117,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Whether what is written outlives the process.
     ///
     /// It must then outlive the death of the process at any moment (R55); whether it outlives the loss of power is up to
-    /// the store, which says so in its documentation.
+    /// the store, which says so in its documentation. A client keeps its session and its outbox only in such a store, and gives
+    /// others [keys](IdentityKey) that mean something in this process alone; a store around another one answers as that does.
     fn persistent(&self) -> bool;
 
     /// The [`VERSION`] this store was written against. An implementation returns the number, not the constant: a newer

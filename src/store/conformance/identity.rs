@@ -155,7 +155,7 @@ pub(super) async fn similar_messages_take_one_copy_each(setup: &Setup) {
     let account = setup.account().await;
     let first = append(&*account, live("ok", 0).key(similar_key("ok"))).await;
     let second = append(&*account, live("ok", 30).key(similar_key("ok"))).await;
-    assert_ne!(first.id, second.id);
+    assert_ne!(first.id, second.id, "what comes live twice, without an id, is two messages");
     // The archive has both: each is a copy of another message, and a third is a message of its own.
     let mut copies = Vec::new();
     for (n, seconds) in [0, 30, 31].into_iter().enumerate() {

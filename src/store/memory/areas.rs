@@ -63,7 +63,7 @@ impl Areas {
         if batch.changes().len() > 1 {
             applied.appended.reserve(batch.changes().len());
         }
-        for change in &mut batch.into_changes() {
+        for change in &mut batch.into_changes_as_they_are() {
             match change {
                 Change::Append(message) => self.append(message, &mut applied),
                 other => self.make(std::mem::replace(other, Change::Unknown), &mut applied),
