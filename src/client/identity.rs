@@ -349,6 +349,11 @@ mod tests {
             assert!(exact(&copy).iter().any(|key| kept.contains(key)), "{copy:?}");
             assert!(copy.iter().any(|key| !key.is_exact() && kept.contains(key)));
         }
+        // Also where its key is made later.
+        let later = super::sent(record.clone(), KeyLife::InProcess, &account, &stanza, &to, id);
+        assert!(later.is_similar_unmade());
+        let copy = keys_for(KeyLife::InProcess, &format!("<message xmlns='jabber:client' type='chat' {own}>{inside}</message>"));
+        assert_eq!(later.keys().last(), copy.last());
         // Another client of the account, which counts.
         let counted = message("from='juliet@capulet.example/desk' to='romeo@montague.example' id='1'", "<body>hi</body>");
         assert!(exact(&counted).is_empty());

@@ -318,7 +318,7 @@ impl MessageRecord {
     }
 
     /// The key that says which stanzas are similar to it (R17 4), for [this process](KeyLife::InProcess); `None` if its sender is not known.
-    pub(crate) fn similar_key(&self) -> Option<IdentityKey> {
+    pub(super) fn similar_key(&self) -> Option<IdentityKey> {
         let (from, stanza) = (self.from.as_ref()?, self.xml.stanza().ok()?);
         let to = stanza.to_jid();
         let to = to.as_ref().map_or("", Jid::as_str);
