@@ -58,11 +58,14 @@ pub(super) fn sent(record: MessageRecord, life: KeyLife, account: &BareJid, stan
     proposed(record, Origin::Live, keys, is_later)
 }
 
-/// Whether the similar key may be made once it is looked for: the record has all that it is made of, and what somebody wrote is known
-/// again by another key, too.
+/// Whether the similar key may be made once it is looked for: the log keeps all that it is made of as it is, and what somebody wrote is
+/// known again by another key, too.
 fn may_be_later(life: KeyLife, keys: &IdentityKeys, record: &MessageRecord) -> bool {
+    // An address is normalised once more when it is read back: that may change it if it has other letters than these.
+    let is_plain = |from: &Jid| from.as_str().is_ascii() && !bare_str(from).bytes().any(|b| b.is_ascii_uppercase());
+    let keeps_sender = || record.from.as_deref().is_some_and(is_plain);
     let has_other = || keys.iter().any(IdentityKey::is_exact);
-    life == KeyLife::InProcess && record.from.is_some() && (record.text.is_none() || has_other())
+    life == KeyLife::InProcess && keeps_sender() && (record.text.is_none() || has_other())
 }
 
 fn proposed(record: MessageRecord, origin: Origin, keys: IdentityKeys, is_similar_later: bool) -> NewMessage {
@@ -192,6 +195,7 @@ mod tests {
             ("from='romeo@montague.example/orchard' to='@' id='&lt;1'", format!("<body>hi</body>{ORIGIN}"), true),
             ("from='romeo@montague.example/orchard' type='groupchat'", format!("<subject>hi</subject>{ORIGIN}"), true),
             ("to='juliet@capulet.example'", receipt.to_owned(), false),
+            ("from='x\u{1d2c}y@montague.example/o' to='juliet@capulet.example'", receipt.to_owned(), false),
         ];
         for (attributes, inside, waits) in cases {
             let xml = format!("<message xmlns='jabber:client' {attributes}>{inside}</message>");

@@ -430,6 +430,7 @@ impl NewMessage {
     /// Adds a proof of identity, weaker than those before.
     #[must_use]
     pub fn key(mut self, key: IdentityKey) -> Self {
+        self.make_keys();
         self.keys.push(key);
         self
     }

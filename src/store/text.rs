@@ -63,8 +63,14 @@ impl StoredXml {
         match &self.0 {
             Repr::Stanza(stanza, _) => Ok(stanza.clone()),
             Repr::Text(text) => {
-                // Within its limits it was when it came.
-                let limits = Limits { max_stanza_bytes: usize::MAX, ..Limits::default() };
+                // Within its limits it was when it came: with fewer declarations of its own, and maybe inside of another.
+                let limits = Limits {
+                    max_stanza_bytes: usize::MAX,
+                    max_attributes: u16::MAX,
+                    max_children: u16::MAX,
+                    max_prefixes: u16::MAX,
+                    ..Limits::default()
+                };
                 let frame = Frame::parse_with(text, &limits).map_err(|error| Error::new(ErrorKind::Store).with_source(error))?;
                 frame.stanza().ok_or_else(|| Error::new(ErrorKind::Store).with_context("what is kept is no stanza"))
             }
@@ -298,6 +304,10 @@ mod tests {
         let large = format!("<message xmlns='jabber:client'><body>{}</body></message>", "x".repeat(17 << 20));
         assert!(Frame::parse(&large).is_err(), "it is larger than the default");
         assert!(StoredXml::from(large).stanza().is_ok());
+        let attributes: String = (0..127).map(|n| format!(" a{n}='1'")).collect();
+        let many = format!("<message xmlns='jabber:client' xml:lang='en'{attributes}>{}</message>", "<x/>".repeat(5_000));
+        assert!(Frame::parse(&many).is_err(), "inside of another element it may be more");
+        assert!(StoredXml::from(many).stanza().is_ok());
     }
 
     #[test]

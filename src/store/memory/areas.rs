@@ -109,7 +109,7 @@ impl Areas {
             Change::SetFlags { id, set, clear } => {
                 self.log.set_flags(id, set, clear);
             }
-            Change::SetContent { id, xml, text } => self.log.modify(id, |record| (record.xml, record.text) = (xml, text)),
+            Change::SetContent { id, xml, text } => self.log.set_content(id, xml, text),
             Change::RemoveMessage(id) => self.log.remove(id),
             Change::Prune(before) => self.log.prune(before),
             Change::Release(conversation) => self.log.release(conversation.as_ref()),

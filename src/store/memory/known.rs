@@ -235,10 +235,10 @@ impl Known {
         logged.for_each(|(id, identity)| index(id, identity));
     }
 
-    /// The similar key of a message, that was not made before.
-    pub(super) fn make_similar(&mut self, id: LogId, identity: &mut Identity, key: IdentityKey) {
+    /// The similar key of a message, that was not made before; none if what is kept does not say it.
+    pub(super) fn make_similar(&mut self, id: LogId, identity: &mut Identity, key: Option<IdentityKey>) {
         identity.is_similar_unmade = false;
-        identity.learn(key, id, &mut self.owners);
+        key.into_iter().for_each(|key| identity.learn(key, id, &mut self.owners));
     }
 
     /// These keys are looked up next, one after the other. Where each stands is far away in memory: here the processor waits for

@@ -18,7 +18,7 @@ use super::packed::{Packed, Slot};
 use super::sorted::{Keyed, Sorted};
 use crate::store::{
     Appended, Change, Conversation, Direction, Feed, FeedItem, GapRecord, IdentityKey, LogId, LoggedMessage, MessageFlags,
-    MessagePage, MessageQuery, MessageRecord, NewMessage, PageFrom, Place, Position, RowChange, StoredJid,
+    MessagePage, MessageQuery, MessageRecord, NewMessage, PageFrom, Place, Position, RowChange, StoredJid, StoredText, StoredXml,
 };
 
 /// What a message costs beside its bytes, and what a gap does.
@@ -224,8 +224,8 @@ impl Log {
 
     /// Makes the similar key of a message, if it is there and is not made: of what it says as long as it says it.
     fn make_similar(&mut self, id: LogId) {
-        let unmade = self.messages.get(id).filter(|entry| entry.identity.is_similar_unmade());
-        let Some(key) = unmade.and_then(|entry| self.record(entry)?.similar_key()) else { return };
+        let Some(entry) = self.messages.get(id).filter(|entry| entry.identity.is_similar_unmade()) else { return };
+        let key = self.record(entry).and_then(|record| record.similar_key());
         if let Some(entry) = self.messages.get_mut(id) {
             self.known.make_similar(id, &mut entry.identity, key);
         }
@@ -282,9 +282,14 @@ impl Log {
         self.change(id, |entry, _| entry.flags = entry.flags.without(clear).union(set));
     }
 
-    /// Changes what is kept of a message beside its marks, if it is there.
-    pub(super) fn modify(&mut self, id: LogId, change: impl FnOnce(&mut MessageRecord)) {
+    /// Gives a message another content, if it is there.
+    pub(super) fn set_content(&mut self, id: LogId, xml: StoredXml, text: Option<StoredText>) {
         self.make_similar(id);
+        self.modify(id, |record| (record.xml, record.text) = (xml, text));
+    }
+
+    /// Changes what is kept of a message beside its marks, if it is there.
+    fn modify(&mut self, id: LogId, change: impl FnOnce(&mut MessageRecord)) {
         let Some(mut record) = self.messages.get(id).and_then(|entry| self.record(entry)) else { return };
         change(&mut record);
         self.change(id, |entry, packed| {
