@@ -68,7 +68,10 @@ pub(super) fn parts(node: Node<'_>) -> [Cow<'_, str>; 3] {
         NsPlace::Text { span, .. } => is_own(span),
         NsPlace::Xml | NsPlace::Scope(_) => false,
     };
-    let write = |prefixes: &[(&str, Cow<'_, str>)]| {
+    let prefixes = foreign_prefixes(node);
+    // As nearly all are that come on a stream.
+    let takes_all_from_stream = !has_ns && !has_lang && prefixes.is_empty() && node.is_root();
+    let write = || {
         let mut declarations = String::new();
         let mut declare = |name: &str, prefix: &str, value: &str| {
             declarations.extend([" ", name, prefix, "='", &escape_attr(value), "'"]);
@@ -76,7 +79,7 @@ pub(super) fn parts(node: Node<'_>) -> [Cow<'_, str>; 3] {
         if !has_ns {
             declare("xmlns", "", &inner.ns_str(data.default));
         }
-        for (prefix, uri) in prefixes {
+        for (prefix, uri) in &prefixes {
             declare("xmlns:", prefix, uri);
         }
         if !has_lang && let Some(lang) = node.lang() {
@@ -84,12 +87,7 @@ pub(super) fn parts(node: Node<'_>) -> [Cow<'_, str>; 3] {
         }
         declarations
     };
-    let declarations = match inner.may_have_foreign_prefixes(data.start) {
-        // As nearly all are that come on a stream.
-        false if !has_ns && !has_lang && node.is_root() => inner.scope().inherited(|| write(&[])).into(),
-        false => write(&[]).into(),
-        true => write(&foreign_prefixes(node)).into(),
-    };
+    let declarations = if takes_all_from_stream { inner.scope().inherited(write).into() } else { Cow::Owned(write()) };
     // Behind the qualified name, which ends where the local name does.
     let at = data.name.end as usize - start;
     [raw[..at].into(), declarations, raw[at..].into()]
@@ -100,6 +98,9 @@ fn foreign_prefixes<'a>(node: Node<'a>) -> Vec<(&'a str, Cow<'a, str>)> {
     let inner = node.frame().inner_ref();
     let start = node.data().start as usize;
     let mut found: Vec<(&'a str, Cow<'a, str>)> = Vec::new();
+    if !inner.may_have_foreign_prefixes(start as u32) {
+        return found;
+    }
     let mut look = |at: u32, qname: &'a str| {
         let Some((prefix, _)) = qname.split_once(':') else { return };
         if prefix == "xml" || prefix == "xmlns" || found.iter().any(|(p, _)| *p == prefix) {

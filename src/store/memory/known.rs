@@ -192,14 +192,14 @@ impl Known {
         if key.is_exact() { self.having(key, logged).next().map(|(id, _)| id) } else { None }
     }
 
-    /// The message this is a copy of; `logged` gives what is known of one in the log.
+    /// The message this is a copy of; `logged` gives what is known of one in the log. Where one [may be similar](Self::may_be_similar),
+    /// such keys have been made and [indexed](Self::index_similar).
     pub(super) fn matching<'a>(&'a self, message: &NewMessage, logged: impl Fn(LogId) -> Option<&'a Identity>) -> Option<LogId> {
-        let may_be_similar = self.may_be_similar(message);
         message.made_keys().iter().find_map(|key| {
             if key.is_exact() {
                 return self.exact(key, &logged);
             }
-            if !may_be_similar {
+            if !self.may_be_similar(message) {
                 return None;
             }
             let is_copy =

@@ -36,7 +36,7 @@ mod tests;
 /// What is bounded: the message log and the gaps in it, by count and by bytes, the oldest leave first; the outbox, which
 /// refuses what is too much with [`ErrorKind::OutboxFull`]; the records of settled messages, by as many as the log may
 /// hold; the identity keys of messages that left the log, likewise (the [similar](IdentityKey::similar) ones of those that had text and
-/// no exact key, and of all others only if such keys were looked for before they left); capabilities, to 1,000. Rows of
+/// no exact key, and of others if such keys were looked for before they left); capabilities, to 1,000. Rows of
 /// extensions, roster and credentials are as many as their owners put there.
 ///
 /// Every call is done when it returns: no task, no waiting but for a short lock.
